@@ -1,0 +1,186 @@
+/* file.c - see file.h. */
+#include "base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Opens a regular file and tells its size. Non-blocking, so that a FIFO cannot hang the caller. */
+static int open_regular(const char *path, size_t *size, struct error *error) {
+    int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (file < 0) {
+        error_set_errno(error, errno, "cannot open '%s'", path);
+        return -1;
+    }
+    struct stat status;
+    if (fstat(file, &status) != 0) {
+        error_set_errno(error, errno, "cannot read the status of '%s'", path);
+    } else if (S_ISDIR(status.st_mode)) {
+        error_set(error, ERROR_INVALID_ARGUMENT, "'%s' is a directory, not a file", path);
+    } else if (!S_ISREG(status.st_mode)) {
+        error_set(error, ERROR_INVALID_ARGUMENT, "'%s' is not a regular file", path);
+    } else {
+        *size = (size_t)status.st_size;
+        return file;
+    }
+    close(file);
+    return -1;
+}
+
+bool file_map(const char *path, struct mapped_file *mapped, struct error *error) {
+    size_t size = 0;
+    int file = open_regular(path, &size, error);
+    if (file < 0) {
+        return false;
+    }
+    *mapped = (struct mapped_file){NULL, size};
+    if (size > 0) {
+        void *data = mmap(NULL, size, PROT_READ, MAP_PRIVATE, file, 0);
+        if (data == MAP_FAILED) {
+            int reason = errno;
+            close(file);
+            return error_set_errno(error, reason, "cannot map '%s' into memory", path);
+        }
+        mapped->data = data;
+    }
+    close(file);
+    return true;
+}
+
+void file_unmap(struct mapped_file *mapped) {
+    if (mapped->data != NULL) {
+        munmap((void *)(uintptr_t)mapped->data, mapped->size);
+    }
+    *mapped = (struct mapped_file){0};
+}
+
+static bool read_fully(int file, char *buffer, size_t size, size_t *got) {
+    *got = 0;
+    while (*got < size) {
+        ssize_t count = read(file, buffer + *got, size - *got);
+        if (count < 0 && errno == EINTR) {
+            continue;
+        }
+        if (count < 0) {
+            return false;
+        }
+        if (count == 0) {
+            break; /* the file shrank since fstat */
+        }
+        *got += (size_t)count;
+    }
+    return true;
+}
+
+bool file_read_all(const char *path, size_t limit, char **text, size_t *length,
+                   struct error *error) {
+    size_t size = 0;
+    int file = open_regular(path, &size, error);
+    if (file < 0) {
+        return false;
+    }
+    bool done = false;
+    char *buffer = NULL;
+    if (size > limit) {
+        error_set(error, ERROR_INVALID_ARGUMENT, "'%s' has %zu bytes; at most %zu are read", path,
+                  size, limit);
+        goto cleanup;
+    }
+    buffer = malloc(size + 1);
+    if (buffer == NULL) {
+        error_set(error, ERROR_OUT_OF_MEMORY, "no memory to read '%s'", path);
+        goto cleanup;
+    }
+    if (!read_fully(file, buffer, size, length)) {
+        error_set_errno(error, errno, "cannot read '%s'", path);
+        goto cleanup;
+    }
+    buffer[*length] = '\0';
+    *text = buffer;
+    buffer = NULL;
+    done = true;
+cleanup:
+    free(buffer);
+    close(file);
+    return done;
+}
+
+static bool write_fully(int file, const char *bytes, size_t length) {
+    while (length > 0) {
+        ssize_t count = write(file, bytes, length);
+        if (count < 0 && errno == EINTR) {
+            continue;
+        }
+        if (count < 0) {
+            return false;
+        }
+        bytes += count;
+        length -= (size_t)count;
+    }
+    return true;
+}
+
+bool file_write_atomic(const char *path, const void *bytes, size_t length, struct error *error) {
+    char temporary[PATH_MAX];
+    int needed = snprintf(temporary, sizeof temporary, "%s.%ld.part", path, (long)getpid());
+    if (needed < 0 || (size_t)needed >= sizeof temporary) {
+        return error_set(error, ERROR_INVALID_ARGUMENT, "the path '%s' is too long", path);
+    }
+    int file = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (file < 0) {
+        return error_set_errno(error, errno, "cannot create '%s'", temporary);
+    }
+    bool written = write_fully(file, bytes, length) && fsync(file) == 0;
+    int reason = errno;
+    if (close(file) != 0 && written) {
+        written = false;
+        reason = errno;
+    }
+    if (written && rename(temporary, path) != 0) {
+        written = false;
+        reason = errno;
+    }
+    if (!written) {
+        unlink(temporary);
+        return error_set_errno(error, reason, "cannot write '%s'", path);
+    }
+    return true;
+}
+
+bool file_make_directories(const char *path, struct error *error) {
+    char partial[PATH_MAX];
+    size_t length = strlen(path);
+    if (length >= sizeof partial) {
+        return error_set(error, ERROR_INVALID_ARGUMENT, "the path '%s' is too long", path);
+    }
+    for (size_t i = 1; i <= length; i++) {
+        if (path[i] != '/' && path[i] != '\0') {
+            continue;
+        }
+        memcpy(partial, path, i);
+        partial[i] = '\0';
+        if (mkdir(partial, 0755) != 0 && errno != EEXIST) {
+            return error_set_errno(error, errno, "cannot create the directory '%s'", partial);
+        }
+    }
+    if (!file_is_directory(path)) {
+        return error_set(error, ERROR_INVALID_ARGUMENT, "'%s' exists and is not a directory", path);
+    }
+    return true;
+}
+
+bool file_exists(const char *path) {
+    struct stat status;
+    return lstat(path, &status) == 0;
+}
+
+bool file_is_directory(const char *path) {
+    struct stat status;
+    return stat(path, &status) == 0 && S_ISDIR(status.st_mode);
+}

@@ -1,0 +1,135 @@
+/*
+ * engine.h - the engine thread: one model, requests in, events out.
+ *
+ * One thread owns the model, the KV pool and every sequence. Other threads talk to it by submit and
+ * cancel only, and hear from it through the mailbox they gave with the request. A request's events are:
+ * any number of ENGINE_TOKENS, then exactly one ENGINE_DONE or ENGINE_FAILED.
+ */
+#ifndef MISTRAL_ENGINE_ENGINE_H
+#define MISTRAL_ENGINE_ENGINE_H
+
+#include "base/error.h"
+#include "base/mailbox.h"
+#include "base/string_view.h"
+#include "engine/sampler.h"
+#include "text/tokenizer.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct engine;
+
+/* Filled from the configuration by cli/ and server/; engine/ itself never reads it. */
+struct engine_options {
+    size_t thread_count;         /* 0: one a physical core */
+    size_t max_sequence_length;  /* tokens; 0: the model's own context; clamped to it */
+    size_t max_total_tokens;     /* of the KV pool */
+    size_t max_batch_size;       /* most sequences decoded in one step */
+    size_t max_running_requests; /* most admitted; the rest wait */
+    size_t max_waiting_requests; /* most that wait; beyond: ERROR_BUSY */
+    size_t prefill_chunk_size;   /* most prompt tokens in one step */
+    bool portable_kernels;       /* the reference kernels instead of the CPU's best */
+};
+
+struct engine_options engine_options_default(void);
+
+/* Maps the GGUF at `path`, builds tokenizer and weights, starts the thread. Blocks while loading;
+ * `progress` (may be NULL) is called on this thread with 0 … 1. */
+bool engine_create(const char *path, const struct engine_options *options,
+                   void (*progress)(void *context, double fraction), void *progress_context,
+                   struct engine **engine, struct error *error);
+
+/* Cancels what runs, joins the thread, releases everything. All mailboxes given must outlive this. */
+void engine_free(struct engine *engine); /* NULL allowed */
+
+struct engine_info {
+    const char *path;
+    const char *architecture; /* "llama" */
+    const char *name;         /* general.name, or the file's name */
+    const char *format;       /* dominant tensor format: "Q4_1" */
+    const char *chat_template; /* Jinja source, NUL-terminated; NULL when the file has none */
+    const char *kernels;      /* "portable", "avx2", … */
+    uint64_t parameter_count;
+    uint64_t file_bytes;
+    size_t context_length;     /* most tokens of one request here */
+    size_t vocabulary_size;
+    size_t embedding_length;
+    size_t layer_count;
+    size_t thread_count;
+    double load_seconds;
+};
+
+/* Constant after create; any thread. */
+const struct engine_info *engine_info(const struct engine *engine);
+const struct tokenizer *engine_tokenizer(const struct engine *engine);
+
+struct engine_request {
+    const int32_t *prompt; /* [prompt_count], at least one token; copied by submit */
+    size_t prompt_count;
+    size_t max_tokens;                 /* most to generate; 0: until the context is full */
+    struct sampling_params sampling;   /* logit_bias is copied by submit */
+    const struct string_view *stops;   /* [stop_count]; copied by submit */
+    size_t stop_count;
+    bool ignore_end;         /* do not stop at end-of-answer tokens */
+    bool show_special;       /* control tokens appear in the text */
+    bool want_logprobs;      /* fill token_logprob and top */
+    size_t top_logprobs;     /* 0 … 20 alternatives with each token */
+    bool echo_logprobs;      /* also events for the prompt's own tokens (perplexity, echo) */
+    struct mailbox *replies; /* receives struct engine_event; the receiver frees each */
+    void *user;              /* handed back in each event */
+};
+
+enum engine_event_kind { ENGINE_TOKENS, ENGINE_DONE, ENGINE_FAILED };
+enum finish_reason { FINISH_STOP, FINISH_LENGTH, FINISH_CANCELLED };
+
+enum { ENGINE_MAX_TOP_LOGPROBS = 20 };
+
+struct engine_usage {
+    size_t prompt_tokens;
+    size_t cached_tokens; /* of the prompt, taken from the prefix cache */
+    size_t generated_tokens;
+    double queue_seconds;   /* submit to first step */
+    double prefill_seconds; /* first step to first token */
+    double decode_seconds;  /* first token to last */
+};
+
+struct engine_event {
+    struct mailbox_message message; /* first */
+    enum engine_event_kind kind;
+    uint64_t request_id;
+    void *user;
+    /* ENGINE_TOKENS: one token. Its text may be empty (held back), or hold more than its own bytes. */
+    int32_t token;
+    bool is_prompt;     /* an echo_logprobs event for a prompt token */
+    float logprob;      /* natural log; NAN when not asked for, or for the first prompt token */
+    size_t top_count;
+    struct token_logprob top[ENGINE_MAX_TOP_LOGPROBS];
+    char *text; /* UTF-8, NUL-terminated, owned by the event; may be NULL for empty */
+    size_t text_length;
+    /* ENGINE_DONE: text may carry the last held-back piece. */
+    enum finish_reason finish_reason;
+    struct engine_usage usage;
+    /* ENGINE_FAILED */
+    struct error error;
+};
+
+void engine_event_free(struct engine_event *event); /* NULL allowed; any thread */
+
+/* Any thread. Copies what it needs. *request_id names the request for cancel; never 0. Refusals come
+ * here, synchronously: ERROR_CONTEXT_LENGTH (prompt + 1 > context), ERROR_BUSY (queue full),
+ * ERROR_INVALID_ARGUMENT (parameters, token ids). */
+bool engine_submit(struct engine *engine, const struct engine_request *request,
+                   uint64_t *request_id, struct error *error);
+
+/* Any thread. The request ends with FINISH_CANCELLED within a step; an unknown id is ignored. */
+void engine_cancel(struct engine *engine, uint64_t request_id);
+
+struct engine_stats { /* a snapshot; any thread */
+    size_t running, waiting;
+    size_t kv_blocks_used, kv_blocks_total;
+    uint64_t prompt_tokens, generated_tokens; /* since start */
+};
+void engine_read_stats(const struct engine *engine, struct engine_stats *stats);
+
+#endif

@@ -1,0 +1,90 @@
+/*
+ * gguf.h - reads a GGUF file (version 2 or 3, little-endian), memory-mapped.
+ *
+ * The file is hostile until proven otherwise: every count, string, array, offset and alignment is
+ * checked against the file's size before it is used, and an error names the byte offset and the field.
+ * After open, all tensor data lies inside the map and tensor shapes multiply without overflow. Nothing
+ * is decoded here. Immutable after open: any thread may read.
+ */
+#ifndef MISTRAL_MODEL_GGUF_H
+#define MISTRAL_MODEL_GGUF_H
+
+#include "base/error.h"
+#include "base/string_view.h"
+#include "quant/quant.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum gguf_value_type {
+    GGUF_UINT8,
+    GGUF_INT8,
+    GGUF_UINT16,
+    GGUF_INT16,
+    GGUF_UINT32,
+    GGUF_INT32,
+    GGUF_FLOAT32,
+    GGUF_BOOL,
+    GGUF_STRING,
+    GGUF_ARRAY,
+    GGUF_UINT64,
+    GGUF_INT64,
+    GGUF_FLOAT64,
+};
+
+struct gguf_value {
+    struct string_view key; /* in the map */
+    enum gguf_value_type type;
+    enum gguf_value_type element_type; /* of an array; never GGUF_ARRAY */
+    size_t count;                      /* elements of an array, else 1 */
+    const uint8_t *data;               /* first byte of the value in the map, unaligned */
+    size_t data_bytes;                 /* bytes of the value in the file */
+};
+
+enum { GGUF_MAX_DIMENSIONS = 4 };
+
+struct gguf_tensor {
+    struct string_view name; /* in the map */
+    const struct quant_format *format;
+    size_t dimension_count;
+    size_t dimensions[GGUF_MAX_DIMENSIONS]; /* [0] is the row length (columns); unused ones are 1 */
+    size_t row_count;                       /* product of dimensions[1..] */
+    size_t bytes;                           /* of the data */
+    const uint8_t *data;                    /* in the map; aligned to general.alignment */
+};
+
+struct gguf;
+
+/* Owns the map until gguf_close. `path` is copied for messages. A tensor of an unsupported type, a
+ * duplicate tensor name or key, or data past the end is an error that names the tensor or the key. */
+bool gguf_open(const char *path, struct gguf **gguf, struct error *error);
+void gguf_close(struct gguf *gguf); /* NULL allowed */
+
+const char *gguf_path(const struct gguf *gguf);
+uint32_t gguf_version(const struct gguf *gguf);
+size_t gguf_file_bytes(const struct gguf *gguf);
+
+size_t gguf_value_count(const struct gguf *gguf);
+const struct gguf_value *gguf_value_at(const struct gguf *gguf, size_t index); /* file order */
+const struct gguf_value *gguf_find(const struct gguf *gguf, const char *key);  /* NULL if absent */
+
+size_t gguf_tensor_count(const struct gguf *gguf);
+const struct gguf_tensor *gguf_tensor_at(const struct gguf *gguf, size_t index); /* file order */
+const struct gguf_tensor *gguf_find_tensor(const struct gguf *gguf, const char *name);
+
+/* Typed reads. Absent: true, *out untouched (set the default first). Wrong type or out of range for the
+ * target: false, with the key in the message. Any integer type converts when the value fits. */
+bool gguf_read_u32(const struct gguf *gguf, const char *key, uint32_t *out, struct error *error);
+bool gguf_read_f32(const struct gguf *gguf, const char *key, float *out, struct error *error);
+bool gguf_read_bool(const struct gguf *gguf, const char *key, bool *out, struct error *error);
+bool gguf_read_string(const struct gguf *gguf, const char *key, struct string_view *out,
+                      struct error *error);
+
+/* Element access for arrays; the index must be below value->count and the type must match. */
+bool gguf_string_at(const struct gguf_value *value, size_t index, struct string_view *out);
+/* All strings of an array in one pass: out[value->count]. False when not an array of strings. */
+bool gguf_strings(const struct gguf_value *value, struct string_view *out);
+bool gguf_number_at(const struct gguf_value *value, size_t index, double *out); /* any numeric type */
+
+#endif
