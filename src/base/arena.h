@@ -19,8 +19,8 @@ struct arena {
 /* A zeroed struct is an empty arena; deinit releases every chunk and leaves it empty again. */
 void arena_deinit(struct arena *arena);
 
-/* `count` elements of `size` bytes, zeroed, aligned to 64 bytes (a cache line and a vector register).
- * NULL when memory runs out or the product overflows. */
+/* `count` elements of `size` bytes, zeroed, aligned to 64 bytes (a cache line and a vector
+ * register). NULL when memory runs out or the product overflows. */
 void *arena_alloc(struct arena *arena, size_t count, size_t size);
 
 /* A NUL-terminated copy of `length` bytes; NULL when memory runs out. */

@@ -1,10 +1,10 @@
 /*
  * error.h - the one way a function of this program says what went wrong.
  *
- * A function that can fail returns bool and takes a `struct error *` as its last argument. True: the
- * error is untouched. False: code and message are set, and everything the function had acquired is
- * released. Library code never prints and never exits; whoever owns the terminal or the socket does.
- * A message names the file, line, offset or field at fault, and where possible the way out.
+ * A function that can fail returns bool and takes a `struct error *` as its last argument. True:
+ * the error is untouched. False: code and message are set, and everything the function had acquired
+ * is released. Library code never prints and never exits; whoever owns the terminal or the socket
+ * does. A message names the file, line, offset or field at fault, and where possible the way out.
  */
 #ifndef MISTRAL_BASE_ERROR_H
 #define MISTRAL_BASE_ERROR_H

@@ -35,7 +35,8 @@ static uint64_t process_seed(void) {
     static _Atomic uint64_t seed;
     uint64_t value = atomic_load_explicit(&seed, memory_order_relaxed);
     if (value == 0) {
-        uint64_t fresh = fold((uint64_t)clock_wall_ns() ^ MIX_A, (uint64_t)(uintptr_t)&seed | 1) | 1;
+        uint64_t fresh =
+            fold((uint64_t)clock_wall_ns() ^ MIX_A, (uint64_t)(uintptr_t)&seed | 1) | 1;
         atomic_compare_exchange_strong(&seed, &value, fresh);
         value = atomic_load(&seed);
     }
@@ -52,8 +53,7 @@ static struct hash_map_slot *find_slot(const struct hash_map *map, struct string
     size_t mask = map->capacity - 1;
     for (size_t i = hash & mask;; i = (i + 1) & mask) {
         struct hash_map_slot *slot = &map->slots[i];
-        if (slot->key.data == NULL ||
-            (slot->hash == hash && string_view_equals(slot->key, key))) {
+        if (slot->key.data == NULL || (slot->hash == hash && string_view_equals(slot->key, key))) {
             return slot;
         }
     }

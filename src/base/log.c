@@ -40,7 +40,8 @@ bool log_level_parse(const char *name, enum log_level *level) {
     return false;
 }
 
-/* Room is kept for the closing brace and newline, so a long value is cut and the line stays whole. */
+/* Room is kept for the closing brace and newline, so a long value is cut and the line stays whole.
+ */
 static void put_char(struct line *line, char character) {
     if (line->length < LOG_LINE_BYTES - LOG_TAIL_BYTES) {
         line->bytes[line->length++] = character;

@@ -1,9 +1,10 @@
 /*
  * log.h - lines for the operator, on standard error, as text or JSON.
  *
- * One call is one line, written with one write(2), so lines of several threads never mix. A line has
- * an event name (lower case, words joined by '_') and typed fields; a message with spaces is a field.
- * Level and format are set once at start, before other threads exist. Safe on any thread afterwards.
+ * One call is one line, written with one write(2), so lines of several threads never mix. A line
+ * has an event name (lower case, words joined by '_') and typed fields; a message with spaces is a
+ * field. Level and format are set once at start, before other threads exist. Safe on any thread
+ * afterwards.
  */
 #ifndef MISTRAL_BASE_LOG_H
 #define MISTRAL_BASE_LOG_H

@@ -1,9 +1,10 @@
 /*
  * mailbox.h - messages from many threads to one, in order. The only thing that crosses threads.
  *
- * A message embeds a mailbox_message as its first member and belongs to whoever holds it: the sender
- * until send, the receiver after receive. A receiver that sleeps in something else (an event loop)
- * gives `wake`, which is called after a send that found the box empty, on the sender's thread.
+ * A message embeds a mailbox_message as its first member and belongs to whoever holds it: the
+ * sender until send, the receiver after receive. A receiver that sleeps in something else (an event
+ * loop) gives `wake`, which is called after a send that found the box empty, on the sender's
+ * thread.
  */
 #ifndef MISTRAL_BASE_MAILBOX_H
 #define MISTRAL_BASE_MAILBOX_H

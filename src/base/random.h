@@ -1,6 +1,6 @@
 /*
- * random.h - a small, seeded, reproducible generator (xoshiro256**, Blackman and Vigna 2018, seeded by
- * splitmix64). Same seed, same numbers, on every platform. Not for secrets.
+ * random.h - a small, seeded, reproducible generator (xoshiro256**, Blackman and Vigna 2018, seeded
+ * by splitmix64). Same seed, same numbers, on every platform. Not for secrets.
  */
 #ifndef MISTRAL_BASE_RANDOM_H
 #define MISTRAL_BASE_RANDOM_H

@@ -2,8 +2,8 @@
  * thread_pool.h - workers that do arithmetic for one owner thread.
  *
  * The owner calls thread_pool_run, takes part itself as thread 0, and returns when every worker has
- * finished: a fork and a join. Workers spin briefly between jobs, then sleep, so an idle engine uses no
- * CPU. With one thread, run is a plain call with no atomics in its way.
+ * finished: a fork and a join. Workers spin briefly between jobs, then sleep, so an idle engine
+ * uses no CPU. With one thread, run is a plain call with no atomics in its way.
  */
 #ifndef MISTRAL_BASE_THREAD_POOL_H
 #define MISTRAL_BASE_THREAD_POOL_H
@@ -26,8 +26,8 @@ size_t thread_pool_size(const struct thread_pool *pool);
 /* Runs the task on every thread and waits for all. Owner's thread only; never nested. */
 void thread_pool_run(struct thread_pool *pool, thread_pool_task task, void *context);
 
-/* For work in uneven chunks, inside a task: the next unclaimed chunk, an increasing number that starts
- * at 0 for each run. A task stops at its own last chunk. Any thread of the pool. */
+/* For work in uneven chunks, inside a task: the next unclaimed chunk, an increasing number that
+ * starts at 0 for each run. A task stops at its own last chunk. Any thread of the pool. */
 size_t thread_pool_next_chunk(struct thread_pool *pool);
 
 #endif

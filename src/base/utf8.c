@@ -99,8 +99,8 @@ size_t utf8_incomplete_tail(const char *text, size_t length) {
         if (lead.length == 0) {
             continue; /* a continuation byte, or never valid: look further back */
         }
-        bool unfinished = lead.length > back &&
-                          well_formed_prefix(bytes + length - back, back, lead) == back;
+        bool unfinished =
+            lead.length > back && well_formed_prefix(bytes + length - back, back, lead) == back;
         return unfinished ? back : 0;
     }
     return 0;

@@ -2,8 +2,8 @@
  * engine.h - the engine thread: one model, requests in, events out.
  *
  * One thread owns the model, the KV pool and every sequence. Other threads talk to it by submit and
- * cancel only, and hear from it through the mailbox they gave with the request. A request's events are:
- * any number of ENGINE_TOKENS, then exactly one ENGINE_DONE or ENGINE_FAILED.
+ * cancel only, and hear from it through the mailbox they gave with the request. A request's events
+ * are: any number of ENGINE_TOKENS, then exactly one ENGINE_DONE or ENGINE_FAILED.
  */
 #ifndef MISTRAL_ENGINE_ENGINE_H
 #define MISTRAL_ENGINE_ENGINE_H
@@ -40,19 +40,20 @@ bool engine_create(const char *path, const struct engine_options *options,
                    void (*progress)(void *context, double fraction), void *progress_context,
                    struct engine **engine, struct error *error);
 
-/* Cancels what runs, joins the thread, releases everything. All mailboxes given must outlive this. */
+/* Cancels what runs, joins the thread, releases everything. All mailboxes given must outlive this.
+ */
 void engine_free(struct engine *engine); /* NULL allowed */
 
 struct engine_info {
     const char *path;
-    const char *architecture; /* "llama" */
-    const char *name;         /* general.name, or the file's name */
-    const char *format;       /* dominant tensor format: "Q4_1" */
+    const char *architecture;  /* "llama" */
+    const char *name;          /* general.name, or the file's name */
+    const char *format;        /* dominant tensor format: "Q4_1" */
     const char *chat_template; /* Jinja source, NUL-terminated; NULL when the file has none */
-    const char *kernels;      /* "portable", "avx2", … */
+    const char *kernels;       /* "portable", "avx2", … */
     uint64_t parameter_count;
     uint64_t file_bytes;
-    size_t context_length;     /* most tokens of one request here */
+    size_t context_length; /* most tokens of one request here */
     size_t vocabulary_size;
     size_t embedding_length;
     size_t layer_count;
@@ -67,9 +68,9 @@ const struct tokenizer *engine_tokenizer(const struct engine *engine);
 struct engine_request {
     const int32_t *prompt; /* [prompt_count], at least one token; copied by submit */
     size_t prompt_count;
-    size_t max_tokens;                 /* most to generate; 0: until the context is full */
-    struct sampling_params sampling;   /* logit_bias is copied by submit */
-    const struct string_view *stops;   /* [stop_count]; copied by submit */
+    size_t max_tokens;               /* most to generate; 0: until the context is full */
+    struct sampling_params sampling; /* logit_bias is copied by submit */
+    const struct string_view *stops; /* [stop_count]; copied by submit */
     size_t stop_count;
     bool ignore_end;         /* do not stop at end-of-answer tokens */
     bool show_special;       /* control tokens appear in the text */
@@ -99,10 +100,11 @@ struct engine_event {
     enum engine_event_kind kind;
     uint64_t request_id;
     void *user;
-    /* ENGINE_TOKENS: one token. Its text may be empty (held back), or hold more than its own bytes. */
+    /* ENGINE_TOKENS: one token. Its text may be empty (held back), or hold more than its own bytes.
+     */
     int32_t token;
-    bool is_prompt;     /* an echo_logprobs event for a prompt token */
-    float logprob;      /* natural log; NAN when not asked for, or for the first prompt token */
+    bool is_prompt; /* an echo_logprobs event for a prompt token */
+    float logprob;  /* natural log; NAN when not asked for, or for the first prompt token */
     size_t top_count;
     struct token_logprob top[ENGINE_MAX_TOP_LOGPROBS];
     char *text; /* UTF-8, NUL-terminated, owned by the event; may be NULL for empty */
@@ -116,8 +118,8 @@ struct engine_event {
 
 void engine_event_free(struct engine_event *event); /* NULL allowed; any thread */
 
-/* Any thread. Copies what it needs. *request_id names the request for cancel; never 0. Refusals come
- * here, synchronously: ERROR_CONTEXT_LENGTH (prompt + 1 > context), ERROR_BUSY (queue full),
+/* Any thread. Copies what it needs. *request_id names the request for cancel; never 0. Refusals
+ * come here, synchronously: ERROR_CONTEXT_LENGTH (prompt + 1 > context), ERROR_BUSY (queue full),
  * ERROR_INVALID_ARGUMENT (parameters, token ids). */
 bool engine_submit(struct engine *engine, const struct engine_request *request,
                    uint64_t *request_id, struct error *error);

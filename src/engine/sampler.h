@@ -1,10 +1,10 @@
 /*
  * sampler.h - from logits to one token.
  *
- * Stages, in this order: logit bias; repetition, frequency and presence penalties; temperature 0 takes
- * the largest and stops here; top-k; typical; top-p; min-p; temperature; draw. (llama.cpp's order.)
- * Log-probabilities are of the model's own distribution: softmax of the raw logits, before any stage.
- * Nothing allocates after create. One sampler a request; engine thread.
+ * Stages, in this order: logit bias; repetition, frequency and presence penalties; temperature 0
+ * takes the largest and stops here; top-k; typical; top-p; min-p; temperature; draw. (llama.cpp's
+ * order.) Log-probabilities are of the model's own distribution: softmax of the raw logits, before
+ * any stage. Nothing allocates after create. One sampler a request; engine thread.
  */
 #ifndef MISTRAL_ENGINE_SAMPLER_H
 #define MISTRAL_ENGINE_SAMPLER_H
@@ -55,10 +55,12 @@ void sampler_free(struct sampler *sampler); /* NULL allowed */
 /* Tells the penalties of a token in the sequence: prompt tokens first, then each sampled one. */
 void sampler_accept(struct sampler *sampler, int32_t token);
 
-/* logits: [vocabulary_size] f32, read only; NaN is treated as -INFINITY. Does not accept the token. */
+/* logits: [vocabulary_size] f32, read only; NaN is treated as -INFINITY. Does not accept the token.
+ */
 int32_t sampler_sample(struct sampler *sampler, const float *logits);
 
-/* The log-probability of `token`, and the `top_count` most likely tokens, best first, ties by lower id. */
+/* The log-probability of `token`, and the `top_count` most likely tokens, best first, ties by lower
+ * id. */
 float sampler_logprobs(struct sampler *sampler, const float *logits, int32_t token,
                        struct token_logprob *top, size_t top_count);
 

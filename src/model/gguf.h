@@ -2,9 +2,9 @@
  * gguf.h - reads a GGUF file (version 2 or 3, little-endian), memory-mapped.
  *
  * The file is hostile until proven otherwise: every count, string, array, offset and alignment is
- * checked against the file's size before it is used, and an error names the byte offset and the field.
- * After open, all tensor data lies inside the map and tensor shapes multiply without overflow. Nothing
- * is decoded here. Immutable after open: any thread may read.
+ * checked against the file's size before it is used, and an error names the byte offset and the
+ * field. After open, all tensor data lies inside the map and tensor shapes multiply without
+ * overflow. Nothing is decoded here. Immutable after open: any thread may read.
  */
 #ifndef MISTRAL_MODEL_GGUF_H
 #define MISTRAL_MODEL_GGUF_H
@@ -57,7 +57,8 @@ struct gguf_tensor {
 struct gguf;
 
 /* Owns the map until gguf_close. `path` is copied for messages. A tensor of an unsupported type, a
- * duplicate tensor name or key, or data past the end is an error that names the tensor or the key. */
+ * duplicate tensor name or key, or data past the end is an error that names the tensor or the key.
+ */
 bool gguf_open(const char *path, struct gguf **gguf, struct error *error);
 void gguf_close(struct gguf *gguf); /* NULL allowed */
 
@@ -73,8 +74,8 @@ size_t gguf_tensor_count(const struct gguf *gguf);
 const struct gguf_tensor *gguf_tensor_at(const struct gguf *gguf, size_t index); /* file order */
 const struct gguf_tensor *gguf_find_tensor(const struct gguf *gguf, const char *name);
 
-/* Typed reads. Absent: true, *out untouched (set the default first). Wrong type or out of range for the
- * target: false, with the key in the message. Any integer type converts when the value fits. */
+/* Typed reads. Absent: true, *out untouched (set the default first). Wrong type or out of range for
+ * the target: false, with the key in the message. Any integer type converts when the value fits. */
 bool gguf_read_u32(const struct gguf *gguf, const char *key, uint32_t *out, struct error *error);
 bool gguf_read_f32(const struct gguf *gguf, const char *key, float *out, struct error *error);
 bool gguf_read_bool(const struct gguf *gguf, const char *key, bool *out, struct error *error);
@@ -85,6 +86,7 @@ bool gguf_read_string(const struct gguf *gguf, const char *key, struct string_vi
 bool gguf_string_at(const struct gguf_value *value, size_t index, struct string_view *out);
 /* All strings of an array in one pass: out[value->count]. False when not an array of strings. */
 bool gguf_strings(const struct gguf_value *value, struct string_view *out);
-bool gguf_number_at(const struct gguf_value *value, size_t index, double *out); /* any numeric type */
+bool gguf_number_at(const struct gguf_value *value, size_t index,
+                    double *out); /* any numeric type */
 
 #endif

@@ -1,11 +1,12 @@
 /*
  * quant.h - the tensor formats of GGUF: names, block sizes, reference decode.
  *
- * A format stores a row of values as blocks of `block_values` values in `block_bytes` bytes; a row's
- * length is a whole number of blocks. Formats of one family live in one file (legacy_quants.c: Q4_0 to
- * Q8_0; k_quants.c: Q2_K to Q6_K; float_formats.c). Everything here is the plain reference: portable C,
- * no SIMD, pure functions, any thread. Layouts are those of the GGUF specification (ggml's block
- * structs), read as little-endian bytes, so a block needs no alignment.
+ * A format stores a row of values as blocks of `block_values` values in `block_bytes` bytes; a
+ * row's length is a whole number of blocks. Formats of one family live in one file
+ * (legacy_quants.c: Q4_0 to Q8_0; k_quants.c: Q2_K to Q6_K; float_formats.c). Everything here is
+ * the plain reference: portable C, no SIMD, pure functions, any thread. Layouts are those of the
+ * GGUF specification (ggml's block structs), read as little-endian bytes, so a block needs no
+ * alignment.
  */
 #ifndef MISTRAL_QUANT_QUANT_H
 #define MISTRAL_QUANT_QUANT_H
@@ -54,7 +55,8 @@ float f16_to_f32(uint16_t half);
 uint16_t f32_to_f16(float value);
 float bf16_to_f32(uint16_t bits);
 
-/* Q8_0 as ggml encodes it: scale = max|x| / 127 as f16, q = round(x / scale). count: multiple of 32. */
+/* Q8_0 as ggml encodes it: scale = max|x| / 127 as f16, q = round(x / scale). count: multiple
+ * of 32. */
 void quant_encode_q8_0(const float *values, void *blocks, size_t count);
 
 #endif

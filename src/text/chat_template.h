@@ -1,8 +1,9 @@
 /*
  * chat_template.h - renders a model's chat template: the part of Jinja that real GGUF files use.
  *
- * Compiled once, rendered many times, on any thread (a render keeps its state to itself). A template
- * comes from a file and is hostile: nesting, output size and the number of steps are bounded.
+ * Compiled once, rendered many times, on any thread (a render keeps its state to itself). A
+ * template comes from a file and is hostile: nesting, output size and the number of steps are
+ * bounded.
  */
 #ifndef MISTRAL_TEXT_CHAT_TEMPLATE_H
 #define MISTRAL_TEXT_CHAT_TEMPLATE_H
@@ -22,9 +23,9 @@ bool chat_template_create(const char *source, size_t length, struct chat_templat
 void chat_template_free(struct chat_template *chat_template); /* NULL allowed */
 
 /* `context` is a JSON object of the global variables: messages, tools, add_generation_prompt,
- * bos_token, eos_token, and whatever else the caller passes. Appends to `out`. What the template itself
- * refuses (raise_exception) is ERROR_INVALID_ARGUMENT with its message; any other failure in rendering
- * is ERROR_FORMAT with the line. */
+ * bos_token, eos_token, and whatever else the caller passes. Appends to `out`. What the template
+ * itself refuses (raise_exception) is ERROR_INVALID_ARGUMENT with its message; any other failure in
+ * rendering is ERROR_FORMAT with the line. */
 bool chat_template_render(const struct chat_template *chat_template, const struct json_t *context,
                           struct string_buffer *out, struct error *error);
 

@@ -1,8 +1,8 @@
 /*
  * stop_matcher.h - finds stop strings in streamed text, across the seams of tokens.
  *
- * Text that might be the beginning of a stop string is held back until it is clear that it is not. One
- * matcher a request; one thread at a time.
+ * Text that might be the beginning of a stop string is held back until it is clear that it is not.
+ * One matcher a request; one thread at a time.
  */
 #ifndef MISTRAL_TEXT_STOP_MATCHER_H
 #define MISTRAL_TEXT_STOP_MATCHER_H
@@ -22,8 +22,8 @@ struct stop_matcher {
 
 void stop_matcher_deinit(struct stop_matcher *matcher);
 
-/* Appends to `out` what is now safe to show. Returns true when a stop string was found: the text before
- * the earliest match has been put out, the match and what follows it dropped. */
+/* Appends to `out` what is now safe to show. Returns true when a stop string was found: the text
+ * before the earliest match has been put out, the match and what follows it dropped. */
 bool stop_matcher_push(struct stop_matcher *matcher, const char *text, size_t length,
                        struct string_buffer *out);
 

@@ -3,8 +3,8 @@
  *
  * Two families, told by GGUF's tokenizer.ggml.model: "llama" (SentencePiece BPE by score, with byte
  * fallback) and "gpt2" (byte-level BPE by merge rank, with a pre-tokenizer chosen by
- * tokenizer.ggml.pre). Immutable after create: any thread may use one tokenizer at once (matching state
- * is per call or per thread).
+ * tokenizer.ggml.pre). Immutable after create: any thread may use one tokenizer at once (matching
+ * state is per call or per thread).
  */
 #ifndef MISTRAL_TEXT_TOKENIZER_H
 #define MISTRAL_TEXT_TOKENIZER_H
@@ -29,7 +29,8 @@ enum token_type {
 
 enum { TOKEN_NONE = -1 };
 
-/* What a model file says of its vocabulary; everything is borrowed until tokenizer_create returns. */
+/* What a model file says of its vocabulary; everything is borrowed until tokenizer_create returns.
+ */
 struct tokenizer_source {
     struct string_view model;         /* "llama" or "gpt2" */
     struct string_view pre;           /* pre-tokenizer's name; empty when the file names none */
@@ -47,7 +48,8 @@ struct tokenizer_source {
 
 struct tokenizer;
 
-/* An unknown model or pre-tokenizer is ERROR_UNSUPPORTED and named; a broken vocabulary ERROR_FORMAT. */
+/* An unknown model or pre-tokenizer is ERROR_UNSUPPORTED and named; a broken vocabulary
+ * ERROR_FORMAT. */
 bool tokenizer_create(const struct tokenizer_source *source, struct tokenizer **tokenizer,
                       struct error *error);
 void tokenizer_free(struct tokenizer *tokenizer); /* NULL allowed */
@@ -59,10 +61,10 @@ struct token_list {
 void token_list_deinit(struct token_list *list);
 bool token_list_append(struct token_list *list, int32_t id); /* false: no memory */
 
-/* Appends to `out`. `add_special`: BOS and EOS as the model wants them. `parse_special`: control tokens
- * written out in the text become their ids (templates want that, user text does not; user-defined added
- * tokens are always recognised). Any bytes are accepted: what is not UTF-8 is encoded by byte fallback
- * or as the family's reference implementation does. */
+/* Appends to `out`. `add_special`: BOS and EOS as the model wants them. `parse_special`: control
+ * tokens written out in the text become their ids (templates want that, user text does not;
+ * user-defined added tokens are always recognised). Any bytes are accepted: what is not UTF-8 is
+ * encoded by byte fallback or as the family's reference implementation does. */
 bool tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t length,
                       bool add_special, bool parse_special, struct token_list *out,
                       struct error *error);
@@ -74,14 +76,15 @@ struct string_view tokenizer_piece(const struct tokenizer *tokenizer, int32_t id
 size_t tokenizer_vocabulary_size(const struct tokenizer *tokenizer);
 int32_t tokenizer_bos(const struct tokenizer *tokenizer);
 int32_t tokenizer_eos(const struct tokenizer *tokenizer);
-/* True for every token that ends an answer: eos, eot, and known end-of-turn texts (<|im_end|>, </s>,
+/* True for every token that ends an answer: eos, eot, and known end-of-turn texts (<|im_end|>,
+ * </s>,
  * <|eot_id|>, <|endoftext|>, <end_of_turn>, …) that are control tokens of this vocabulary. */
 bool tokenizer_is_end(const struct tokenizer *tokenizer, int32_t id);
 /* The id whose text is exactly this (special or not), or TOKEN_NONE. */
 int32_t tokenizer_find(const struct tokenizer *tokenizer, struct string_view text);
 
-/* Streaming detokenisation: bytes go in token by token, whole UTF-8 characters come out. A zeroed struct
- * with `tokenizer` set is ready. */
+/* Streaming detokenisation: bytes go in token by token, whole UTF-8 characters come out. A zeroed
+ * struct with `tokenizer` set is ready. */
 struct detokenizer {
     const struct tokenizer *tokenizer;
     bool show_special;
