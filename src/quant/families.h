@@ -1,0 +1,41 @@
+/* families.h - what the files of this room show one another: one line a decoder, for the table. */
+#ifndef MISTRAL_QUANT_FAMILIES_H
+#define MISTRAL_QUANT_FAMILIES_H
+
+#include <stddef.h>
+
+void decode_f32(const void *blocks, float *values, size_t count);
+void decode_f16(const void *blocks, float *values, size_t count);
+void decode_bf16(const void *blocks, float *values, size_t count);
+
+enum {
+    LEGACY_BLOCK_VALUES = 32, /* Q4_0 to Q8_0 */
+    Q4_0_BLOCK_BYTES = 18,
+    Q4_1_BLOCK_BYTES = 20,
+    Q5_0_BLOCK_BYTES = 22,
+    Q5_1_BLOCK_BYTES = 24,
+    Q8_0_BLOCK_BYTES = 34,
+};
+
+void decode_q4_0(const void *blocks, float *values, size_t count);
+void decode_q4_1(const void *blocks, float *values, size_t count);
+void decode_q5_0(const void *blocks, float *values, size_t count);
+void decode_q5_1(const void *blocks, float *values, size_t count);
+void decode_q8_0(const void *blocks, float *values, size_t count);
+
+enum {
+    K_BLOCK_VALUES = 256, /* Q2_K to Q6_K */
+    Q2_K_BLOCK_BYTES = 84,
+    Q3_K_BLOCK_BYTES = 110,
+    Q4_K_BLOCK_BYTES = 144,
+    Q5_K_BLOCK_BYTES = 176,
+    Q6_K_BLOCK_BYTES = 210,
+};
+
+void decode_q2_k(const void *blocks, float *values, size_t count);
+void decode_q3_k(const void *blocks, float *values, size_t count);
+void decode_q4_k(const void *blocks, float *values, size_t count);
+void decode_q5_k(const void *blocks, float *values, size_t count);
+void decode_q6_k(const void *blocks, float *values, size_t count);
+
+#endif
