@@ -36,10 +36,11 @@ enum gguf_value_type {
 struct gguf_value {
     struct string_view key; /* in the map */
     enum gguf_value_type type;
-    enum gguf_value_type element_type; /* of an array; never GGUF_ARRAY */
+    enum gguf_value_type element_type; /* of an array, else = type; never GGUF_ARRAY */
     size_t count;                      /* elements of an array, else 1 */
-    const uint8_t *data;               /* first byte of the value in the map, unaligned */
-    size_t data_bytes;                 /* bytes of the value in the file */
+    const uint8_t *data;               /* first element in the map, unaligned; a string element is
+                                          its u64 length and its bytes */
+    size_t data_bytes;                 /* of all elements in the file */
 };
 
 enum { GGUF_MAX_DIMENSIONS = 4 };
@@ -58,35 +59,48 @@ struct gguf;
 
 /* Owns the map until gguf_close. `path` is copied for messages. A tensor of an unsupported type, a
  * duplicate tensor name or key, or data past the end is an error that names the tensor or the key.
- */
+ * The file must not be truncated by others while it is open: the system answers reads past a
+ * shrunken file's end with SIGBUS. */
 bool gguf_open(const char *path, struct gguf **gguf, struct error *error);
+
+/* The same over bytes in memory, which stay the caller's and must outlive the gguf. `name` stands
+ * in messages where the path would. */
+bool gguf_open_bytes(const char *name, const void *bytes, size_t length, struct gguf **gguf,
+                     struct error *error);
+
 void gguf_close(struct gguf *gguf); /* NULL allowed */
 
 const char *gguf_path(const struct gguf *gguf);
 uint32_t gguf_version(const struct gguf *gguf);
 size_t gguf_file_bytes(const struct gguf *gguf);
 
+/* Entries in file order; the index must be below the count. */
 size_t gguf_value_count(const struct gguf *gguf);
-const struct gguf_value *gguf_value_at(const struct gguf *gguf, size_t index); /* file order */
-const struct gguf_value *gguf_find(const struct gguf *gguf, const char *key);  /* NULL if absent */
+const struct gguf_value *gguf_value_at(const struct gguf *gguf, size_t index);
+const struct gguf_value *gguf_find(const struct gguf *gguf, const char *key); /* NULL if absent */
 
+/* Tensors in file order; the index must be below the count. */
 size_t gguf_tensor_count(const struct gguf *gguf);
-const struct gguf_tensor *gguf_tensor_at(const struct gguf *gguf, size_t index); /* file order */
+const struct gguf_tensor *gguf_tensor_at(const struct gguf *gguf, size_t index);
 const struct gguf_tensor *gguf_find_tensor(const struct gguf *gguf, const char *name);
 
+const char *gguf_value_type_name(enum gguf_value_type type); /* "uint32", "array", … */
+
 /* Typed reads. Absent: true, *out untouched (set the default first). Wrong type or out of range for
- * the target: false, with the key in the message. Any integer type converts when the value fits. */
+ * the target: false, with the key in the message. u32 takes any integer type when the value fits;
+ * f32 any number that is finite as f32. */
 bool gguf_read_u32(const struct gguf *gguf, const char *key, uint32_t *out, struct error *error);
 bool gguf_read_f32(const struct gguf *gguf, const char *key, float *out, struct error *error);
 bool gguf_read_bool(const struct gguf *gguf, const char *key, bool *out, struct error *error);
 bool gguf_read_string(const struct gguf *gguf, const char *key, struct string_view *out,
                       struct error *error);
 
-/* Element access for arrays; the index must be below value->count and the type must match. */
+/* Element access for arrays (a scalar is its own element 0). False when the index is not below
+ * value->count or the element type does not match. gguf_string_at walks from the first string. */
 bool gguf_string_at(const struct gguf_value *value, size_t index, struct string_view *out);
 /* All strings of an array in one pass: out[value->count]. False when not an array of strings. */
 bool gguf_strings(const struct gguf_value *value, struct string_view *out);
-bool gguf_number_at(const struct gguf_value *value, size_t index,
-                    double *out); /* any numeric type */
+/* Any integer or float type, and bool as 0 or 1. Integers beyond 2^53 lose their last bits. */
+bool gguf_number_at(const struct gguf_value *value, size_t index, double *out);
 
 #endif
