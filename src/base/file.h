@@ -16,8 +16,8 @@ struct mapped_file {
 };
 
 /* Maps a regular file read-only. A directory or a device is an error that says so. */
-bool file_map(const char *path, struct mapped_file *file, struct error *error);
-void file_unmap(struct mapped_file *file);
+bool file_map(const char *path, struct mapped_file *mapped, struct error *error);
+void file_unmap(struct mapped_file *mapped);
 
 /* The whole file, NUL-terminated, in memory the caller frees with free(); *length excludes the NUL.
  * Larger than `limit` bytes: ERROR_INVALID_ARGUMENT. */
