@@ -176,5 +176,8 @@ build_program() {
         cat "$folder/setup.log" >&2
         fail "meson could not set up $folder"
     }
-    ninja -C "$folder" --quiet
+    if ! ninja -C "$folder" >"$folder/build.log" 2>&1; then
+        grep -v -E '^\[[0-9]+/[0-9]+\] ' "$folder/build.log" >&2 || cat "$folder/build.log" >&2
+        fail "the build in ${folder#"$PROJECT_ROOT"/} failed; all of it: ${folder#"$PROJECT_ROOT"/}/build.log"
+    fi
 }
