@@ -29,7 +29,7 @@ struct sampling_params {
     float repeat_penalty;    /* 1: off; > 0 */
     float presence_penalty;  /* 0: off */
     float frequency_penalty; /* 0: off */
-    int32_t repeat_last_n;   /* tokens the penalties look back; 0: off, -1: all */
+    int32_t repeat_last_n;   /* tokens the penalties look back; 0: off, -1: all; ≤ 2^20 */
     uint64_t seed;           /* same seed, same tokens */
     size_t logit_bias_count;
     const struct logit_bias *logit_bias; /* borrowed while the sampler lives */
@@ -55,12 +55,13 @@ void sampler_free(struct sampler *sampler); /* NULL allowed */
 /* Tells the penalties of a token in the sequence: prompt tokens first, then each sampled one. */
 void sampler_accept(struct sampler *sampler, int32_t token);
 
-/* logits: [vocabulary_size] f32, read only; NaN is treated as -INFINITY. Does not accept the token.
- */
+/* logits: [vocabulary_size] f32, read only; NaN is treated as -INFINITY; tokens at +INFINITY share
+ * the whole mass. Always a token of the vocabulary, whatever the logits. Does not accept it. Takes
+ * one number from the seed's stream, none when greedy. */
 int32_t sampler_sample(struct sampler *sampler, const float *logits);
 
 /* The log-probability of `token`, and the `top_count` most likely tokens, best first, ties by lower
- * id. */
+ * id. Places past the vocabulary get token -1 and -INFINITY. */
 float sampler_logprobs(struct sampler *sampler, const float *logits, int32_t token,
                        struct token_logprob *top, size_t top_count);
 
