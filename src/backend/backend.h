@@ -1,13 +1,15 @@
 /*
  * backend.h - the ops a device must offer; the forward pass is written over these and nothing else.
  *
- * A step works on a ragged batch: rows of several sequences, prompt chunks and decode rows together. Ops
- * are coarse, so that a backend can fuse inside them. Activations live in buffers the backend owns, in
- * the element type it likes (f32 on a CPU, 16-bit on a GPU): callers pass handles and never look inside.
+ * A step works on a ragged batch: rows of several sequences, prompt chunks and decode rows
+ * together. Ops are coarse, so that a backend can fuse inside them. Activations live in buffers the
+ * backend owns, in the element type it likes (f32 on a CPU, 16-bit on a GPU): callers pass handles
+ * and never look inside.
  *
- * Reproducible by design: what an op computes for one row depends on that row's sequence alone, never on
- * the other rows, the chunking or the number of threads. Kernels sum in one fixed order for one row or
- * many; attention visits keys in tiles at fixed positions. tests/ops holds every backend to that.
+ * Reproducible by design: what an op computes for one row depends on that row's sequence alone,
+ * never on the other rows, the chunking or the number of threads. Kernels sum in one fixed order
+ * for one row or many; attention visits keys in tiles at fixed positions. tests/ops holds every
+ * backend to that.
  *
  * Thread: everything here is called by the engine thread alone (create and free too).
  */
@@ -33,7 +35,8 @@ struct weight;     /* a matrix or vector in the backend's own form */
 struct activation; /* [max_rows][columns] */
 struct kv_cache;
 
-/* A tensor's bytes as they stand in a file: rows of blocks. Borrowed; mapped for the model's life. */
+/* A tensor's bytes as they stand in a file: rows of blocks. Borrowed; mapped for the model's life.
+ */
 struct weight_source {
     const struct quant_format *format;
     const void *data; /* [rows] rows of columns / block_values blocks */
@@ -64,8 +67,9 @@ struct batch {
     const uint32_t *logit_rows; /* [logit_row_count], increasing: rows whose logits are wanted */
 };
 
-/* Rotary embedding on pairs (2i, 2i+1) of the first 2 * pair_count values of a head (the order in which
- * GGUF stores llama's Q and K). Angle = position * frequencies[i]; the result is scaled by magnitude. */
+/* Rotary embedding on pairs (2i, 2i+1) of the first 2 * pair_count values of a head (the order in
+ * which GGUF stores llama's Q and K). Angle = position * frequencies[i]; the result is scaled by
+ * magnitude. */
 struct rope {
     size_t pair_count;
     const float *frequencies; /* [pair_count], radians a token */
@@ -74,8 +78,8 @@ struct rope {
 
 struct kv_layout {
     size_t layer_count;
-    size_t block_count; /* of KV_BLOCK_TOKENS tokens, shared by all layers: a block id means the same
-                         * tokens in each */
+    size_t block_count; /* of KV_BLOCK_TOKENS tokens, shared by all layers: a block id means the
+                         * same tokens in each */
     size_t kv_head_count;
     size_t head_dim;
 };
@@ -89,8 +93,8 @@ struct attention_shape {
 };
 
 enum matmul_epilogue {
-    MATMUL_STORE,    /* out = x Wᵀ (+ bias) */
-    MATMUL_ADD,      /* out += x Wᵀ (+ bias): the residual stream */
+    MATMUL_STORE, /* out = x Wᵀ (+ bias) */
+    MATMUL_ADD,   /* out += x Wᵀ (+ bias): the residual stream */
     MATMUL_SILU_MUL, /* out = silu(x Wᵀ (+ bias)) ⊙ (x W2ᵀ (+ second_bias)): a gated feed-forward's
                       * first half */
 };
@@ -101,7 +105,7 @@ struct matmul_target {
     const struct weight *second; /* W2 of MATMUL_SILU_MUL, same shape; else NULL */
     const struct weight *bias;   /* WEIGHT_VECTOR [rows], or NULL */
     const struct weight *second_bias;
-    struct activation *out;      /* [rows of the batch][weight rows] */
+    struct activation *out; /* [rows of the batch][weight rows] */
     enum matmul_epilogue epilogue;
 };
 
@@ -135,18 +139,18 @@ struct backend_ops {
                  float epsilon, struct activation *out);
     void (*matmul)(struct backend *backend, const struct activation *x,
                    const struct matmul_target *targets, size_t target_count);
-    /* Rotates q [rows][heads][head_dim] and k in place, writes k and v [rows][kv_heads][head_dim] into
-     * the layer's blocks. */
+    /* Rotates q [rows][heads][head_dim] and k in place, writes k and v [rows][kv_heads][head_dim]
+     * into the layer's blocks. */
     void (*rope_store)(struct backend *backend, struct activation *q, struct activation *k,
                        const struct activation *v, size_t head_count, struct kv_cache *kv,
                        size_t layer);
-    /* out[row][head] = softmax(scale q·K) V over the row's keys: every earlier token of its sequence
-     * within the window, and itself. */
+    /* out[row][head] = softmax(scale q·K) V over the row's keys: every earlier token of its
+     * sequence within the window, and itself. */
     void (*attention)(struct backend *backend, const struct activation *q,
-                      const struct kv_cache *kv, size_t layer,
-                      const struct attention_shape *shape, struct activation *out);
-    /* Final norm and output matrix for the batch's logit rows. logits: [logit_row_count][vocabulary],
-     * f32, in host memory, complete when the call returns. */
+                      const struct kv_cache *kv, size_t layer, const struct attention_shape *shape,
+                      struct activation *out);
+    /* Final norm and output matrix for the batch's logit rows. logits:
+     * [logit_row_count][vocabulary], f32, in host memory, complete when the call returns. */
     void (*logits)(struct backend *backend, const struct activation *x,
                    const struct weight *norm_weight, float epsilon, const struct weight *output,
                    float *logits);

@@ -7,7 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Bounds that no real model comes near, and that keep every product of two or three sizes in range. */
+/* Bounds that no real model comes near, and that keep every product of two or three sizes in range.
+ */
 enum {
     MAX_LAYERS = 1024,
     MAX_WIDTH = 1 << 20,
@@ -35,8 +36,8 @@ static bool read_float(const struct reader *reader, const char *key, float *out)
     return gguf_read_f32(reader->gguf, full_key(reader, key, name), out, reader->error);
 }
 
-/* Reads a size into *out when present; checks 1 … maximum either way. A head count may be written as an
- * array with one entry a layer; this program runs models whose layers are alike. */
+/* Reads a size into *out when present; checks 1 … maximum either way. A head count may be written
+ * as an array with one entry a layer; this program runs models whose layers are alike. */
 static bool read_size(const struct reader *reader, const char *key, size_t maximum, size_t *out) {
     char name[128];
     full_key(reader, key, name);
@@ -70,7 +71,8 @@ static bool read_architecture(const struct gguf *gguf, struct hyperparameters *h
     if (!gguf_read_string(gguf, "general.architecture", &name, error)) {
         return false;
     }
-    for (size_t i = 0; i < sizeof supported_architectures / sizeof supported_architectures[0]; i++) {
+    for (size_t i = 0; i < sizeof supported_architectures / sizeof supported_architectures[0];
+         i++) {
         if (string_view_is(name, supported_architectures[i])) {
             snprintf(h->architecture, sizeof h->architecture, "%s", supported_architectures[i]);
             return true;
@@ -180,8 +182,8 @@ static bool read_rope(const struct reader *reader, struct hyperparameters *h) {
     return read_rope_scaling(reader, h);
 }
 
-/* A window may hold for every layer, or by attention.sliding_window_pattern: an array of booleans, or a
- * number n (every n-th layer sees everything). */
+/* A window may hold for every layer, or by attention.sliding_window_pattern: an array of booleans,
+ * or a number n (every n-th layer sees everything). */
 static bool read_window(const struct reader *reader, struct arena *arena,
                         struct hyperparameters *h) {
     char name[128];
@@ -247,8 +249,8 @@ bool hyperparameters_read(const struct gguf *gguf, struct arena *arena, struct h
     return true;
 }
 
-/* YaRN (Peng et al. 2023, section 3.2): the pair index at which a wave makes `rotations` turns over the
- * original context. */
+/* YaRN (Peng et al. 2023, section 3.2): the pair index at which a wave makes `rotations` turns over
+ * the original context. */
 static double yarn_pair_of_rotations(const struct hyperparameters *h, double rotations) {
     double turns = (double)h->rope_original_length / (rotations * 2 * M_PI);
     return (double)h->rope_dimensions * log(turns) / (2 * log((double)h->rope_base));

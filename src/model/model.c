@@ -1,8 +1,8 @@
 /*
  * model.c - see model.h. The llama family: pre-norm blocks of grouped-query attention with rotary
- * embedding and a gated SiLU feed-forward (Touvron et al. 2023; Jiang et al. 2023). Tensor names are
- * GGUF's. Weights are found, checked against the hyper-parameters' shapes and handed to the backend once;
- * the forward pass is the short list of ops at the end of this file.
+ * embedding and a gated SiLU feed-forward (Touvron et al. 2023; Jiang et al. 2023). Tensor names
+ * are GGUF's. Weights are found, checked against the hyper-parameters' shapes and handed to the
+ * backend once; the forward pass is the short list of ops at the end of this file.
  */
 #include "model/model.h"
 
@@ -168,7 +168,8 @@ static bool create_rope(struct loader *loader) {
     const struct hyperparameters *h = &model->hyperparameters;
     size_t pairs = h->rope_dimensions / 2;
     bool ok;
-    const struct gguf_tensor *tensor = find_tensor(loader, "rope_freqs.weight", 1, pairs, false, &ok);
+    const struct gguf_tensor *tensor =
+        find_tensor(loader, "rope_freqs.weight", 1, pairs, false, &ok);
     if (!ok) {
         return false;
     }
@@ -197,9 +198,12 @@ static void buffer_table(struct model *model, struct buffer_row table[BUFFER_COU
     const struct hyperparameters *h = &model->hyperparameters;
     size_t q_width = h->head_count * h->head_dim, kv_width = h->kv_head_count * h->head_dim;
     const struct buffer_row rows[BUFFER_COUNT] = {
-        {&model->residual, h->embedding_length}, {&model->normed, h->embedding_length},
-        {&model->q, q_width},                    {&model->k, kv_width},
-        {&model->v, kv_width},                   {&model->attended, q_width},
+        {&model->residual, h->embedding_length},
+        {&model->normed, h->embedding_length},
+        {&model->q, q_width},
+        {&model->k, kv_width},
+        {&model->v, kv_width},
+        {&model->attended, q_width},
         {&model->gated, h->feed_forward_length},
     };
     for (size_t i = 0; i < BUFFER_COUNT; i++) {

@@ -1,11 +1,12 @@
 /*
- * cpu.h - what the CPU backend's files share: its objects, and the table of kernels an instruction set
- * provides. Private to src/backend/cpu and its tests.
+ * cpu.h - what the CPU backend's files share: its objects, and the table of kernels an instruction
+ * set provides. Private to src/backend/cpu and its tests.
  *
- * Matrices are worked on in panels of 16 rows (outputs) and chunks of at most 256 columns (inputs). A
- * kernel unpacks one chunk of a panel into a small buffer that stays in the first-level cache, then
- * multiplies it with every activation row at hand; so unpacking is paid once for many tokens, and one
- * row and many rows run through the same instructions in the same order (backend.h, "reproducible").
+ * Matrices are worked on in panels of 16 rows (outputs) and chunks of at most 256 columns (inputs).
+ * A kernel unpacks one chunk of a panel into a small buffer that stays in the first-level cache,
+ * then multiplies it with every activation row at hand; so unpacking is paid once for many tokens,
+ * and one row and many rows run through the same instructions in the same order (backend.h,
+ * "reproducible").
  */
 #ifndef MISTRAL_BACKEND_CPU_CPU_H
 #define MISTRAL_BACKEND_CPU_CPU_H
@@ -54,15 +55,22 @@ _Static_assert(sizeof(struct q8_block256) == 320, "320 bytes for 256 values");
 
 struct cpu_weight;
 
+/* How a format's blocks are interleaved for the integer kernels: see packed.h. */
+struct packed_layout {
+    enum tensor_type type;
+    size_t block_values;        /* columns; 0: not packed, the file's own rows are read */
+    size_t low_bits, high_bits; /* of a quant; 8 or more and 0: elements stored as they are */
+    size_t sub_blocks;          /* with a scale of their own; 0: one scale a block */
+    bool has_minimum;           /* a minimum a block, or one a sub-block */
+    int offset;                 /* subtracted from each quant when there is no minimum */
+};
+
 /* How matrices of one format are multiplied. */
 struct matmul_kernel {
     enum encoding encoding;
-    /* Bytes of the packed form of 16 rows of one block of the format; 0: not packed, the file's own rows
-     * are read. */
-    size_t packed_block_bytes;
-    /* Packs one block of each of 16 rows. blocks[r] is NULL past the matrix's last row: zeros. */
-    void (*pack)(const uint8_t *const blocks[PANEL_ROWS], uint8_t *packed);
-    /* Columns [first_column, first_column + columns) of a panel → the form that `multiply` reads. */
+    struct packed_layout layout;
+    /* Columns [first_column, first_column + columns) of a panel → the form that `multiply` reads.
+     */
     void (*unpack)(const struct cpu_weight *weight, size_t panel, size_t first_column,
                    size_t columns, void *unpacked);
     /* sums[row][16] += chunk · activation. Activation rows lie `stride` bytes apart. */
@@ -114,8 +122,8 @@ struct cpu_activation {
     size_t max_rows, columns;
 };
 
-/* Keys are stored transposed inside a block, so that a query meets 16 keys at once with no sum across a
- * register: keys [layer][block][kv_head][head_dim][16 tokens], values
+/* Keys are stored transposed inside a block, so that a query meets 16 keys at once with no sum
+ * across a register: keys [layer][block][kv_head][head_dim][16 tokens], values
  * [layer][block][kv_head][16 tokens][head_dim]; f16. */
 struct cpu_kv {
     struct kv_layout layout;

@@ -1,10 +1,11 @@
 /*
  * cpu_attention.c - rotary embedding, writing the KV cache, and attention over block tables.
  *
- * Attention is tiled with an online softmax (Milakov and Gimelshein 2018; Dao et al. 2022): for each tile
- * of 64 keys the running maximum moves, what was summed so far is scaled down, and the tile is added. A
- * tile always begins at a multiple of 64 tokens, so a row's result does not depend on chunking. Work is
- * handed out as (span, rows, kv head): the query heads that share a kv head share the pass over its keys.
+ * Attention is tiled with an online softmax (Milakov and Gimelshein 2018; Dao et al. 2022): for
+ * each tile of 64 keys the running maximum moves, what was summed so far is scaled down, and the
+ * tile is added. A tile always begins at a multiple of 64 tokens, so a row's result does not depend
+ * on chunking. Work is handed out as (span, rows, kv head): the query heads that share a kv head
+ * share the pass over its keys.
  */
 #include "backend/cpu/cpu.h"
 
@@ -143,8 +144,9 @@ static struct attention_scratch lay_out(float *scratch, size_t head_dim) {
     return s;
 }
 
-/* Adds one query's part of a tile. Keys outside [first_key, end_key) take no part at all: their values
- * are not even multiplied by zero, since what stands in an unwritten slot may not be a number. */
+/* Adds one query's part of a tile. Keys outside [first_key, end_key) take no part at all: their
+ * values are not even multiplied by zero, since what stands in an unwritten slot may not be a
+ * number. */
 static void add_tile(const struct attention_job *job, struct query *query, size_t tile_start,
                      float *scores, const float *values) {
     const struct cpu_kernels *kernels = job->cpu->kernels;
@@ -192,8 +194,8 @@ static void visit_tile(const struct attention_job *job, const struct batch_span 
         uint32_t block = span->block_table[block_start / KV_BLOCK_TOKENS];
         size_t offset = cpu_kv_offset(job->kv, job->layer, block, kv_head);
         kernels->widen_f16(job->kv->keys + offset, scratch->keys, dim * KV_BLOCK_TOKENS);
-        kernels->widen_f16(job->kv->values + offset,
-                           scratch->values + b * KV_BLOCK_TOKENS * dim, dim * KV_BLOCK_TOKENS);
+        kernels->widen_f16(job->kv->values + offset, scratch->values + b * KV_BLOCK_TOKENS * dim,
+                           dim * KV_BLOCK_TOKENS);
         kernels->attention_scores(
             rows + active, count - active, scratch->keys, dim, job->shape->scale,
             scratch->scores + active * ATTENTION_TILE_TOKENS + b * KV_BLOCK_TOKENS,
@@ -256,7 +258,8 @@ static void attend_items(void *context, size_t thread_index, size_t thread_count
             span_start += span_items(job, &batch->spans[span_index++]);
         }
         const struct batch_span *span = &batch->spans[span_index];
-        /* The last rows of a span see the most keys: they go first, so that threads end together. */
+        /* The last rows of a span see the most keys: they go first, so that threads end together.
+         */
         size_t index = span_items(job, span) - 1 - (item - span_start);
         size_t first = index / job->shape->kv_head_count * job->tile_rows;
         attend(job, span, first, size_min(job->tile_rows, span->row_count - first),

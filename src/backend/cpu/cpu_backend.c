@@ -4,7 +4,7 @@
  * Owns every buffer the CPU ops need. The engine thread calls in; worker threads run only inside
  * thread_pool_run and touch only what the running op hands them.
  */
-#include "backend/cpu/cpu.h"
+#include "backend/cpu/packed.h"
 
 #include "base/bytes.h"
 
@@ -14,8 +14,8 @@
 
 enum { ALIGNMENT = 64, HUGE_PAGE_BYTES = 2 << 20 };
 
-/* Zeroed, cache-line aligned; large ones ask for huge pages, which spare the TLB in a pass over all the
- * weights. NULL when memory runs out or the product overflows. */
+/* Zeroed, cache-line aligned; large ones ask for huge pages, which spare the TLB in a pass over all
+ * the weights. NULL when memory runs out or the product overflows. */
 static void *allocate(size_t count, size_t size) {
     size_t bytes;
     if (!size_multiply(count, size, &bytes) || bytes > SIZE_MAX / 2) {
@@ -75,8 +75,8 @@ static bool size_scratch(struct cpu_backend *cpu, struct error *error) {
             return false;
         }
     }
-    size_t floats = size_max(cpu_matmul_scratch_floats(),
-                             cpu_attention_scratch_floats(cpu->max_head_dim));
+    size_t floats =
+        size_max(cpu_matmul_scratch_floats(), cpu_attention_scratch_floats(cpu->max_head_dim));
     cpu->thread_scratch_floats = size_divide_up(floats, 1024) * 1024;
     return grow(&cpu->cosines, cpu->max_rows, cpu->max_head_dim * sizeof(float) / 2 + 4, "angles",
                 error) &&
@@ -84,8 +84,8 @@ static bool size_scratch(struct cpu_backend *cpu, struct error *error) {
                 error) &&
            grow(&cpu->logit_rows, cpu->max_rows, cpu->max_columns * sizeof(float), "scratch",
                 error) &&
-           grow(&cpu->thread_scratch, cpu->thread_count,
-                cpu->thread_scratch_floats * sizeof(float), "thread scratch", error);
+           grow(&cpu->thread_scratch, cpu->thread_count, cpu->thread_scratch_floats * sizeof(float),
+                "thread scratch", error);
 }
 
 /* ---- weights ---- */
@@ -96,7 +96,8 @@ static bool pack_matrix(struct cpu_weight *weight, const struct weight_source *s
     const struct quant_format *format = source->format;
     size_t blocks = source->columns / format->block_values;
     size_t panels = size_divide_up(source->rows, PANEL_ROWS);
-    weight->panel_bytes = blocks * kernel->packed_block_bytes;
+    size_t block_bytes = packed_offsets(kernel->layout).total;
+    weight->panel_bytes = blocks * block_bytes;
     uint8_t *packed = allocate(panels, weight->panel_bytes);
     if (packed == NULL) {
         return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for %zu bytes of packed weights",
@@ -114,8 +115,8 @@ static bool pack_matrix(struct cpu_weight *weight, const struct weight_source *s
                               ? file + row * weight->row_bytes + block * format->block_bytes
                               : NULL;
             }
-            kernel->pack(from, packed + panel * weight->panel_bytes +
-                                   block * kernel->packed_block_bytes);
+            packed_block(kernel->layout, from,
+                         packed + panel * weight->panel_bytes + block * block_bytes);
         }
     }
     return true;
@@ -148,7 +149,7 @@ static bool prepare_weight(struct cpu_backend *cpu, struct cpu_weight *weight,
         return true;
     }
     weight->kernel = cpu->kernels->matmul(source->format->type);
-    return weight->kernel->packed_block_bytes == 0 || pack_matrix(weight, source, error);
+    return weight->kernel->layout.block_values == 0 || pack_matrix(weight, source, error);
 }
 
 static bool weight_create(struct backend *backend, const struct weight_source *source,

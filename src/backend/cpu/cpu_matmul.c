@@ -1,7 +1,7 @@
 /*
- * cpu_matmul.c - matrix products on the pool's threads: encode the activations once, then let the threads
- * take panels of the weights. All arithmetic is in the kernels; which thread takes which panel has no
- * influence on any result.
+ * cpu_matmul.c - matrix products on the pool's threads: encode the activations once, then let the
+ * threads take panels of the weights. All arithmetic is in the kernels; which thread takes which
+ * panel has no influence on any result.
  */
 #include "backend/cpu/cpu.h"
 
@@ -9,8 +9,8 @@
 
 #include <string.h>
 
-/* Panels handed out at once: small enough that the last ones finish together, large enough that a tile
- * of activations is used several times while it is in the cache. */
+/* Panels handed out at once: small enough that the last ones finish together, large enough that a
+ * tile of activations is used several times while it is in the cache. */
 enum { MAX_CHUNK_PANELS = 8, CHUNKS_PER_THREAD = 6 };
 
 struct matmul_job {
@@ -20,8 +20,8 @@ struct matmul_job {
     const struct matmul_target *targets;
     size_t target_count;
     size_t chunk_panels;
-    size_t chunk_count;      /* over all targets */
-    float *plain_out;        /* for logits: [row_count][weight rows] in place of target->out */
+    size_t chunk_count; /* over all targets */
+    float *plain_out;   /* for logits: [row_count][weight rows] in place of target->out */
     bool needed[ENCODING_COUNT];
 };
 
@@ -79,8 +79,8 @@ static void multiply_panel(const struct matmul_job *job, const struct cpu_weight
     const struct matmul_kernel *kernel = weight->kernel;
     enum encoding encoding = kernel->encoding;
     size_t stride = encoding_row_bytes(encoding, job->columns);
-    const uint8_t *encoded = encoding == ENCODING_F32 ? (const uint8_t *)job->x
-                                                      : job->cpu->encoded[encoding];
+    const uint8_t *encoded =
+        encoding == ENCODING_F32 ? (const uint8_t *)job->x : job->cpu->encoded[encoding];
     stride = encoding == ENCODING_F32 ? job->columns * sizeof(float) : stride;
     memset(sums, 0, rows * PANEL_ROWS * sizeof(float));
     for (size_t column = 0; column < job->columns; column += CHUNK_COLUMNS) {
@@ -130,14 +130,13 @@ static void store_panel(const struct matmul_job *job, const struct matmul_target
 }
 
 static void run_panel(const struct matmul_job *job, const struct matmul_target *target,
-                      size_t panel, size_t first_row, size_t rows,
-                      struct matmul_scratch *scratch) {
+                      size_t panel, size_t first_row, size_t rows, struct matmul_scratch *scratch) {
     multiply_panel(job, cpu_weight_of(target->weight), panel, first_row, rows, scratch->sums[0],
                    scratch->unpacked);
     add_bias(target->bias, panel, rows, scratch->sums[0]);
     if (target->epilogue == MATMUL_SILU_MUL) {
-        multiply_panel(job, cpu_weight_of(target->second), panel, first_row, rows,
-                       scratch->sums[1], scratch->unpacked);
+        multiply_panel(job, cpu_weight_of(target->second), panel, first_row, rows, scratch->sums[1],
+                       scratch->unpacked);
         add_bias(target->second_bias, panel, rows, scratch->sums[1]);
         job->cpu->kernels->silu_multiply(scratch->sums[0], scratch->sums[1], rows * PANEL_ROWS);
     }
@@ -169,8 +168,8 @@ static void multiply_chunks(void *context, size_t thread_index, size_t thread_co
     while ((chunk = thread_pool_next_chunk(job->cpu->pool)) < job->chunk_count) {
         size_t first_panel = 0;
         const struct matmul_target *target = locate_chunk(job, chunk, &first_panel);
-        size_t end = size_min(first_panel + job->chunk_panels,
-                              panel_count(cpu_weight_of(target->weight)));
+        size_t end =
+            size_min(first_panel + job->chunk_panels, panel_count(cpu_weight_of(target->weight)));
         for (size_t row = 0; row < job->row_count; row += MATMUL_TILE_ROWS) {
             size_t rows = size_min(MATMUL_TILE_ROWS, job->row_count - row);
             for (size_t panel = first_panel; panel < end; panel++) {
@@ -188,8 +187,8 @@ static void run_job(struct matmul_job *job) {
     size_t wanted = panels / (job->cpu->thread_count * CHUNKS_PER_THREAD);
     job->chunk_panels = size_max(1, size_min(wanted, MAX_CHUNK_PANELS));
     for (size_t i = 0; i < job->target_count; i++) {
-        job->chunk_count += size_divide_up(panel_count(cpu_weight_of(job->targets[i].weight)),
-                                           job->chunk_panels);
+        job->chunk_count +=
+            size_divide_up(panel_count(cpu_weight_of(job->targets[i].weight)), job->chunk_panels);
     }
     encode_activations(job);
     thread_pool_run(job->cpu->pool, multiply_chunks, job);

@@ -1,5 +1,6 @@
 /*
- * portable_kernels.c - the reference: plain C, one obvious loop each, no packing, activations in f32.
+ * portable_kernels.c - the reference: plain C, one obvious loop each, no packing, activations in
+ * f32.
  *
  * Runs on any processor, and is what every other kernel's parity test compares with. The sums go in
  * index order.
