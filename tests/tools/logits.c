@@ -1,7 +1,7 @@
 /*
- * logits.c - runs token ids through a model in one step and writes every row's logits: the raw output that
- * golden tests compare. Usage: logits MODEL portable|best CHUNK < token ids > f32 logits [tokens][vocabulary]
- * CHUNK: rows a step (0: all at once).
+ * logits.c - runs token ids through a model in one step and writes every row's logits: the raw
+ * output that golden tests compare. Usage: logits MODEL portable|best CHUNK < token ids > f32
+ * logits [tokens][vocabulary] CHUNK: rows a step (0: all at once).
  */
 #include "backend/backend.h"
 #include "base/bytes.h"
@@ -24,7 +24,8 @@ static bool run(struct model *model, struct backend *backend, const int32_t *tok
     bool done = table != NULL && rows != NULL && logits != NULL &&
                 backend->ops->kv_create(backend, &layout, &kv, error);
     for (size_t i = 0; done && i < blocks; i++) {
-        table[i] = (uint32_t)(blocks - 1 - i); /* backwards: a table that is the identity hides bugs */
+        table[i] =
+            (uint32_t)(blocks - 1 - i); /* backwards: a table that is the identity hides bugs */
     }
     for (size_t i = 0; done && i < chunk; i++) {
         rows[i] = (uint32_t)i;
@@ -62,9 +63,9 @@ int main(int argc, char **argv) {
     size_t chunk = strtoul(argv[3], NULL, 10);
     chunk = chunk == 0 ? count : chunk;
     const char *threads = getenv("LOGITS_THREADS");
-    struct cpu_backend_options options = {
-        .thread_count = threads == NULL ? 2 : strtoul(threads, NULL, 10),
-        .portable = strcmp(argv[2], "portable") == 0};
+    struct cpu_backend_options options = {.thread_count =
+                                              threads == NULL ? 2 : strtoul(threads, NULL, 10),
+                                          .portable = strcmp(argv[2], "portable") == 0};
     bool done = gguf_open(argv[1], &gguf, &error) &&
                 cpu_backend_create(&options, &backend, &error) &&
                 model_create(gguf, backend, chunk, NULL, NULL, &model, &error) &&
