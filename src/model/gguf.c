@@ -250,12 +250,12 @@ static bool take_count(struct reader *reader, const char *field, size_t limit, s
     size_t left = reader->gguf->file.size - reader->at;
     if (count > left / min_bytes) {
         return fail(reader, ERROR_FORMAT, reader->at - 8,
-                    "has a %s of %" PRIu64 ", for which the %zu bytes left of the file are too few",
+                    "has the %s %" PRIu64 ", for which the %zu bytes left of the file are too few",
                     field, count, left);
     }
     if (count > limit) {
         return fail(reader, ERROR_FORMAT, reader->at - 8,
-                    "has a %s of %" PRIu64 "; at most %zu are accepted", field, count, limit);
+                    "has the %s %" PRIu64 "; at most %zu are accepted", field, count, limit);
     }
     *out = (size_t)count;
     return true;

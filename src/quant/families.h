@@ -1,12 +1,24 @@
-/* families.h - what the files of this room show one another: one line a decoder, for the table. */
+/*
+ * families.h - what the files of this room show one another: block sizes, and the decoders and
+ * encoders for the table in quant.c.
+ */
 #ifndef MISTRAL_QUANT_FAMILIES_H
 #define MISTRAL_QUANT_FAMILIES_H
 
 #include <stddef.h>
+#include <stdint.h>
+
+static inline void store_u16_le(uint8_t *at, uint16_t value) {
+    at[0] = (uint8_t)(value & 0xff);
+    at[1] = (uint8_t)(value >> 8);
+}
 
 void decode_f32(const void *blocks, float *values, size_t count);
 void decode_f16(const void *blocks, float *values, size_t count);
 void decode_bf16(const void *blocks, float *values, size_t count);
+void encode_f32(const float *values, void *blocks, size_t count);
+void encode_f16(const float *values, void *blocks, size_t count);
+void encode_bf16(const float *values, void *blocks, size_t count);
 
 enum {
     LEGACY_BLOCK_VALUES = 32, /* Q4_0 to Q8_0 */
@@ -22,6 +34,10 @@ void decode_q4_1(const void *blocks, float *values, size_t count);
 void decode_q5_0(const void *blocks, float *values, size_t count);
 void decode_q5_1(const void *blocks, float *values, size_t count);
 void decode_q8_0(const void *blocks, float *values, size_t count);
+void encode_q4_0(const float *values, void *blocks, size_t count);
+void encode_q4_1(const float *values, void *blocks, size_t count);
+void encode_q5_0(const float *values, void *blocks, size_t count);
+void encode_q5_1(const float *values, void *blocks, size_t count);
 
 enum {
     K_BLOCK_VALUES = 256, /* Q2_K to Q6_K */

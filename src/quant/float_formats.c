@@ -1,5 +1,5 @@
 /*
- * float_formats.c - F32, F16 and BF16: conversions and decode.
+ * float_formats.c - F32, F16 and BF16: conversions, decode and encode.
  *
  * Widening is exact. A signalling NaN in half precision becomes quiet when its width changes, as
  * IEEE 754-2019 section 6.2 asks and as the conversion instructions of x86 (F16C) and arm64 do.
@@ -59,6 +59,14 @@ float bf16_to_f32(uint16_t bits) {
     return float_of_bits((uint32_t)bits << 16);
 }
 
+uint16_t f32_to_bf16(float value) {
+    uint32_t bits = bits_of_float(value);
+    if ((bits & 0x7fffffff) > 0x7f800000) { /* NaN: quiet, or rounding could make it infinite */
+        return (uint16_t)(bits >> 16 | 0x0040);
+    }
+    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
 void decode_f32(const void *blocks, float *values, size_t count) {
     const uint8_t *at = blocks;
     for (size_t i = 0; i < count; i++) {
@@ -77,5 +85,28 @@ void decode_bf16(const void *blocks, float *values, size_t count) {
     const uint8_t *at = blocks;
     for (size_t i = 0; i < count; i++) {
         values[i] = bf16_to_f32(load_u16_le(at + 2 * i));
+    }
+}
+
+void encode_f32(const float *values, void *blocks, size_t count) {
+    uint8_t *at = blocks;
+    for (size_t i = 0; i < count; i++) {
+        uint32_t bits = bits_of_float(values[i]);
+        store_u16_le(at + 4 * i, (uint16_t)(bits & 0xffff));
+        store_u16_le(at + 4 * i + 2, (uint16_t)(bits >> 16));
+    }
+}
+
+void encode_f16(const float *values, void *blocks, size_t count) {
+    uint8_t *at = blocks;
+    for (size_t i = 0; i < count; i++) {
+        store_u16_le(at + 2 * i, f32_to_f16(values[i]));
+    }
+}
+
+void encode_bf16(const float *values, void *blocks, size_t count) {
+    uint8_t *at = blocks;
+    for (size_t i = 0; i < count; i++) {
+        store_u16_le(at + 2 * i, f32_to_bf16(values[i]));
     }
 }

@@ -1,5 +1,5 @@
 /*
- * quant.h - the tensor formats of GGUF: names, block sizes, reference decode.
+ * quant.h - the tensor formats of GGUF: names, block sizes, reference decode and encode.
  *
  * A format stores a row of values as blocks of `block_values` values in `block_bytes` bytes; a
  * row's length is a whole number of blocks. Formats of one family live in one file
@@ -39,6 +39,9 @@ struct quant_format {
     size_t block_bytes;  /* bytes of a block */
     /* Decodes `count` values (a multiple of block_values) from blocks to f32. */
     void (*decode)(const void *blocks, float *values, size_t count);
+    /* Encodes `count` values (likewise). They should be finite and of a size whose scale fits f16;
+     * what others become is not defined, but nothing worse happens. */
+    void (*encode)(const float *values, void *blocks, size_t count);
 };
 
 /* NULL when the number is not a supported format. */
@@ -50,13 +53,14 @@ const char *quant_type_name(uint32_t type);
 /* Bytes of a row of `values` values; false when not a whole number of blocks or too large. */
 bool quant_row_bytes(const struct quant_format *format, size_t values, size_t *bytes);
 
-/* IEEE half precision and bfloat16, exactly; f32 to f16 rounds to nearest even. */
+/* IEEE half precision and bfloat16, exactly; from f32 they round to nearest even. */
 float f16_to_f32(uint16_t half);
 uint16_t f32_to_f16(float value);
 float bf16_to_f32(uint16_t bits);
+uint16_t f32_to_bf16(float value);
 
-/* Q8_0 as ggml encodes it: scale = max|x| / 127 as f16, q = round(x / scale). count: multiple
- * of 32. */
+/* The encoder of Q8_0 by name, for activations: scale = max|x| / 127, q = round(x / scale), halves
+ * away from zero, the scale stored as f16. count: a multiple of 32. */
 void quant_encode_q8_0(const float *values, void *blocks, size_t count);
 
 #endif
