@@ -173,12 +173,11 @@ static bool read_entry(struct reader *reader, struct dotenv_entry *entry) {
     } else {
         read_unquoted(reader, &value);
     }
-    entry->expands =
-        !literal && memmem(reader->text + start, reader->at - start, "${", 2) != NULL;
+    entry->expands = !literal && memmem(reader->text + start, reader->at - start, "${", 2) != NULL;
     if (done) {
-        entry->value = value.failed ? NULL
-                                    : arena_copy_text(reader->arena, string_buffer_text(&value),
-                                                      value.length);
+        entry->value =
+            value.failed ? NULL
+                         : arena_copy_text(reader->arena, string_buffer_text(&value), value.length);
         done = (entry->name != NULL && entry->value != NULL) ||
                error_set(reader->error, ERROR_OUT_OF_MEMORY, "no memory for '%s'", reader->file);
     }
@@ -202,12 +201,8 @@ static bool check_text(struct reader *reader) {
 
 bool dotenv_parse(const char *file, const char *text, size_t length, struct arena *arena,
                   struct dotenv_entry **entries, struct error *error) {
-    struct reader reader = {.file = file,
-                            .text = text,
-                            .length = length,
-                            .line = 1,
-                            .arena = arena,
-                            .error = error};
+    struct reader reader = {
+        .file = file, .text = text, .length = length, .line = 1, .arena = arena, .error = error};
     *entries = NULL;
     if (length > 0 && !check_text(&reader)) {
         return false;

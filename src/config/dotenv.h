@@ -3,7 +3,8 @@
  *
  *   # a comment                    export NAME=value        (export is ignored)
  *   NAME=value with spaces # a comment, after a blank
- *   NAME='taken as it is, # too'   NAME="with \n \t \" \\ \$ escapes, over several lines if need be"
+ *   NAME='taken as it is, # too'   NAME="with \n \t \" \\ \$ escapes, over several lines if need
+ * be"
  *
  * Nothing is expanded; `expands` tells the caller that ${…} stood where others would expand it.
  */
@@ -19,7 +20,7 @@
 struct dotenv_entry {
     struct dotenv_entry *next; /* in order of appearance */
     const char *name;
-    const char *value; /* NUL-terminated; "" for NAME= */
+    const char *value;   /* NUL-terminated; "" for NAME= */
     size_t line, column; /* of the name, from 1; columns in characters */
     bool expands;        /* ${ in an unquoted or double-quoted value */
 };

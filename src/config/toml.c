@@ -264,7 +264,6 @@ static bool read_key_part(struct toml_cursor *cursor, struct string_view *part) 
 
 /* a . "b c" . d, with blanks around each part. */
 static bool read_key(struct toml_cursor *cursor, struct key_path *path) {
-    path->count = 0;
     for (;;) {
         skip_blanks(cursor);
         if (path->count == TOML_MAX_KEY_PARTS) {
@@ -322,7 +321,7 @@ static struct toml_value *walk_dotted_key(struct parser *parser, struct toml_val
 /* key = value, into `base` (the current table, or an inline one). */
 static bool read_key_value(struct parser *parser, struct toml_value *base) {
     struct toml_cursor *cursor = &parser->cursor;
-    struct key_path path;
+    struct key_path path = {.count = 0};
     if (!read_key(cursor, &path)) {
         return false;
     }
@@ -490,7 +489,7 @@ static bool read_header(struct parser *parser) {
     struct toml_cursor *cursor = &parser->cursor;
     bool is_array = toml_peek(cursor, 1) == '[';
     cursor->at += is_array ? 2 : 1;
-    struct key_path path;
+    struct key_path path = {.count = 0};
     if (!read_key(cursor, &path)) {
         return false;
     }

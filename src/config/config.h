@@ -1,0 +1,102 @@
+/*
+ * config.h - the settings of the program: one struct, filled from all places where people put them.
+ *
+ * Precedence: command line, environment, --env-file, --config (TOML), built-in default. Every
+ * setting is a row of knobs.def and remembers where its value came from. What does not fit (an
+ * unknown key, a wrong type, a value out of range, two spellings that disagree) is an error that
+ * names the place and the nearest valid key. Filled once at start by the main thread; immutable
+ * afterwards.
+ */
+#ifndef MISTRAL_CONFIG_CONFIG_H
+#define MISTRAL_CONFIG_CONFIG_H
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/string_buffer.h"
+#include "config/arguments.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* The subcommands that read settings; a row of knobs.def has a set of them. */
+enum config_reader {
+    READ_BY_SERVE = 1 << 0,
+    READ_BY_RUN = 1 << 1,
+    READ_BY_PULL = 1 << 2,
+    READ_BY_LIST = 1 << 3,
+    READ_BY_SHOW = 1 << 4,
+    READ_BY_TOKENIZE = 1 << 5,
+    READ_BY_PERPLEXITY = 1 << 6,
+    READ_BY_ENGINE_USERS = READ_BY_SERVE | READ_BY_RUN | READ_BY_PERPLEXITY,
+    READ_BY_MODEL_FINDERS =
+        READ_BY_ENGINE_USERS | READ_BY_PULL | READ_BY_LIST | READ_BY_SHOW | READ_BY_TOKENIZE,
+    READ_BY_ALL = READ_BY_MODEL_FINDERS,
+};
+
+/* KNOB_host, KNOB_port, …: the rows of knobs.def, in its order. */
+enum config_knob {
+#define KNOB(member, ...) KNOB_##member,
+#include "config/knobs.def"
+#undef KNOB
+    KNOB_COUNT
+};
+
+/* Lowest precedence first. */
+enum config_layer {
+    CONFIG_FROM_DEFAULT,
+    CONFIG_FROM_TOML,
+    CONFIG_FROM_ENV_FILE,
+    CONFIG_FROM_ENVIRONMENT,
+    CONFIG_FROM_COMMAND_LINE,
+};
+
+struct config_origin {
+    enum config_layer layer;
+    const char *file;    /* of TOML and .env values, else NULL */
+    size_t line, column; /* there, from 1; else 0 */
+    const char *name;    /* the key, environment name or flag that was used */
+};
+
+#define KNOB_TYPE_TEXT    const char * /* NULL when not set */
+#define KNOB_TYPE_PATH    const char *
+#define KNOB_TYPE_SECRET  const char *
+#define KNOB_TYPE_INTEGER int64_t
+#define KNOB_TYPE_BYTES   uint64_t
+#define KNOB_TYPE_NUMBER  double
+#define KNOB_TYPE_BOOL    bool
+#define KNOB_TYPE_CHOICE  const char * /* one of the row's words, in its spelling */
+
+struct config {
+#define KNOB(member, kind, ...) KNOB_TYPE_##kind member;
+#include "config/knobs.def"
+#undef KNOB
+    struct config_origin origins[KNOB_COUNT];
+    struct arena arena; /* holds all texts */
+};
+
+struct config_source {
+    enum config_reader reader; /* the subcommand, one bit */
+    char *const *arguments;    /* [argument_count], what follows the subcommand's name */
+    size_t argument_count;
+    const struct argument_option *options; /* the subcommand's own; see arguments.h */
+    char *const *environment;              /* "NAME=value", NULL at the end */
+};
+
+/* Fills `config` (and the targets of source->options); operands keep their order in `operands`, in
+ * the config's arena. On false nothing needs to be released. */
+bool config_load(const struct config_source *source, struct config *config,
+                 struct argument_operands *operands, struct error *error);
+void config_deinit(struct config *config);
+
+/* Warns, through the log, of names in the environment that begin with MISTRAL_ and mean nothing:
+ * not an error, since a shell or an orchestrator may carry what belongs to something else. */
+void config_warn_of_unknown_environment(char *const *environment);
+
+/* "config.toml:3:8", "environment variable MISTRAL_PORT", "--port", "default". */
+void config_describe_origin(const struct config_origin *origin, struct string_buffer *out);
+
+/* The settings a subcommand reads, for its --help. */
+void config_append_help(enum config_reader reader, struct string_buffer *out);
+
+#endif
