@@ -73,7 +73,7 @@ INVALID = [
 
 @pytest.fixture(scope="module")
 def toml_dump(build_dir):
-    program = build_dir / "tests" / "unit" / "config" / "toml_dump"
+    program = build_dir / "tests" / "tools" / "toml_dump"
     assert program.is_file()
     return program
 
