@@ -1,0 +1,279 @@
+/*
+ * avx2_kernels.c - the AVX2, FMA and F16C kernels beside the matrix products: encoding, norm, SiLU,
+ * attention. Each sums in an order fixed by its sizes alone.
+ */
+#include "backend/cpu/avx2.h"
+
+#include "base/bytes.h"
+
+#include <immintrin.h>
+#include <math.h>
+#include <string.h>
+
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE float sum_lanes(__m256 x) {
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+
+INLINE float max_lanes(__m256 x) {
+    __m128 four = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+}
+
+/* exp(x), relative error below 2e-7 over [-87, 88]; 0 below, infinity above. x = n ln 2 + r, |r| ≤
+ * ln 2 / 2; exp(r) by its Taylor polynomial of degree 6; 2^n by the exponent field. */
+INLINE __m256 exp_vector(__m256 x) {
+    const __m256 lowest = _mm256_set1_ps(-87.33f), highest = _mm256_set1_ps(88.72f);
+    const __m256 clamped = _mm256_min_ps(_mm256_max_ps(x, lowest), highest);
+    __m256 n = _mm256_round_ps(_mm256_mul_ps(clamped, _mm256_set1_ps(1.44269504f)),
+                               _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    __m256 r = _mm256_fnmadd_ps(n, _mm256_set1_ps(0.693145752f), clamped);
+    r = _mm256_fnmadd_ps(n, _mm256_set1_ps(1.42860677e-6f), r);
+    __m256 p = _mm256_set1_ps(1.0f / 720);
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f / 120));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f / 24));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f / 6));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(0.5f));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f));
+    /* n reaches 128 at the top: 2^n is applied in two factors that both have an exponent field. */
+    __m256i whole = _mm256_cvtps_epi32(n);
+    __m256i half = _mm256_srai_epi32(whole, 1);
+    __m256i rest = _mm256_sub_epi32(whole, half);
+    const __m256i bias = _mm256_set1_epi32(127);
+    __m256 a = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, bias), 23));
+    __m256 b = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(rest, bias), 23));
+    __m256 result = _mm256_mul_ps(_mm256_mul_ps(p, a), b);
+    __m256 vanishes = _mm256_cmp_ps(x, lowest, _CMP_LT_OQ);
+    __m256 overflows = _mm256_cmp_ps(x, highest, _CMP_GT_OQ);
+    result = _mm256_andnot_ps(vanishes, result);
+    result = _mm256_blendv_ps(result, _mm256_set1_ps(INFINITY), overflows);
+    /* max and min above drop a NaN; it must come out again. */
+    return _mm256_blendv_ps(result, x, _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+}
+
+/* ---- encoding activations ---- */
+
+INLINE __m256 magnitude(__m256 x) {
+    return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), x);
+}
+
+INLINE float largest_magnitude(const float *values, size_t count) {
+    __m256 largest = _mm256_setzero_ps();
+    for (size_t i = 0; i < count; i += 8) {
+        largest = _mm256_max_ps(magnitude(_mm256_loadu_ps(values + i)), largest);
+    }
+    return max_lanes(largest);
+}
+
+/* 32 values → 32 quants at `q`, as 32-bit integers' low bytes in order; returns them. */
+INLINE __m256i encode_32(const float *x, __m256 inverse) {
+    __m256i v[4];
+#pragma GCC unroll 4
+    for (size_t i = 0; i < 4; i++) {
+        v[i] = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 8 * i), inverse));
+    }
+    __m256i low = _mm256_packs_epi32(v[0], v[1]), high = _mm256_packs_epi32(v[2], v[3]);
+    __m256i mixed = _mm256_packs_epi16(low, high);
+    return _mm256_permutevar8x32_epi32(mixed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+}
+
+/* Sums of 16 consecutive int8: the low and the high half of the vector. */
+INLINE void sum_16(__m256i q, int *low, int *high) {
+    __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), q);
+    __m256i fours = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+    __m128i a = _mm256_castsi256_si128(fours), b = _mm256_extracti128_si256(fours, 1);
+    __m128i sums = _mm_hadd_epi32(_mm_hadd_epi32(a, b), _mm_setzero_si128());
+    *low = _mm_cvtsi128_si32(sums);
+    *high = _mm_extract_epi32(sums, 1);
+}
+
+static void encode_q8_32(const float *values, size_t columns, struct q8_block32 *blocks) {
+    for (size_t b = 0; b < columns / 32; b++) {
+        float largest = largest_magnitude(values + 32 * b, 32);
+        __m256 inverse = _mm256_set1_ps(largest > 0 ? 127.0f / largest : 0);
+        __m256i q = encode_32(values + 32 * b, inverse);
+        int low, high;
+        sum_16(q, &low, &high);
+        _mm256_storeu_si256((__m256i *)(void *)blocks[b].q, q);
+        blocks[b].scale = largest / 127.0f;
+        blocks[b].scaled_sum = blocks[b].scale * (float)(low + high);
+    }
+}
+
+static void encode_q8_256(const float *values, size_t columns, struct q8_block256 *blocks) {
+    for (size_t b = 0; b < columns / 256; b++) {
+        struct q8_block256 *block = &blocks[b];
+        float largest = largest_magnitude(values + 256 * b, 256);
+        __m256 inverse = _mm256_set1_ps(largest > 0 ? 127.0f / largest : 0);
+        for (size_t i = 0; i < 8; i++) {
+            __m256i q = encode_32(values + 256 * b + 32 * i, inverse);
+            int low, high;
+            sum_16(q, &low, &high);
+            _mm256_storeu_si256((__m256i *)(void *)(block->q + 32 * i), q);
+            block->sums16[2 * i] = (int16_t)low;
+            block->sums16[2 * i + 1] = (int16_t)high;
+            block->sums32[i] = (int16_t)(low + high);
+        }
+        block->scale = largest / 127.0f;
+    }
+}
+
+/* ---- norm, SiLU ---- */
+
+static void rms_norm(const float *x, const float *weight, float epsilon, size_t columns,
+                     float *out) {
+    __m256 sums[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(),
+                      _mm256_setzero_ps()};
+    size_t i = 0;
+    for (; i + 32 <= columns; i += 32) {
+#pragma GCC unroll 4
+        for (size_t j = 0; j < 4; j++) {
+            __m256 v = _mm256_loadu_ps(x + i + 8 * j);
+            sums[j] = _mm256_fmadd_ps(v, v, sums[j]);
+        }
+    }
+    float sum =
+        sum_lanes(_mm256_add_ps(_mm256_add_ps(sums[0], sums[1]), _mm256_add_ps(sums[2], sums[3])));
+    for (; i < columns; i++) {
+        sum += x[i] * x[i];
+    }
+    float factor = 1.0f / sqrtf(sum / (float)columns + epsilon);
+    for (i = 0; i + 8 <= columns; i += 8) {
+        __m256 v = _mm256_mul_ps(_mm256_loadu_ps(x + i), _mm256_set1_ps(factor));
+        _mm256_storeu_ps(out + i, _mm256_mul_ps(v, _mm256_loadu_ps(weight + i)));
+    }
+    for (; i < columns; i++) {
+        out[i] = x[i] * factor * weight[i];
+    }
+}
+
+/* count: a multiple of 8 (panels are 16 wide). */
+static void silu_multiply(float *gate, const float *up, size_t count) {
+    const __m256 one = _mm256_set1_ps(1.0f);
+    for (size_t i = 0; i < count; i += 8) {
+        __m256 g = _mm256_loadu_ps(gate + i);
+        __m256 e = exp_vector(_mm256_sub_ps(_mm256_setzero_ps(), g));
+        __m256 silu = _mm256_div_ps(g, _mm256_add_ps(one, e));
+        _mm256_storeu_ps(gate + i, _mm256_mul_ps(silu, _mm256_loadu_ps(up + i)));
+    }
+}
+
+/* ---- attention ---- */
+
+static void widen_f16(const uint16_t *halves, float *out, size_t count) {
+    for (size_t i = 0; i < count; i += 16) {
+        const __m128i *from = (const __m128i *)(const void *)(halves + i);
+        _mm256_storeu_ps(out + i, _mm256_cvtph_ps(_mm_loadu_si128(from)));
+        _mm256_storeu_ps(out + i + 8, _mm256_cvtph_ps(_mm_loadu_si128(from + 1)));
+    }
+}
+
+INLINE void scores_of(const float *const *queries, const float *keys, size_t head_dim, float scale,
+                      float *scores, size_t score_stride, const size_t Q) {
+    __m256 sums[4][2];
+#pragma GCC unroll 4
+    for (size_t i = 0; i < Q; i++) {
+        sums[i][0] = sums[i][1] = _mm256_setzero_ps();
+    }
+    for (size_t d = 0; d < head_dim; d++) {
+        __m256 k0 = _mm256_loadu_ps(keys + d * KV_BLOCK_TOKENS);
+        __m256 k1 = _mm256_loadu_ps(keys + d * KV_BLOCK_TOKENS + 8);
+#pragma GCC unroll 4
+        for (size_t i = 0; i < Q; i++) {
+            __m256 q = _mm256_broadcast_ss(queries[i] + d);
+            sums[i][0] = _mm256_fmadd_ps(k0, q, sums[i][0]);
+            sums[i][1] = _mm256_fmadd_ps(k1, q, sums[i][1]);
+        }
+    }
+#pragma GCC unroll 4
+    for (size_t i = 0; i < Q; i++) {
+        __m256 s = _mm256_set1_ps(scale);
+        _mm256_storeu_ps(scores + i * score_stride, _mm256_mul_ps(sums[i][0], s));
+        _mm256_storeu_ps(scores + i * score_stride + 8, _mm256_mul_ps(sums[i][1], s));
+    }
+}
+
+static void attention_scores(const float *const *queries, size_t count, const float *keys,
+                             size_t head_dim, float scale, float *scores, size_t score_stride) {
+    size_t i = 0;
+    for (; i + 4 <= count; i += 4) {
+        scores_of(queries + i, keys, head_dim, scale, scores + i * score_stride, score_stride, 4);
+    }
+    for (; i < count; i++) {
+        scores_of(queries + i, keys, head_dim, scale, scores + i * score_stride, score_stride, 1);
+    }
+}
+
+/* Lanes past `count` are masked to exp(-infinity) = 0; scores past it are left alone. */
+static float exp_sum(float *scores, size_t count, float maximum) {
+    const __m256i index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    __m256 sum = _mm256_setzero_ps();
+    for (size_t i = 0; i < count; i += 8) {
+        __m256i mask = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)(count - i)), index);
+        __m256 x = _mm256_maskload_ps(scores + i, mask);
+        __m256 e = exp_vector(_mm256_sub_ps(x, _mm256_set1_ps(maximum)));
+        e = _mm256_and_ps(e, _mm256_castsi256_ps(mask));
+        _mm256_maskstore_ps(scores + i, mask, e);
+        sum = _mm256_add_ps(sum, e);
+    }
+    return sum_lanes(sum);
+}
+
+/* 32 values of the head at a time stay in registers while the tokens go by. */
+static void attention_accumulate(const float *p, const float *values, size_t token_count,
+                                 size_t head_dim, float *out) {
+    size_t d = 0;
+    for (; d + 32 <= head_dim; d += 32) {
+        __m256 sums[4];
+#pragma GCC unroll 4
+        for (size_t j = 0; j < 4; j++) {
+            sums[j] = _mm256_loadu_ps(out + d + 8 * j);
+        }
+        for (size_t t = 0; t < token_count; t++) {
+            __m256 weight = _mm256_broadcast_ss(p + t);
+#pragma GCC unroll 4
+            for (size_t j = 0; j < 4; j++) {
+                __m256 v = _mm256_loadu_ps(values + t * head_dim + d + 8 * j);
+                sums[j] = _mm256_fmadd_ps(v, weight, sums[j]);
+            }
+        }
+#pragma GCC unroll 4
+        for (size_t j = 0; j < 4; j++) {
+            _mm256_storeu_ps(out + d + 8 * j, sums[j]);
+        }
+    }
+    for (; d < head_dim; d++) {
+        for (size_t t = 0; t < token_count; t++) {
+            out[d] += p[t] * values[t * head_dim + d];
+        }
+    }
+}
+
+static void scale_values(float *values, size_t count, float factor) {
+    for (size_t i = 0; i < count; i++) {
+        values[i] *= factor; /* elementwise: the compiler's vectors round alike */
+    }
+}
+
+static const struct matmul_kernel *matmul_kernel_of(enum tensor_type type) {
+    return avx2_matmul_kernel(type);
+}
+
+const struct cpu_kernels cpu_kernels_avx2 = {
+    .name = "avx2",
+    .matmul = matmul_kernel_of,
+    .encode_q8_32 = encode_q8_32,
+    .encode_q8_256 = encode_q8_256,
+    .rms_norm = rms_norm,
+    .silu_multiply = silu_multiply,
+    .widen_f16 = widen_f16,
+    .attention_scores = attention_scores,
+    .exp_sum = exp_sum,
+    .attention_accumulate = attention_accumulate,
+    .scale = scale_values,
+};

@@ -1,0 +1,454 @@
+/*
+ * avx2_matmul.c - matrix kernels for AVX2, FMA and F16C.
+ *
+ * Integer formats: a group of four activations (32 bits) is broadcast and meets 8 rows × 4 columns
+ * of unsigned quants in one _mm256_maddubs_epi16; the 16-bit pair sums are added while they cannot
+ * overflow (127 * quant * 2 a group), then widened. So there is no horizontal sum, and row scales
+ * are plain vector loads. Formats with sub-block scales widen with the scale itself in place of
+ * ones. Integer sums are exact; the f32 part runs once a block, in block order, with the same
+ * instructions for one row and for many: a row's result does not depend on its neighbours.
+ *
+ * Float formats: panels are transposed to [column][16], each activation is broadcast and multiplied
+ * into 16 running sums.
+ */
+#include "backend/cpu/avx2.h"
+#include "backend/cpu/packed.h"
+
+#include <immintrin.h>
+#include <string.h>
+
+#define INLINE static inline __attribute__((always_inline))
+
+enum {
+    HALVES = 2, /* vectors of 8 rows in a panel */
+    GROUPS_32 = 8,
+    BLOCKS_PER_CHUNK = CHUNK_COLUMNS / 32,
+    GROUPS_PER_CHUNK = CHUNK_COLUMNS / 4,
+};
+
+/* ---- bit planes → bytes ---- */
+
+/* (x >> right) << left for each byte after masking; one of the two shifts is 0. */
+INLINE __m256i plane_bits(__m256i x, int shift, int mask) {
+    __m256i moved = shift >= 0 ? _mm256_srli_epi16(x, shift) : _mm256_slli_epi16(x, -shift);
+    return _mm256_and_si256(moved, _mm256_set1_epi8((char)mask));
+}
+
+INLINE __m256i load_plane(const uint8_t *plane, size_t bits, size_t group, size_t half) {
+    return _mm256_loadu_si256(
+        (const __m256i *)(plane + group / (8 / bits) * GROUP_BYTES + half * 32));
+}
+
+/* Quants of `groups` groups (a multiple of 8), one byte each. */
+INLINE void unpack_quants(const uint8_t *packed, const struct packed_layout layout, size_t groups,
+                          uint8_t *out) {
+    const struct packed_offsets at = packed_offsets(layout);
+    for (size_t first = 0; first < groups; first += 8) {
+#pragma GCC unroll 8
+        for (size_t j = 0; j < 8; j++) {
+            size_t g = first + j;
+#pragma GCC unroll 2
+            for (size_t half = 0; half < HALVES; half++) {
+                int low_shift = (int)(j % (8 / layout.low_bits) * layout.low_bits);
+                int low_mask = (1 << layout.low_bits) - 1;
+                __m256i q = plane_bits(load_plane(packed + at.low, layout.low_bits, g, half),
+                                       low_shift, low_mask);
+                if (layout.high_bits > 0) {
+                    int from = (int)(j % (8 / layout.high_bits) * layout.high_bits);
+                    int mask = ((1 << layout.high_bits) - 1) << layout.low_bits;
+                    q = _mm256_or_si256(
+                        q, plane_bits(load_plane(packed + at.high, layout.high_bits, g, half),
+                                      from - (int)layout.low_bits, mask));
+                }
+                _mm256_store_si256((__m256i *)(out + g * GROUP_BYTES + half * 32), q);
+            }
+        }
+    }
+}
+
+INLINE __m256 load_halves(const uint8_t *at) {
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)at));
+}
+
+INLINE __m256i broadcast_group(const int8_t *q) {
+    int32_t four;
+    memcpy(&four, q, sizeof four);
+    return _mm256_set1_epi32(four);
+}
+
+INLINE const uint8_t *packed_at(const struct cpu_weight *weight, size_t panel, size_t first_column,
+                                size_t block_values, size_t block_bytes) {
+    return weight->data + panel * weight->panel_bytes + first_column / block_values * block_bytes;
+}
+
+/* ---- blocks of 32: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 ---- */
+
+struct unpacked_32 {
+    _Alignas(32) uint8_t q[BLOCKS_PER_CHUNK][GROUPS_32 * GROUP_BYTES];
+    _Alignas(32) float scale[BLOCKS_PER_CHUNK][PANEL_ROWS];
+    _Alignas(32) float minimum[BLOCKS_PER_CHUNK][PANEL_ROWS];
+};
+
+_Static_assert(sizeof(struct unpacked_32) <= UNPACKED_BYTES, "fits the scratch");
+
+INLINE void unpack_32(const struct cpu_weight *weight, size_t panel, size_t first_column,
+                      size_t columns, struct unpacked_32 *out, const struct packed_layout layout) {
+    const struct packed_offsets at = packed_offsets(layout);
+    const uint8_t *packed = packed_at(weight, panel, first_column, 32, at.total);
+    for (size_t b = 0; b < columns / 32; b++, packed += at.total) {
+        if (layout.low_bits == 8) {
+            memcpy(out->q[b], packed + at.low, GROUPS_32 * GROUP_BYTES);
+        } else {
+            unpack_quants(packed, layout, GROUPS_32, out->q[b]);
+        }
+        for (size_t half = 0; half < HALVES; half++) {
+            __m256 scale = load_halves(packed + at.scale + half * 16);
+            _mm256_store_ps(out->scale[b] + half * 8, scale);
+            if (layout.low_bits != 8) {
+                __m256 minimum = layout.has_minimum
+                                     ? load_halves(packed + at.minimum + half * 16)
+                                     : _mm256_mul_ps(scale, _mm256_set1_ps((float)-layout.offset));
+                _mm256_store_ps(out->minimum[b] + half * 8, minimum);
+            }
+        }
+    }
+}
+
+/* Integer sums of one block for T rows. Unsigned quants of `bits` bits; 8 means signed. */
+INLINE void dot_block_32(const uint8_t *q, const struct q8_block32 *const *x, const size_t T,
+                         const size_t bits, __m256i sums[][HALVES]) {
+    const __m256i ones = _mm256_set1_epi16(1);
+    const size_t groups_per_widening = bits == 8 ? 1 : bits == 5 ? 4 : 8;
+    __m256i pairs[4][HALVES];
+#pragma GCC unroll 8
+    for (size_t g = 0; g < GROUPS_32; g++) {
+#pragma GCC unroll 2
+        for (size_t half = 0; half < HALVES; half++) {
+            __m256i w = _mm256_load_si256((const __m256i *)(q + g * GROUP_BYTES + half * 32));
+            __m256i magnitude = bits == 8 ? _mm256_abs_epi8(w) : w;
+#pragma GCC unroll 4
+            for (size_t t = 0; t < T; t++) {
+                __m256i a = broadcast_group(x[t]->q + 4 * g);
+                a = bits == 8 ? _mm256_sign_epi8(a, w) : a;
+                __m256i product = _mm256_maddubs_epi16(magnitude, a);
+                bool first = g % groups_per_widening == 0;
+                pairs[t][half] = first ? product : _mm256_add_epi16(pairs[t][half], product);
+                if (g % groups_per_widening == groups_per_widening - 1) {
+                    __m256i wide = _mm256_madd_epi16(pairs[t][half], ones);
+                    sums[t][half] =
+                        g < groups_per_widening ? wide : _mm256_add_epi32(sums[t][half], wide);
+                }
+            }
+        }
+    }
+}
+
+INLINE void multiply_rows_32(const struct unpacked_32 *w, const uint8_t *activations, size_t stride,
+                             size_t columns, float *out, const size_t T, const size_t bits) {
+    const struct q8_block32 *x[4];
+    __m256 sums[4][HALVES];
+#pragma GCC unroll 4
+    for (size_t t = 0; t < T; t++) {
+        x[t] = (const void *)(activations + t * stride);
+        for (size_t half = 0; half < HALVES; half++) {
+            sums[t][half] = _mm256_loadu_ps(out + t * PANEL_ROWS + half * 8);
+        }
+    }
+    for (size_t b = 0; b < columns / 32; b++) {
+        __m256i integers[4][HALVES];
+        dot_block_32(w->q[b], x, T, bits, integers);
+#pragma GCC unroll 4
+        for (size_t t = 0; t < T; t++) {
+            __m256 x_scale = _mm256_set1_ps(x[t]->scale);
+#pragma GCC unroll 2
+            for (size_t half = 0; half < HALVES; half++) {
+                __m256 scale = _mm256_mul_ps(_mm256_load_ps(w->scale[b] + half * 8), x_scale);
+                __m256 sum =
+                    _mm256_fmadd_ps(_mm256_cvtepi32_ps(integers[t][half]), scale, sums[t][half]);
+                if (bits != 8) {
+                    sum = _mm256_fmadd_ps(_mm256_load_ps(w->minimum[b] + half * 8),
+                                          _mm256_set1_ps(x[t]->scaled_sum), sum);
+                }
+                sums[t][half] = sum;
+            }
+            x[t]++;
+        }
+    }
+#pragma GCC unroll 4
+    for (size_t t = 0; t < T; t++) {
+        for (size_t half = 0; half < HALVES; half++) {
+            _mm256_storeu_ps(out + t * PANEL_ROWS + half * 8, sums[t][half]);
+        }
+    }
+}
+
+INLINE void multiply_32(const struct unpacked_32 *w, const uint8_t *x, size_t stride,
+                        size_t row_count, size_t columns, float *sums, const size_t bits) {
+    for (; row_count >= 3; row_count -= 3, x += 3 * stride, sums += 3 * PANEL_ROWS) {
+        multiply_rows_32(w, x, stride, columns, sums, 3, bits);
+    }
+    if (row_count == 2) {
+        multiply_rows_32(w, x, stride, columns, sums, 2, bits);
+    } else if (row_count == 1) {
+        multiply_rows_32(w, x, stride, columns, sums, 1, bits);
+    }
+}
+
+#define DEFINE_KERNEL_32(name, LAYOUT, BITS)                                                       \
+    static void unpack_##name(const struct cpu_weight *weight, size_t panel, size_t first_column,  \
+                              size_t columns, void *unpacked) {                                    \
+        unpack_32(weight, panel, first_column, columns, unpacked,                                  \
+                  (const struct packed_layout)LAYOUT);                                             \
+    }                                                                                              \
+    static void multiply_##name(const void *unpacked, const uint8_t *x, size_t stride,             \
+                                size_t row_count, size_t columns, float *sums) {                   \
+        multiply_32(unpacked, x, stride, row_count, columns, sums, BITS);                          \
+    }
+
+DEFINE_KERNEL_32(q4_0, LAYOUT_Q4_0, 4)
+DEFINE_KERNEL_32(q4_1, LAYOUT_Q4_1, 4)
+DEFINE_KERNEL_32(q5_0, LAYOUT_Q5_0, 5)
+DEFINE_KERNEL_32(q5_1, LAYOUT_Q5_1, 5)
+DEFINE_KERNEL_32(q8_0, LAYOUT_Q8_0, 8)
+
+/* ---- blocks of 256 with sub-block scales: Q2_K … Q6_K ---- */
+
+struct unpacked_256 {
+    _Alignas(32) uint8_t q[GROUPS_PER_CHUNK][GROUP_BYTES];
+    _Alignas(32) int16_t scale[16][PANEL_ROWS][2];  /* a sub-block's scale, twice */
+    _Alignas(32) int16_t minimum[8][PANEL_ROWS][2]; /* of a pair of sub-blocks */
+    _Alignas(32) float block_scale[PANEL_ROWS];
+    _Alignas(32) float block_minimum[PANEL_ROWS]; /* times the minimums' sum, subtracted */
+};
+
+_Static_assert(sizeof(struct unpacked_256) <= UNPACKED_BYTES, "fits the scratch");
+
+INLINE void unpack_256(const struct cpu_weight *weight, size_t panel, size_t first_column,
+                       struct unpacked_256 *out, const struct packed_layout layout) {
+    const struct packed_offsets at = packed_offsets(layout);
+    const uint8_t *packed = packed_at(weight, panel, first_column, 256, at.total);
+    const __m256i twice_low = _mm256_set1_epi32(0x01000100);
+    const __m256i twice_high = _mm256_set1_epi32(0x03020302);
+    const __m256i lanes = _mm256_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c, 0, 0x04040404,
+                                            0x08080808, 0x0c0c0c0c);
+    const __m256i low = _mm256_add_epi8(twice_low, lanes);
+    const __m256i high = _mm256_add_epi8(twice_high, lanes);
+    unpack_quants(packed, layout, GROUPS_PER_CHUNK, out->q[0]);
+    for (size_t pair = 0; pair < layout.sub_blocks / 2; pair++) {
+        for (size_t half = 0; half < HALVES; half++) {
+            size_t from = pair * PANEL_ROWS * 2 + half * 16;
+            __m256i scales = _mm256_cvtepi8_epi16(
+                _mm_loadu_si128((const __m128i *)(packed + at.sub_scale + from)));
+            _mm256_store_si256((__m256i *)out->scale[2 * pair][half * 8],
+                               _mm256_shuffle_epi8(scales, low));
+            _mm256_store_si256((__m256i *)out->scale[2 * pair + 1][half * 8],
+                               _mm256_shuffle_epi8(scales, high));
+            /* Without minimums, the quants' offset times the scale plays that part. */
+            __m256i minimums = layout.has_minimum
+                                   ? _mm256_cvtepu8_epi16(_mm_loadu_si128(
+                                         (const __m128i *)(packed + at.sub_minimum + from)))
+                                   : scales;
+            _mm256_store_si256((__m256i *)out->minimum[pair][half * 8], minimums);
+        }
+    }
+    for (size_t half = 0; half < HALVES; half++) {
+        __m256 scale = load_halves(packed + at.scale + half * 16);
+        __m256 minimum = layout.has_minimum
+                             ? load_halves(packed + at.minimum + half * 16)
+                             : _mm256_mul_ps(scale, _mm256_set1_ps((float)layout.offset));
+        _mm256_store_ps(out->block_scale + half * 8, scale);
+        _mm256_store_ps(out->block_minimum + half * 8, minimum);
+    }
+}
+
+/* The quants of one sub-block against T rows, widened with the sub-block's scales. */
+INLINE void dot_sub_block(const struct unpacked_256 *w, size_t sub_block,
+                          const struct q8_block256 *const *x, const size_t T,
+                          const size_t sub_blocks, const size_t groups_per_widening,
+                          __m256i sums[][HALVES]) {
+    const size_t groups = GROUPS_PER_CHUNK / sub_blocks;
+    __m256i pairs[4][HALVES];
+#pragma GCC unroll 8
+    for (size_t g = 0; g < groups; g++) {
+        size_t group = sub_block * groups + g;
+#pragma GCC unroll 2
+        for (size_t half = 0; half < HALVES; half++) {
+            __m256i q = _mm256_load_si256((const __m256i *)(w->q[group] + half * 32));
+#pragma GCC unroll 4
+            for (size_t t = 0; t < T; t++) {
+                __m256i product = _mm256_maddubs_epi16(q, broadcast_group(x[t]->q + 4 * group));
+                bool first = g % groups_per_widening == 0;
+                pairs[t][half] = first ? product : _mm256_add_epi16(pairs[t][half], product);
+                if (g % groups_per_widening == groups_per_widening - 1) {
+                    __m256i scale =
+                        _mm256_load_si256((const __m256i *)w->scale[sub_block][half * 8]);
+                    sums[t][half] =
+                        _mm256_add_epi32(sums[t][half], _mm256_madd_epi16(pairs[t][half], scale));
+                }
+            }
+        }
+    }
+}
+
+INLINE void finish_block_256(const struct unpacked_256 *w, const struct q8_block256 *x,
+                             const size_t sub_blocks, const __m256i *integers, float *out) {
+    const int16_t *x_sums = sub_blocks == 16 ? x->sums16 : x->sums32;
+    __m256 x_scale = _mm256_set1_ps(x->scale);
+#pragma GCC unroll 2
+    for (size_t half = 0; half < HALVES; half++) {
+        __m256i minimums = _mm256_setzero_si256();
+#pragma GCC unroll 8
+        for (size_t pair = 0; pair < sub_blocks / 2; pair++) {
+            __m256i x_pair = broadcast_group((const int8_t *)(x_sums + 2 * pair));
+            minimums = _mm256_add_epi32(
+                minimums,
+                _mm256_madd_epi16(_mm256_load_si256((const __m256i *)w->minimum[pair][half * 8]),
+                                  x_pair));
+        }
+        __m256 sum = _mm256_loadu_ps(out + half * 8);
+        __m256 scale = _mm256_mul_ps(_mm256_load_ps(w->block_scale + half * 8), x_scale);
+        __m256 minimum = _mm256_mul_ps(_mm256_load_ps(w->block_minimum + half * 8), x_scale);
+        sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(integers[half]), scale, sum);
+        sum = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(minimums), minimum, sum);
+        _mm256_storeu_ps(out + half * 8, sum);
+    }
+}
+
+INLINE void multiply_rows_256(const struct unpacked_256 *w, const uint8_t *activations,
+                              size_t stride, float *out, const size_t T, const size_t sub_blocks,
+                              const size_t groups_per_widening) {
+    const struct q8_block256 *x[4];
+    __m256i sums[4][HALVES];
+#pragma GCC unroll 4
+    for (size_t t = 0; t < T; t++) {
+        x[t] = (const void *)(activations + t * stride);
+        sums[t][0] = sums[t][1] = _mm256_setzero_si256();
+    }
+    for (size_t s = 0; s < sub_blocks; s++) {
+        dot_sub_block(w, s, x, T, sub_blocks, groups_per_widening, sums);
+    }
+#pragma GCC unroll 4
+    for (size_t t = 0; t < T; t++) {
+        finish_block_256(w, x[t], sub_blocks, sums[t], out + t * PANEL_ROWS);
+    }
+}
+
+INLINE void multiply_256(const struct unpacked_256 *w, const uint8_t *x, size_t stride,
+                         size_t row_count, float *sums, const size_t sub_blocks,
+                         const size_t groups_per_widening) {
+    for (; row_count >= 3; row_count -= 3, x += 3 * stride, sums += 3 * PANEL_ROWS) {
+        multiply_rows_256(w, x, stride, sums, 3, sub_blocks, groups_per_widening);
+    }
+    if (row_count == 2) {
+        multiply_rows_256(w, x, stride, sums, 2, sub_blocks, groups_per_widening);
+    } else if (row_count == 1) {
+        multiply_rows_256(w, x, stride, sums, 1, sub_blocks, groups_per_widening);
+    }
+}
+
+/* WIDENING: groups whose 16-bit pair sums cannot overflow: 254 * largest quant * groups ≤ 32767. */
+#define DEFINE_KERNEL_256(name, LAYOUT, SUB_BLOCKS, WIDENING)                                      \
+    static void unpack_##name(const struct cpu_weight *weight, size_t panel, size_t first_column,  \
+                              size_t columns, void *unpacked) {                                    \
+        (void)columns; /* always a whole block */                                                  \
+        unpack_256(weight, panel, first_column, unpacked, (const struct packed_layout)LAYOUT);     \
+    }                                                                                              \
+    static void multiply_##name(const void *unpacked, const uint8_t *x, size_t stride,             \
+                                size_t row_count, size_t columns, float *sums) {                   \
+        (void)columns;                                                                             \
+        multiply_256(unpacked, x, stride, row_count, sums, SUB_BLOCKS, WIDENING);                  \
+    }
+
+DEFINE_KERNEL_256(q2_k, LAYOUT_Q2_K, 16, 4)
+DEFINE_KERNEL_256(q3_k, LAYOUT_Q3_K, 16, 4)
+DEFINE_KERNEL_256(q4_k, LAYOUT_Q4_K, 8, 8)
+DEFINE_KERNEL_256(q5_k, LAYOUT_Q5_K, 8, 4)
+DEFINE_KERNEL_256(q6_k, LAYOUT_Q6_K, 16, 2)
+
+/* ---- floats: F32, F16, BF16 ---- */
+
+static void unpack_f32(const struct cpu_weight *weight, size_t panel, size_t first_column,
+                       size_t columns, void *unpacked) {
+    memcpy(unpacked, packed_at(weight, panel, first_column, 1, PANEL_ROWS * 4),
+           columns * PANEL_ROWS * 4);
+}
+
+static void unpack_f16(const struct cpu_weight *weight, size_t panel, size_t first_column,
+                       size_t columns, void *unpacked) {
+    const uint8_t *from = packed_at(weight, panel, first_column, 1, PANEL_ROWS * 2);
+    float *out = unpacked;
+    for (size_t i = 0; i < columns * PANEL_ROWS; i += 8) {
+        _mm256_store_ps(out + i, load_halves(from + 2 * i));
+    }
+}
+
+static void unpack_bf16(const struct cpu_weight *weight, size_t panel, size_t first_column,
+                        size_t columns, void *unpacked) {
+    const uint8_t *from = packed_at(weight, panel, first_column, 1, PANEL_ROWS * 2);
+    float *out = unpacked;
+    for (size_t i = 0; i < columns * PANEL_ROWS; i += 8) {
+        __m256i bits = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(from + 2 * i)));
+        _mm256_store_ps(out + i, _mm256_castsi256_ps(_mm256_slli_epi32(bits, 16)));
+    }
+}
+
+INLINE void multiply_rows_float(const float *w, const uint8_t *activations, size_t stride,
+                                size_t columns, float *out, const size_t T) {
+    const float *x[4];
+    __m256 sums[4][HALVES];
+#pragma GCC unroll 4
+    for (size_t t = 0; t < T; t++) {
+        x[t] = (const void *)(activations + t * stride);
+        sums[t][0] = _mm256_loadu_ps(out + t * PANEL_ROWS);
+        sums[t][1] = _mm256_loadu_ps(out + t * PANEL_ROWS + 8);
+    }
+    for (size_t c = 0; c < columns; c++) {
+        __m256 w0 = _mm256_load_ps(w + c * PANEL_ROWS);
+        __m256 w1 = _mm256_load_ps(w + c * PANEL_ROWS + 8);
+#pragma GCC unroll 4
+        for (size_t t = 0; t < T; t++) {
+            __m256 a = _mm256_broadcast_ss(x[t] + c);
+            sums[t][0] = _mm256_fmadd_ps(w0, a, sums[t][0]);
+            sums[t][1] = _mm256_fmadd_ps(w1, a, sums[t][1]);
+        }
+    }
+#pragma GCC unroll 4
+    for (size_t t = 0; t < T; t++) {
+        _mm256_storeu_ps(out + t * PANEL_ROWS, sums[t][0]);
+        _mm256_storeu_ps(out + t * PANEL_ROWS + 8, sums[t][1]);
+    }
+}
+
+static void multiply_float(const void *unpacked, const uint8_t *x, size_t stride, size_t row_count,
+                           size_t columns, float *sums) {
+    for (; row_count >= 4; row_count -= 4, x += 4 * stride, sums += 4 * PANEL_ROWS) {
+        multiply_rows_float(unpacked, x, stride, columns, sums, 4);
+    }
+    for (; row_count > 0; row_count--, x += stride, sums += PANEL_ROWS) {
+        multiply_rows_float(unpacked, x, stride, columns, sums, 1);
+    }
+}
+
+/* ---- the table ---- */
+
+#define ROW(TYPE, name, ENCODING)                                                                  \
+    [TENSOR_##TYPE] = {ENCODING, LAYOUT_##TYPE, unpack_##name, multiply_##name}
+
+const struct matmul_kernel *avx2_matmul_kernel(enum tensor_type type) {
+    static const struct matmul_kernel kernels[] = {
+        [TENSOR_F32] = {ENCODING_F32, LAYOUT_F32, unpack_f32, multiply_float},
+        [TENSOR_F16] = {ENCODING_F32, LAYOUT_F16, unpack_f16, multiply_float},
+        [TENSOR_BF16] = {ENCODING_F32, LAYOUT_BF16, unpack_bf16, multiply_float},
+        ROW(Q4_0, q4_0, ENCODING_Q8_32),
+        ROW(Q4_1, q4_1, ENCODING_Q8_32),
+        ROW(Q5_0, q5_0, ENCODING_Q8_32),
+        ROW(Q5_1, q5_1, ENCODING_Q8_32),
+        ROW(Q8_0, q8_0, ENCODING_Q8_32),
+        ROW(Q2_K, q2_k, ENCODING_Q8_256),
+        ROW(Q3_K, q3_k, ENCODING_Q8_256),
+        ROW(Q4_K, q4_k, ENCODING_Q8_256),
+        ROW(Q5_K, q5_k, ENCODING_Q8_256),
+        ROW(Q6_K, q6_k, ENCODING_Q8_256),
+    };
+    return &kernels[type];
+}

@@ -1,0 +1,205 @@
+/*
+ * cpu.h - what the CPU backend's files share: its objects, and the table of kernels an instruction
+ * set provides. Private to src/backend/cpu and its tests.
+ *
+ * Matrices are worked on in panels of 16 rows (outputs) and chunks of at most 256 columns (inputs).
+ * A kernel unpacks one chunk of a panel into a small buffer that stays in the first-level cache,
+ * then multiplies it with every activation row at hand; so unpacking is paid once for many tokens,
+ * and one row and many rows run through the same instructions in the same order (backend.h,
+ * "reproducible").
+ */
+#ifndef MISTRAL_BACKEND_CPU_CPU_H
+#define MISTRAL_BACKEND_CPU_CPU_H
+
+#include "backend/backend.h"
+#include "base/thread_pool.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    PANEL_ROWS = 16,
+    CHUNK_COLUMNS = 256,
+    UNPACKED_BYTES = CHUNK_COLUMNS * PANEL_ROWS * 4 + 4096, /* the largest form: f32, plus scales */
+    MATMUL_TILE_ROWS = 64,       /* activation rows that share one pass over the weights */
+    ATTENTION_TILE_TOKENS = 64,  /* keys between two updates of the running maximum */
+    ATTENTION_TILE_QUERIES = 32, /* (row, head) pairs that share one pass over the keys */
+};
+
+/* How an activation row is encoded for a kernel. */
+enum encoding {
+    ENCODING_F32,    /* as it is */
+    ENCODING_Q8_32,  /* struct q8_block32 for each 32 values */
+    ENCODING_Q8_256, /* struct q8_block256 for each 256 values */
+    ENCODING_COUNT,
+};
+
+/* value ≈ scale * q, q in -127 … 127. */
+struct q8_block32 {
+    float scale;
+    float scaled_sum; /* scale * sum of q: what a weight block's minimum multiplies */
+    int8_t q[32];
+};
+
+struct q8_block256 {
+    int8_t q[256];
+    int16_t sums16[16]; /* sums of 16 consecutive q */
+    int16_t sums32[8];  /* sums of 32 consecutive q */
+    float scale;
+    float padding[3];
+};
+
+_Static_assert(sizeof(struct q8_block32) == 40, "40 bytes for 32 values");
+_Static_assert(sizeof(struct q8_block256) == 320, "320 bytes for 256 values");
+
+struct cpu_weight;
+
+/* How a format's blocks are interleaved for the integer kernels: see packed.h. */
+struct packed_layout {
+    enum tensor_type type;
+    size_t block_values;        /* columns; 0: not packed, the file's own rows are read */
+    size_t low_bits, high_bits; /* of a quant; 8 or more and 0: elements stored as they are */
+    size_t sub_blocks;          /* with a scale of their own; 0: one scale a block */
+    bool has_minimum;           /* a minimum a block, or one a sub-block */
+    int offset;                 /* subtracted from each quant when there is no minimum */
+};
+
+/* How matrices of one format are multiplied. */
+struct matmul_kernel {
+    enum encoding encoding;
+    struct packed_layout layout;
+    /* Columns [first_column, first_column + columns) of a panel → the form that `multiply` reads.
+     */
+    void (*unpack)(const struct cpu_weight *weight, size_t panel, size_t first_column,
+                   size_t columns, void *unpacked);
+    /* sums[row][16] += chunk · activation. Activation rows lie `stride` bytes apart. */
+    void (*multiply)(const void *unpacked, const uint8_t *activations, size_t stride,
+                     size_t row_count, size_t columns, float *sums);
+};
+
+/* One instruction set's kernels. Each has its portable twin and a parity test. */
+struct cpu_kernels {
+    const char *name;
+    /* Never NULL for a supported format. */
+    const struct matmul_kernel *(*matmul)(enum tensor_type type);
+    void (*encode_q8_32)(const float *values, size_t columns, struct q8_block32 *blocks);
+    void (*encode_q8_256)(const float *values, size_t columns, struct q8_block256 *blocks);
+    void (*rms_norm)(const float *x, const float *weight, float epsilon, size_t columns,
+                     float *out);
+    /* gate[i] = silu(gate[i]) * up[i] */
+    void (*silu_multiply)(float *gate, const float *up, size_t count);
+    void (*widen_f16)(const uint16_t *halves, float *out, size_t count); /* count: multiple of 16 */
+    /* scores[query * score_stride + t] = scale * queries[query] · keys[.][t], t < 16.
+     * queries [count][head_dim], keys [head_dim][16]. */
+    void (*attention_scores)(const float *const *queries, size_t count, const float *keys,
+                             size_t head_dim, float scale, float *scores, size_t score_stride);
+    /* In place: s = exp(s - maximum); returns their sum in a fixed order. */
+    float (*exp_sum)(float *scores, size_t count, float maximum);
+    /* out += Σ p[t] values[t]; values [token_count][head_dim] */
+    void (*attention_accumulate)(const float *p, const float *values, size_t token_count,
+                                 size_t head_dim, float *out);
+    void (*scale)(float *values, size_t count, float factor);
+};
+
+extern const struct cpu_kernels cpu_kernels_portable;
+#if defined(__x86_64__)
+extern const struct cpu_kernels cpu_kernels_avx2;
+#endif
+
+struct cpu_weight {
+    const struct matmul_kernel *kernel; /* of a WEIGHT_MATRIX, else NULL */
+    const struct quant_format *format;
+    const uint8_t *data; /* the file's rows (borrowed) or what `owned` holds */
+    void *owned;         /* packed panels, or a vector as f32; NULL when borrowed */
+    size_t rows, columns;
+    size_t row_bytes;   /* of a row in the file's form */
+    size_t panel_bytes; /* of a packed panel; 0 when not packed */
+};
+
+struct cpu_activation {
+    float *data; /* [max_rows][columns] */
+    size_t max_rows, columns;
+};
+
+/* Keys are stored transposed inside a block, so that a query meets 16 keys at once with no sum
+ * across a register: keys [layer][block][kv_head][head_dim][16 tokens], values
+ * [layer][block][kv_head][16 tokens][head_dim]; f16. */
+struct cpu_kv {
+    struct kv_layout layout;
+    uint16_t *keys, *values;
+};
+
+/* Element offset of one head's part of one block: the same for keys and values. */
+static inline size_t cpu_kv_offset(const struct cpu_kv *kv, size_t layer, uint32_t block,
+                                   size_t kv_head) {
+    const struct kv_layout *l = &kv->layout;
+    return ((layer * l->block_count + block) * l->kv_head_count + kv_head) * l->head_dim *
+           KV_BLOCK_TOKENS;
+}
+
+struct cpu_backend {
+    struct backend base; /* first */
+    const struct cpu_kernels *kernels;
+    struct thread_pool *pool;
+    size_t thread_count;
+    /* Scratch, sized when activations and the KV cache are created, so that no step allocates. */
+    size_t max_rows, max_columns, max_head_dim;
+    uint8_t *encoded[ENCODING_COUNT]; /* [max_rows][encoding_row_bytes(max_columns)] */
+    float *cosines, *sines;           /* [max_rows][max_head_dim / 2] */
+    float *thread_scratch;            /* [thread_count][thread_scratch_floats] */
+    size_t thread_scratch_floats;
+    float *logit_rows; /* [max_rows][max_columns]: normed rows of cpu_logits */
+    /* The step in progress: */
+    const struct batch *batch;
+    const struct rope *rope;
+};
+
+/* The opaque handles of backend.h are these structs. */
+static inline struct cpu_backend *cpu_backend_of(struct backend *backend) {
+    return (struct cpu_backend *)backend;
+}
+
+static inline const struct cpu_weight *cpu_weight_of(const struct weight *weight) {
+    return (const struct cpu_weight *)weight;
+}
+
+static inline struct cpu_activation *cpu_activation_of(struct activation *activation) {
+    return (struct cpu_activation *)activation;
+}
+
+static inline const struct cpu_activation *
+cpu_activation_view(const struct activation *activation) {
+    return (const struct cpu_activation *)activation;
+}
+
+static inline float *cpu_scratch(const struct cpu_backend *cpu, size_t thread_index) {
+    return cpu->thread_scratch + thread_index * cpu->thread_scratch_floats;
+}
+
+/* Bytes of one encoded row; a multiple of 8. */
+size_t encoding_row_bytes(enum encoding encoding, size_t columns);
+
+/* Runs task on all threads when there is more than one item of work, else here alone. */
+void cpu_run(struct cpu_backend *cpu, size_t work_items, thread_pool_task task, void *context);
+
+/* Floats of scratch that a thread needs for attention with this head size. */
+size_t cpu_attention_scratch_floats(size_t head_dim);
+/* Floats of scratch that a thread needs for a matmul. */
+size_t cpu_matmul_scratch_floats(void);
+
+/* cpu_matmul.c */
+void cpu_matmul(struct backend *backend, const struct activation *x,
+                const struct matmul_target *targets, size_t target_count);
+void cpu_logits(struct backend *backend, const struct activation *x,
+                const struct weight *norm_weight, float epsilon, const struct weight *output,
+                float *logits);
+/* cpu_attention.c */
+void cpu_step_angles(struct cpu_backend *cpu);
+void cpu_rope_store(struct backend *backend, struct activation *q, struct activation *k,
+                    const struct activation *v, size_t head_count, struct kv_cache *kv,
+                    size_t layer);
+void cpu_attention(struct backend *backend, const struct activation *q, const struct kv_cache *kv,
+                   size_t layer, const struct attention_shape *shape, struct activation *out);
+
+#endif

@@ -1,0 +1,356 @@
+/*
+ * cpu_backend.c - creates the CPU backend and its objects; chooses the kernels; the small ops.
+ *
+ * Owns every buffer the CPU ops need. The engine thread calls in; worker threads run only inside
+ * thread_pool_run and touch only what the running op hands them.
+ */
+#include "backend/cpu/packed.h"
+
+#include "base/bytes.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+enum { ALIGNMENT = 64, HUGE_PAGE_BYTES = 2 << 20 };
+
+/* Zeroed, cache-line aligned; large ones ask for huge pages, which spare the TLB in a pass over all
+ * the weights. NULL when memory runs out or the product overflows. */
+static void *allocate(size_t count, size_t size) {
+    size_t bytes;
+    if (!size_multiply(count, size, &bytes) || bytes > SIZE_MAX / 2) {
+        return NULL;
+    }
+    size_t alignment = bytes >= HUGE_PAGE_BYTES ? HUGE_PAGE_BYTES : ALIGNMENT;
+    bytes = size_divide_up(size_max(bytes, 1), alignment) * alignment;
+    void *memory = aligned_alloc(alignment, bytes);
+    if (memory == NULL) {
+        return NULL;
+    }
+#ifdef MADV_HUGEPAGE
+    if (alignment == HUGE_PAGE_BYTES) {
+        madvise(memory, bytes, MADV_HUGEPAGE); /* a hint: refusal changes speed only */
+    }
+#endif
+    memset(memory, 0, bytes);
+    return memory;
+}
+
+size_t encoding_row_bytes(enum encoding encoding, size_t columns) {
+    static const struct {
+        size_t values, bytes;
+    } blocks[ENCODING_COUNT] = {
+        [ENCODING_F32] = {1, sizeof(float)},
+        [ENCODING_Q8_32] = {32, sizeof(struct q8_block32)},
+        [ENCODING_Q8_256] = {256, sizeof(struct q8_block256)},
+    };
+    size_t bytes = size_divide_up(columns, blocks[encoding].values) * blocks[encoding].bytes;
+    return size_divide_up(bytes, 8) * 8;
+}
+
+void cpu_run(struct cpu_backend *cpu, size_t work_items, thread_pool_task task, void *context) {
+    if (work_items <= 1) {
+        task(context, 0, 1);
+    } else {
+        thread_pool_run(cpu->pool, task, context);
+    }
+}
+
+static bool grow(void *slot, size_t count, size_t size, const char *what, struct error *error) {
+    void **buffer = slot;
+    free(*buffer);
+    *buffer = allocate(count, size);
+    return *buffer != NULL || error_set(error, ERROR_OUT_OF_MEMORY,
+                                        "no memory for %zu bytes of %s; lower prefill_chunk_size "
+                                        "or max_batch_size",
+                                        count * size, what);
+}
+
+/* Sizes all scratch for the largest rows, columns and head seen so far. */
+static bool size_scratch(struct cpu_backend *cpu, struct error *error) {
+    for (int e = ENCODING_F32 + 1; e < ENCODING_COUNT; e++) {
+        if (!grow(&cpu->encoded[e], cpu->max_rows,
+                  encoding_row_bytes((enum encoding)e, cpu->max_columns), "encoded activations",
+                  error)) {
+            return false;
+        }
+    }
+    size_t floats =
+        size_max(cpu_matmul_scratch_floats(), cpu_attention_scratch_floats(cpu->max_head_dim));
+    cpu->thread_scratch_floats = size_divide_up(floats, 1024) * 1024;
+    return grow(&cpu->cosines, cpu->max_rows, cpu->max_head_dim * sizeof(float) / 2 + 4, "angles",
+                error) &&
+           grow(&cpu->sines, cpu->max_rows, cpu->max_head_dim * sizeof(float) / 2 + 4, "angles",
+                error) &&
+           grow(&cpu->logit_rows, cpu->max_rows, cpu->max_columns * sizeof(float), "scratch",
+                error) &&
+           grow(&cpu->thread_scratch, cpu->thread_count, cpu->thread_scratch_floats * sizeof(float),
+                "thread scratch", error);
+}
+
+/* ---- weights ---- */
+
+static bool pack_matrix(struct cpu_weight *weight, const struct weight_source *source,
+                        struct error *error) {
+    const struct matmul_kernel *kernel = weight->kernel;
+    const struct quant_format *format = source->format;
+    size_t blocks = source->columns / format->block_values;
+    size_t panels = size_divide_up(source->rows, PANEL_ROWS);
+    size_t block_bytes = packed_offsets(kernel->layout).total;
+    weight->panel_bytes = blocks * block_bytes;
+    uint8_t *packed = allocate(panels, weight->panel_bytes);
+    if (packed == NULL) {
+        return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for %zu bytes of packed weights",
+                         panels * weight->panel_bytes);
+    }
+    weight->owned = packed;
+    weight->data = packed;
+    const uint8_t *file = source->data;
+    for (size_t panel = 0; panel < panels; panel++) {
+        for (size_t block = 0; block < blocks; block++) {
+            const uint8_t *from[PANEL_ROWS];
+            for (size_t r = 0; r < PANEL_ROWS; r++) {
+                size_t row = panel * PANEL_ROWS + r;
+                from[r] = row < source->rows
+                              ? file + row * weight->row_bytes + block * format->block_bytes
+                              : NULL;
+            }
+            packed_block(kernel->layout, from,
+                         packed + panel * weight->panel_bytes + block * block_bytes);
+        }
+    }
+    return true;
+}
+
+static bool prepare_weight(struct cpu_backend *cpu, struct cpu_weight *weight,
+                           const struct weight_source *source, enum weight_use use,
+                           struct error *error) {
+    weight->format = source->format;
+    weight->data = source->data;
+    weight->rows = source->rows;
+    weight->columns = source->columns;
+    size_t total;
+    if (!quant_row_bytes(source->format, source->columns, &weight->row_bytes) ||
+        !size_multiply(weight->row_bytes, source->rows, &total)) {
+        return error_set(error, ERROR_FORMAT, "%zu columns are not whole blocks of %s",
+                         source->columns, source->format->name);
+    }
+    if (use == WEIGHT_VECTOR) {
+        float *values = allocate(source->columns, sizeof(float));
+        if (values == NULL) {
+            return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for a vector");
+        }
+        source->format->decode(source->data, values, source->columns);
+        weight->owned = values;
+        weight->data = weight->owned;
+        return true;
+    }
+    if (use == WEIGHT_EMBEDDING) {
+        return true;
+    }
+    weight->kernel = cpu->kernels->matmul(source->format->type);
+    return weight->kernel->layout.block_values == 0 || pack_matrix(weight, source, error);
+}
+
+static bool weight_create(struct backend *backend, const struct weight_source *source,
+                          enum weight_use use, struct weight **out, struct error *error) {
+    struct cpu_weight *weight = calloc(1, sizeof *weight);
+    if (weight == NULL) {
+        return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for a weight");
+    }
+    if (!prepare_weight(cpu_backend_of(backend), weight, source, use, error)) {
+        free(weight->owned);
+        free(weight);
+        return false;
+    }
+    *out = (struct weight *)weight;
+    return true;
+}
+
+static void weight_free(struct backend *backend, struct weight *handle) {
+    (void)backend;
+    struct cpu_weight *weight = (struct cpu_weight *)handle;
+    free(weight->owned);
+    free(weight);
+}
+
+/* ---- activations and the KV cache ---- */
+
+static bool activation_create(struct backend *backend, size_t max_rows, size_t columns,
+                              struct activation **out, struct error *error) {
+    struct cpu_backend *cpu = cpu_backend_of(backend);
+    struct cpu_activation *activation = calloc(1, sizeof *activation);
+    if (activation == NULL) {
+        return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for an activation");
+    }
+    *activation = (struct cpu_activation){NULL, max_rows, columns};
+    bool larger = max_rows > cpu->max_rows || columns > cpu->max_columns;
+    cpu->max_rows = size_max(cpu->max_rows, max_rows);
+    cpu->max_columns = size_max(cpu->max_columns, columns);
+    if (!grow(&activation->data, max_rows, columns * sizeof(float), "activations", error) ||
+        (larger && !size_scratch(cpu, error))) {
+        free(activation->data);
+        free(activation);
+        return false;
+    }
+    *out = (struct activation *)activation;
+    return true;
+}
+
+static void activation_free(struct backend *backend, struct activation *handle) {
+    (void)backend;
+    struct cpu_activation *activation = cpu_activation_of(handle);
+    free(activation->data);
+    free(activation);
+}
+
+static bool kv_create(struct backend *backend, const struct kv_layout *layout,
+                      struct kv_cache **out, struct error *error) {
+    struct cpu_backend *cpu = cpu_backend_of(backend);
+    struct cpu_kv *kv = calloc(1, sizeof *kv);
+    size_t values = 0;
+    if (kv == NULL) {
+        return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for the KV cache");
+    }
+    kv->layout = *layout;
+    cpu->max_head_dim = size_max(cpu->max_head_dim, layout->head_dim);
+    bool fits = size_multiply(layout->layer_count, layout->block_count, &values) &&
+                size_multiply(values, layout->kv_head_count, &values) &&
+                size_multiply(values, layout->head_dim * KV_BLOCK_TOKENS, &values);
+    if (fits) {
+        kv->keys = allocate(values, sizeof *kv->keys);
+        kv->values = allocate(values, sizeof *kv->values);
+    }
+    if (kv->keys == NULL || kv->values == NULL) {
+        error_set(error, ERROR_OUT_OF_MEMORY,
+                  "no memory for a KV cache of %zu tokens; lower max_total_tokens",
+                  layout->block_count * KV_BLOCK_TOKENS);
+    } else if (size_scratch(cpu, error)) {
+        *out = (struct kv_cache *)kv;
+        return true;
+    }
+    free(kv->keys);
+    free(kv->values);
+    free(kv);
+    return false;
+}
+
+static void kv_free(struct backend *backend, struct kv_cache *handle) {
+    (void)backend;
+    struct cpu_kv *kv = (struct cpu_kv *)handle;
+    free(kv->keys);
+    free(kv->values);
+    free(kv);
+}
+
+/* ---- a step's small ops ---- */
+
+static void step_begin(struct backend *backend, const struct batch *batch,
+                       const struct rope *rope) {
+    struct cpu_backend *cpu = cpu_backend_of(backend);
+    cpu->batch = batch;
+    cpu->rope = rope;
+    cpu_step_angles(cpu);
+}
+
+static void step_end(struct backend *backend) {
+    struct cpu_backend *cpu = cpu_backend_of(backend);
+    cpu->batch = NULL;
+    cpu->rope = NULL;
+}
+
+static void embed(struct backend *backend, const struct weight *embedding, struct activation *out) {
+    const struct cpu_backend *cpu = cpu_backend_of(backend);
+    const struct cpu_weight *table = cpu_weight_of(embedding);
+    const struct cpu_activation *x = cpu_activation_of(out);
+    for (size_t row = 0; row < cpu->batch->row_count; row++) {
+        size_t token = (size_t)cpu->batch->tokens[row];
+        table->format->decode(table->data + token * table->row_bytes, x->data + row * x->columns,
+                              x->columns);
+    }
+}
+
+struct norm_job {
+    struct cpu_backend *cpu;
+    const struct cpu_activation *x, *out;
+    const float *weight;
+    float epsilon;
+};
+
+static void norm_rows(void *context, size_t thread_index, size_t thread_count) {
+    const struct norm_job *job = context;
+    for (size_t row = thread_index; row < job->cpu->batch->row_count; row += thread_count) {
+        job->cpu->kernels->rms_norm(job->x->data + row * job->x->columns, job->weight, job->epsilon,
+                                    job->x->columns, job->out->data + row * job->out->columns);
+    }
+}
+
+static void norm(struct backend *backend, const struct activation *x, const struct weight *weight,
+                 float epsilon, struct activation *out) {
+    struct cpu_backend *cpu = cpu_backend_of(backend);
+    struct norm_job job = {cpu, cpu_activation_view(x), cpu_activation_of(out),
+                           cpu_weight_of(weight)->owned, epsilon};
+    /* Waking the others costs more than a few rows do. */
+    cpu_run(cpu, cpu->batch->row_count / 8, norm_rows, &job);
+}
+
+/* ---- the backend ---- */
+
+static void cpu_free(struct backend *backend) {
+    struct cpu_backend *cpu = cpu_backend_of(backend);
+    thread_pool_free(cpu->pool);
+    for (int e = 0; e < ENCODING_COUNT; e++) {
+        free(cpu->encoded[e]);
+    }
+    free(cpu->cosines);
+    free(cpu->sines);
+    free(cpu->logit_rows);
+    free(cpu->thread_scratch);
+    free(cpu);
+}
+
+static const struct backend_ops cpu_ops = {
+    .name = "cpu",
+    .free = cpu_free,
+    .weight_create = weight_create,
+    .weight_free = weight_free,
+    .activation_create = activation_create,
+    .activation_free = activation_free,
+    .kv_create = kv_create,
+    .kv_free = kv_free,
+    .step_begin = step_begin,
+    .step_end = step_end,
+    .embed = embed,
+    .norm = norm,
+    .matmul = cpu_matmul,
+    .rope_store = cpu_rope_store,
+    .attention = cpu_attention,
+    .logits = cpu_logits,
+};
+
+static const struct cpu_kernels *best_kernels(void) {
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+        __builtin_cpu_supports("f16c")) {
+        return &cpu_kernels_avx2;
+    }
+#endif
+    return &cpu_kernels_portable;
+}
+
+bool cpu_backend_create(const struct cpu_backend_options *options, struct backend **backend,
+                        struct error *error) {
+    struct cpu_backend *cpu = calloc(1, sizeof *cpu);
+    if (cpu == NULL) {
+        return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for the CPU backend");
+    }
+    cpu->kernels = options->portable ? &cpu_kernels_portable : best_kernels();
+    cpu->base = (struct backend){&cpu_ops, cpu->kernels->name};
+    cpu->thread_count = options->thread_count;
+    if (!thread_pool_create(options->thread_count, &cpu->pool, error)) {
+        free(cpu);
+        return false;
+    }
+    *backend = &cpu->base;
+    return true;
+}

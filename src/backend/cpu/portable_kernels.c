@@ -1,0 +1,174 @@
+/*
+ * portable_kernels.c - the reference: plain C, one obvious loop each, no packing, activations in
+ * f32.
+ *
+ * Runs on any processor, and is what every other kernel's parity test compares with. The sums go in
+ * index order.
+ */
+#include "backend/cpu/cpu.h"
+
+#include "base/bytes.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Decodes the chunk's 16 rows into [columns][16]. */
+static void unpack_rows(const struct cpu_weight *weight, size_t panel, size_t first_column,
+                        size_t columns, void *unpacked) {
+    float *out = unpacked;
+    const struct quant_format *format = weight->format;
+    size_t offset = first_column / format->block_values * format->block_bytes;
+    for (size_t r = 0; r < PANEL_ROWS; r++) {
+        float values[CHUNK_COLUMNS] = {0};
+        size_t row = panel * PANEL_ROWS + r;
+        if (row < weight->rows) {
+            format->decode(weight->data + row * weight->row_bytes + offset, values, columns);
+        }
+        for (size_t c = 0; c < columns; c++) {
+            out[c * PANEL_ROWS + r] = values[c];
+        }
+    }
+}
+
+static void multiply_f32(const void *unpacked, const uint8_t *activations, size_t stride,
+                         size_t row_count, size_t columns, float *sums) {
+    const float *weights = unpacked;
+    for (size_t row = 0; row < row_count; row++) {
+        const float *x = (const float *)(const void *)(activations + row * stride);
+        float *sum = sums + row * PANEL_ROWS;
+        for (size_t c = 0; c < columns; c++) {
+            for (size_t r = 0; r < PANEL_ROWS; r++) {
+                sum[r] += weights[c * PANEL_ROWS + r] * x[c];
+            }
+        }
+    }
+}
+
+static const struct matmul_kernel *matmul_kernel_of(enum tensor_type type) {
+    (void)type; /* one kernel decodes them all */
+    static const struct matmul_kernel kernel = {
+        .encoding = ENCODING_F32, .unpack = unpack_rows, .multiply = multiply_f32};
+    return &kernel;
+}
+
+static float largest_magnitude(const float *values, size_t count) {
+    float largest = 0;
+    for (size_t i = 0; i < count; i++) {
+        largest = fabsf(values[i]) > largest ? fabsf(values[i]) : largest;
+    }
+    return largest;
+}
+
+/* Rounds to nearest, ties to even, as the vector instructions do. Not-a-number becomes 0. */
+static int8_t round_to_int8(float value) {
+    return (int8_t)(value >= -127.0f ? nearbyintf(value > 127.0f ? 127.0f : value)
+                                     : (value < -127.0f ? -127.0f : 0.0f));
+}
+
+static void encode_q8_32(const float *values, size_t columns, struct q8_block32 *blocks) {
+    for (size_t b = 0; b < columns / 32; b++) {
+        const float *x = values + b * 32;
+        float largest = largest_magnitude(x, 32);
+        float inverse = largest > 0 ? 127.0f / largest : 0;
+        int sum = 0;
+        for (size_t i = 0; i < 32; i++) {
+            blocks[b].q[i] = round_to_int8(x[i] * inverse);
+            sum += blocks[b].q[i];
+        }
+        blocks[b].scale = largest / 127.0f;
+        blocks[b].scaled_sum = blocks[b].scale * (float)sum;
+    }
+}
+
+static void encode_q8_256(const float *values, size_t columns, struct q8_block256 *blocks) {
+    for (size_t b = 0; b < columns / 256; b++) {
+        const float *x = values + b * 256;
+        struct q8_block256 *block = &blocks[b];
+        float largest = largest_magnitude(x, 256);
+        float inverse = largest > 0 ? 127.0f / largest : 0;
+        memset(block, 0, sizeof *block);
+        for (size_t i = 0; i < 256; i++) {
+            block->q[i] = round_to_int8(x[i] * inverse);
+            block->sums16[i / 16] = (int16_t)(block->sums16[i / 16] + block->q[i]);
+            block->sums32[i / 32] = (int16_t)(block->sums32[i / 32] + block->q[i]);
+        }
+        block->scale = largest / 127.0f;
+    }
+}
+
+static void rms_norm(const float *x, const float *weight, float epsilon, size_t columns,
+                     float *out) {
+    double sum = 0;
+    for (size_t i = 0; i < columns; i++) {
+        sum += (double)x[i] * (double)x[i];
+    }
+    float factor = (float)(1.0 / sqrt(sum / (double)columns + (double)epsilon));
+    for (size_t i = 0; i < columns; i++) {
+        out[i] = x[i] * factor * weight[i];
+    }
+}
+
+static void silu_multiply(float *gate, const float *up, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        gate[i] = gate[i] / (1.0f + expf(-gate[i])) * up[i];
+    }
+}
+
+static void widen_f16(const uint16_t *halves, float *out, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        out[i] = f16_to_f32(halves[i]);
+    }
+}
+
+static void attention_scores(const float *const *queries, size_t count, const float *keys,
+                             size_t head_dim, float scale, float *scores, size_t score_stride) {
+    for (size_t i = 0; i < count; i++) {
+        float sums[KV_BLOCK_TOKENS] = {0};
+        for (size_t d = 0; d < head_dim; d++) {
+            for (size_t t = 0; t < KV_BLOCK_TOKENS; t++) {
+                sums[t] += queries[i][d] * keys[d * KV_BLOCK_TOKENS + t];
+            }
+        }
+        for (size_t t = 0; t < KV_BLOCK_TOKENS; t++) {
+            scores[i * score_stride + t] = sums[t] * scale;
+        }
+    }
+}
+
+static float exp_sum(float *scores, size_t count, float maximum) {
+    float sum = 0;
+    for (size_t i = 0; i < count; i++) {
+        scores[i] = expf(scores[i] - maximum);
+        sum += scores[i];
+    }
+    return sum;
+}
+
+static void attention_accumulate(const float *p, const float *values, size_t token_count,
+                                 size_t head_dim, float *out) {
+    for (size_t t = 0; t < token_count; t++) {
+        for (size_t d = 0; d < head_dim; d++) {
+            out[d] += p[t] * values[t * head_dim + d];
+        }
+    }
+}
+
+static void scale_values(float *values, size_t count, float factor) {
+    for (size_t i = 0; i < count; i++) {
+        values[i] *= factor;
+    }
+}
+
+const struct cpu_kernels cpu_kernels_portable = {
+    .name = "portable",
+    .matmul = matmul_kernel_of,
+    .encode_q8_32 = encode_q8_32,
+    .encode_q8_256 = encode_q8_256,
+    .rms_norm = rms_norm,
+    .silu_multiply = silu_multiply,
+    .widen_f16 = widen_f16,
+    .attention_scores = attention_scores,
+    .exp_sum = exp_sum,
+    .attention_accumulate = attention_accumulate,
+    .scale = scale_values,
+};

@@ -1,0 +1,37 @@
+/*
+ * model.h - a transformer's weights and its forward pass, over backend.h.
+ *
+ * Owned by one engine; every function runs on the engine thread. The GGUF must outlive the model:
+ * weights that a backend uses in the file's own form are read from the map.
+ */
+#ifndef MISTRAL_MODEL_MODEL_H
+#define MISTRAL_MODEL_MODEL_H
+
+#include "backend/backend.h"
+#include "base/error.h"
+#include "model/gguf.h"
+#include "model/hyperparameters.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct model;
+
+/* max_rows: most rows of one step, which sizes the activation buffers. `progress` (may be NULL)
+ * hears 0 … 1 as tensors are prepared. A missing or misshapen tensor is an error that names it. */
+bool model_create(const struct gguf *gguf, struct backend *backend, size_t max_rows,
+                  void (*progress)(void *context, double fraction), void *progress_context,
+                  struct model **model, struct error *error);
+void model_free(struct model *model); /* NULL allowed */
+
+const struct hyperparameters *model_hyperparameters(const struct model *model);
+
+/* One step: writes K and V of every row into `kv`, and logits [logit_row_count][vocabulary_size].
+ */
+void model_forward(struct model *model, const struct batch *batch, struct kv_cache *kv,
+                   float *logits);
+
+/* The KV cache's layout for this model and a number of blocks. */
+struct kv_layout model_kv_layout(const struct model *model, size_t block_count);
+
+#endif
