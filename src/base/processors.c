@@ -1,0 +1,65 @@
+/* processors.c - see processors.h. */
+#include "base/processors.h"
+
+#if defined(__APPLE__)
+#include <sys/sysctl.h>
+#else
+#include <sched.h>
+#include <stdio.h>
+#endif
+#include <unistd.h>
+
+static size_t online(void) {
+    long count = sysconf(_SC_NPROCESSORS_ONLN);
+    return count < 1 ? 1 : (size_t)count;
+}
+
+#if defined(__APPLE__)
+
+size_t processors_physical(void) {
+    static const char *const names[] = {"hw.perflevel0.physicalcpu", "hw.physicalcpu"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        int count = 0;
+        size_t size = sizeof count;
+        if (sysctlbyname(names[i], &count, &size, NULL, 0) == 0 && count > 0) {
+            return (size_t)count;
+        }
+    }
+    return online();
+}
+
+#else
+
+/* The lowest-numbered processor that shares a core with this one; itself when the kernel does not
+ * say. */
+static size_t first_sibling(size_t processor) {
+    char path[96];
+    snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%zu/topology/thread_siblings_list",
+             processor);
+    size_t first = processor;
+    FILE *file = fopen(path, "re");
+    if (file != NULL) {
+        if (fscanf(file, "%zu", &first) != 1 || first >= CPU_SETSIZE) {
+            first = processor;
+        }
+        fclose(file);
+    }
+    return first;
+}
+
+size_t processors_physical(void) {
+    cpu_set_t allowed, cores;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) {
+        return online();
+    }
+    CPU_ZERO(&cores);
+    for (size_t i = 0; i < CPU_SETSIZE; i++) {
+        if (CPU_ISSET(i, &allowed)) {
+            CPU_SET(first_sibling(i), &cores);
+        }
+    }
+    int count = CPU_COUNT(&cores);
+    return count < 1 ? 1 : (size_t)count;
+}
+
+#endif

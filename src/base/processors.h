@@ -1,0 +1,12 @@
+/* processors.h - how many cores there are to compute on. Safe on any thread. */
+#ifndef MISTRAL_BASE_PROCESSORS_H
+#define MISTRAL_BASE_PROCESSORS_H
+
+#include <stddef.h>
+
+/* Physical cores this process may run on (performance cores where the machine has two kinds), at
+ * least 1: two threads on one core's hyper-threads share its arithmetic units and gain nothing
+ * here. */
+size_t processors_physical(void);
+
+#endif
