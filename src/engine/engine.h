@@ -29,6 +29,10 @@ struct engine_options {
     size_t max_running_requests; /* most admitted; the rest wait */
     size_t max_waiting_requests; /* most that wait; beyond: ERROR_BUSY */
     size_t prefill_chunk_size;   /* most prompt tokens in one step */
+    size_t decode_chunk_size;    /* most decode rows in one step */
+    bool continuous_batching;    /* false: a batch is filled, run to its end, then refilled */
+    bool prefix_caching;         /* reuse the KV blocks of prompts seen before */
+    size_t prefix_cache_bytes;   /* of KV blocks that no request uses, kept for their content */
     bool portable_kernels;       /* the reference kernels instead of the CPU's best */
 };
 
@@ -107,7 +111,7 @@ struct engine_event {
     float logprob;  /* natural log; NAN when not asked for, or for the first prompt token */
     size_t top_count;
     struct token_logprob top[ENGINE_MAX_TOP_LOGPROBS];
-    char *text; /* UTF-8, NUL-terminated, owned by the event; may be NULL for empty */
+    char *text; /* UTF-8, NUL-terminated, freed with the event; NULL when empty */
     size_t text_length;
     /* ENGINE_DONE: text may carry the last held-back piece. */
     enum finish_reason finish_reason;
@@ -129,8 +133,11 @@ void engine_cancel(struct engine *engine, uint64_t request_id);
 
 struct engine_stats { /* a snapshot; any thread */
     size_t running, waiting;
-    size_t kv_blocks_used, kv_blocks_total;
-    uint64_t prompt_tokens, generated_tokens; /* since start */
+    size_t kv_blocks_used, kv_blocks_cached, kv_blocks_total;
+    /* Since start: */
+    uint64_t prompt_tokens, generated_tokens;
+    uint64_t prefix_lookup_tokens, prefix_hit_tokens;
+    uint64_t preemptions, steps;
 };
 void engine_read_stats(const struct engine *engine, struct engine_stats *stats);
 

@@ -1,0 +1,538 @@
+/*
+ * engine.c - see engine.h. Loading, the engine thread's loop, and the door for other threads.
+ *
+ * Other threads reach the engine through `inbox` and a few atomics; everything else in struct
+ * engine belongs to the engine thread once it runs.
+ */
+#include "engine/engine.h"
+
+#include "backend/backend.h"
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/processors.h"
+#include "engine/request.h"
+#include "engine/scheduler.h"
+#include "engine/vocabulary.h"
+#include "model/model.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Rows of logits in one step: bounds the memory they take, and the steps of a request that wants
+ * the logits of its whole prompt. */
+enum { MAX_STEP_LOGITS = 64 };
+
+enum command_kind { COMMAND_SUBMIT, COMMAND_CANCEL, COMMAND_STOP };
+
+struct command {
+    struct mailbox_message message; /* first */
+    enum command_kind kind;
+    struct request *request; /* of SUBMIT */
+    uint64_t request_id;     /* of CANCEL */
+};
+
+struct step_buffers {
+    int32_t *tokens;          /* [max_rows] */
+    struct batch_span *spans; /* [max_rows] */
+    uint32_t *logit_rows;     /* [max_logits] */
+    float *logits;            /* [max_logits][vocabulary] */
+};
+
+struct engine {
+    struct engine_options options;
+    struct engine_info info;
+    struct arena arena;
+    struct gguf *gguf;
+    struct tokenizer *tokenizer;
+    struct backend *backend;
+    struct model *model;
+    struct kv_cache *kv;
+    struct scheduler *scheduler;
+    struct step_buffers step;
+    size_t max_rows, max_logits, vocabulary_size;
+
+    pthread_t thread;
+    bool thread_started;
+    struct mailbox inbox;
+    bool inbox_ready;
+    struct command stop_command; /* here, so that stopping needs no memory */
+    bool stopping;
+    struct request *requests; /* live, newest first */
+
+    _Atomic uint64_t next_request_id;
+    _Atomic size_t live_requests; /* submitted and not yet ended; bounds the queue */
+    pthread_mutex_t stats_lock;
+    struct engine_stats stats; /* guarded by stats_lock */
+};
+
+struct engine_options engine_options_default(void) {
+    return (struct engine_options){
+        .max_total_tokens = 131072,
+        .max_batch_size = 8,
+        .max_running_requests = 16,
+        .max_waiting_requests = 128,
+        .prefill_chunk_size = 512,
+        .decode_chunk_size = 256,
+        .continuous_batching = true,
+        .prefix_caching = true,
+        .prefix_cache_bytes = (size_t)2 << 30,
+    };
+}
+
+/* ---- one step ---- */
+
+static void build_batch(struct engine *engine, const struct step_plan *plan, struct batch *batch) {
+    struct step_buffers *step = &engine->step;
+    *batch = (struct batch){.tokens = step->tokens,
+                            .spans = step->spans,
+                            .logit_rows = step->logit_rows,
+                            .span_count = plan->row_count};
+    for (size_t i = 0; i < plan->row_count; i++) {
+        const struct step_row *row = &plan->rows[i];
+        step->spans[i] = (struct batch_span){batch->row_count, row->token_count,
+                                             row->first_position, row->sequence->blocks};
+        memcpy(step->tokens + batch->row_count, row->sequence->tokens + row->first_position,
+               row->token_count * sizeof *step->tokens);
+        batch->row_count += row->token_count;
+        for (size_t j = row->logits_count; j > 0; j--) {
+            step->logit_rows[batch->logit_row_count++] = (uint32_t)(batch->row_count - j);
+        }
+    }
+}
+
+static void end_request(struct engine *engine, struct request *request) {
+    scheduler_finish(engine->scheduler, request->sequence);
+    if (request->previous != NULL) {
+        request->previous->next = request->next;
+    } else {
+        engine->requests = request->next;
+    }
+    if (request->next != NULL) {
+        request->next->previous = request->previous;
+    }
+    request_free(request);
+    atomic_fetch_sub(&engine->live_requests, 1);
+}
+
+/* One row's logits, in position order: log-probabilities of prompt tokens, then new tokens. Returns
+ * how many tokens were generated. */
+static size_t use_logits(struct engine *engine, const struct step_row *row, const float *logits) {
+    struct request *request = row->sequence->user;
+    size_t generated = 0;
+    size_t position = row->first_position + row->token_count - row->logits_count;
+    for (size_t i = 0; i < row->logits_count; i++, position++) {
+        const float *at = logits + i * engine->vocabulary_size;
+        if (position + 1 < row->sequence->prompt_count) {
+            if (position == 0) {
+                request_echo(request, 0, NULL);
+            }
+            request_echo(request, position + 1, at);
+            continue;
+        }
+        int32_t token;
+        generated++;
+        if (!request_advance(request, at, &token)) {
+            end_request(engine, request);
+            break;
+        }
+        if (!scheduler_append(engine->scheduler, request->sequence, token)) {
+            break; /* the draft guessed otherwise: the other logits mean nothing */
+        }
+    }
+    return generated;
+}
+
+static void publish_stats(struct engine *engine, uint64_t prompt_tokens, uint64_t generated) {
+    struct scheduler_stats now;
+    scheduler_read_stats(engine->scheduler, &now);
+    pthread_mutex_lock(&engine->stats_lock);
+    struct engine_stats *stats = &engine->stats;
+    stats->running = now.running;
+    stats->waiting = now.waiting;
+    stats->kv_blocks_used = now.pool.used;
+    stats->kv_blocks_cached = now.pool.cached;
+    stats->kv_blocks_total = now.pool.total;
+    stats->prefix_lookup_tokens = now.prefix_lookup_tokens;
+    stats->prefix_hit_tokens = now.prefix_hit_tokens;
+    stats->preemptions = now.preemptions;
+    stats->prompt_tokens += prompt_tokens;
+    stats->generated_tokens += generated;
+    stats->steps += prompt_tokens + generated > 0;
+    pthread_mutex_unlock(&engine->stats_lock);
+}
+
+/* False when there is nothing to do. */
+static bool run_step(struct engine *engine) {
+    const struct step_plan *plan = scheduler_plan(engine->scheduler);
+    if (plan->row_count == 0) {
+        return false;
+    }
+    struct batch batch;
+    build_batch(engine, plan, &batch);
+    int64_t now = clock_now_ns();
+    for (size_t i = 0; i < plan->row_count; i++) {
+        struct request *request = plan->rows[i].sequence->user;
+        if (request->started_ns == 0) {
+            request->started_ns = now;
+        }
+    }
+    model_forward(engine->model, &batch, engine->kv, engine->step.logits);
+    scheduler_commit(engine->scheduler);
+    const float *logits = engine->step.logits;
+    uint64_t generated = 0, prompt_tokens = 0;
+    for (size_t i = 0; i < plan->row_count; i++) {
+        const struct step_row *row = &plan->rows[i];
+        size_t logits_count = row->logits_count;
+        prompt_tokens += i < plan->decode_row_count ? 0 : row->token_count;
+        generated += use_logits(engine, row, logits);
+        logits += logits_count * engine->vocabulary_size;
+    }
+    publish_stats(engine, prompt_tokens, generated);
+    return true;
+}
+
+/* ---- commands ---- */
+
+static void accept_request(struct engine *engine, struct request *request) {
+    request->next = engine->requests;
+    if (request->next != NULL) {
+        request->next->previous = request;
+    }
+    engine->requests = request;
+    struct error error = {0};
+    if (!scheduler_add(engine->scheduler, request->sequence, &error)) {
+        request_send_failed(request, &error);
+        end_request(engine, request);
+    }
+}
+
+static void cancel_request(struct engine *engine, uint64_t id) {
+    for (struct request *request = engine->requests; request != NULL; request = request->next) {
+        if (request->id == id) {
+            request_send_cancelled(request);
+            end_request(engine, request);
+            return;
+        }
+    }
+}
+
+static void obey(struct engine *engine, struct command *command) {
+    switch (command->kind) {
+    case COMMAND_SUBMIT:
+        accept_request(engine, command->request);
+        break;
+    case COMMAND_CANCEL:
+        cancel_request(engine, command->request_id);
+        break;
+    case COMMAND_STOP:
+        engine->stopping = true;
+        return;
+    }
+    free(command);
+}
+
+static void obey_all(struct engine *engine, struct mailbox_message *messages) {
+    while (messages != NULL) {
+        struct mailbox_message *next = messages->next;
+        obey(engine, (struct command *)messages);
+        messages = next;
+    }
+}
+
+static void *engine_main(void *argument) {
+    struct engine *engine = argument;
+    bool busy = false;
+    while (!engine->stopping) {
+        obey_all(engine,
+                 busy ? mailbox_receive_all(&engine->inbox) : mailbox_wait_all(&engine->inbox, -1));
+        busy = !engine->stopping && run_step(engine);
+        if (!busy) {
+            publish_stats(engine, 0, 0);
+        }
+    }
+    obey_all(engine, mailbox_receive_all(&engine->inbox));
+    while (engine->requests != NULL) {
+        request_send_cancelled(engine->requests);
+        end_request(engine, engine->requests);
+    }
+    return NULL;
+}
+
+static bool send_command(struct engine *engine, enum command_kind kind, struct request *request,
+                         uint64_t request_id) {
+    struct command *command = calloc(1, sizeof *command);
+    if (command == NULL) {
+        return false;
+    }
+    command->kind = kind;
+    command->request = request;
+    command->request_id = request_id;
+    mailbox_send(&engine->inbox, &command->message);
+    return true;
+}
+
+bool engine_submit(struct engine *engine, const struct engine_request *params, uint64_t *request_id,
+                   struct error *error) {
+    const struct engine_options *options = &engine->options;
+    size_t limit = options->max_running_requests + options->max_waiting_requests;
+    if (atomic_fetch_add(&engine->live_requests, 1) >= limit) {
+        atomic_fetch_sub(&engine->live_requests, 1);
+        return error_set(error, ERROR_BUSY,
+                         "server busy: %zu requests run or wait already; try again later", limit);
+    }
+    struct request *request = NULL;
+    uint64_t id = atomic_fetch_add(&engine->next_request_id, 1) + 1;
+    bool sent =
+        request_create(params, id, engine->info.context_length, engine->tokenizer, &request, error);
+    if (sent && !send_command(engine, COMMAND_SUBMIT, request, id)) {
+        request_free(request);
+        sent = error_set(error, ERROR_OUT_OF_MEMORY, "no memory for the request");
+    }
+    if (!sent) {
+        atomic_fetch_sub(&engine->live_requests, 1);
+        return false;
+    }
+    *request_id = id;
+    return true;
+}
+
+void engine_cancel(struct engine *engine, uint64_t request_id) {
+    send_command(engine, COMMAND_CANCEL, NULL, request_id);
+}
+
+void engine_read_stats(const struct engine *engine, struct engine_stats *stats) {
+    struct engine *locked =
+        (struct engine *)(uintptr_t)engine; /* the lock is not part of the value */
+    pthread_mutex_lock(&locked->stats_lock);
+    *stats = engine->stats;
+    pthread_mutex_unlock(&locked->stats_lock);
+}
+
+/* ---- loading ---- */
+
+static const char *copy_string(struct engine *engine, const char *key, struct error *error) {
+    struct string_view value = {NULL, 0};
+    if (!gguf_read_string(engine->gguf, key, &value, error) || value.data == NULL) {
+        return NULL;
+    }
+    return arena_copy_text(&engine->arena, value.data, value.length);
+}
+
+static const char *file_name(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash == NULL ? path : slash + 1;
+}
+
+/* The format that most of the file's bytes are in. */
+static const char *dominant_format(const struct gguf *gguf, uint64_t *parameter_count) {
+    size_t bytes[64] = {0};
+    const struct quant_format *best = NULL;
+    *parameter_count = 0;
+    for (size_t i = 0; i < gguf_tensor_count(gguf); i++) {
+        const struct gguf_tensor *tensor = gguf_tensor_at(gguf, i);
+        *parameter_count += (uint64_t)tensor->dimensions[0] * tensor->row_count;
+        size_t *total = &bytes[(size_t)tensor->format->type % 64];
+        *total += tensor->bytes;
+        if (best == NULL || *total > bytes[(size_t)best->type % 64]) {
+            best = tensor->format;
+        }
+    }
+    return best == NULL ? "none" : best->name;
+}
+
+static void fill_info(struct engine *engine, size_t context_length, double load_seconds) {
+    const struct hyperparameters *h = model_hyperparameters(engine->model);
+    struct engine_info *info = &engine->info;
+    const char *name = copy_string(engine, "general.name", NULL);
+    info->path = gguf_path(engine->gguf);
+    info->architecture = h->architecture;
+    info->name = name != NULL && name[0] != '\0' ? name : file_name(info->path);
+    info->format = dominant_format(engine->gguf, &info->parameter_count);
+    info->chat_template = copy_string(engine, "tokenizer.chat_template", NULL);
+    info->kernels = engine->backend->kernels;
+    info->file_bytes = gguf_file_bytes(engine->gguf);
+    info->context_length = context_length;
+    info->vocabulary_size = h->vocabulary_size;
+    info->embedding_length = h->embedding_length;
+    info->layer_count = h->layer_count;
+    info->load_seconds = load_seconds;
+}
+
+static bool create_step_buffers(struct engine *engine, struct error *error) {
+    struct step_buffers *step = &engine->step;
+    size_t logits = 0;
+    step->tokens = arena_alloc(&engine->arena, engine->max_rows, sizeof *step->tokens);
+    step->spans = arena_alloc(&engine->arena, engine->max_rows, sizeof *step->spans);
+    step->logit_rows = arena_alloc(&engine->arena, engine->max_logits, sizeof *step->logit_rows);
+    if (size_multiply(engine->max_logits, engine->vocabulary_size, &logits)) {
+        step->logits = arena_alloc(&engine->arena, logits, sizeof *step->logits);
+    }
+    return (step->tokens != NULL && step->spans != NULL && step->logit_rows != NULL &&
+            step->logits != NULL) ||
+           error_set(error, ERROR_OUT_OF_MEMORY, "no memory for a step of %zu rows",
+                     engine->max_rows);
+}
+
+static bool create_scheduler(struct engine *engine, size_t *context_length, struct error *error) {
+    const struct engine_options *options = &engine->options;
+    const struct hyperparameters *h = model_hyperparameters(engine->model);
+    size_t blocks = options->max_total_tokens / KV_BLOCK_TOKENS;
+    if (blocks == 0 || blocks >= KV_BLOCK_NONE) {
+        return error_set(error, ERROR_INVALID_ARGUMENT,
+                         "max_total_tokens is %zu; at least %d are needed",
+                         options->max_total_tokens, KV_BLOCK_TOKENS);
+    }
+    size_t wanted =
+        options->max_sequence_length == 0 ? h->context_length : options->max_sequence_length;
+    *context_length = size_min(size_min(wanted, h->context_length), blocks * KV_BLOCK_TOKENS);
+    struct kv_layout layout = model_kv_layout(engine->model, blocks);
+    size_t block_bytes = layout.layer_count * layout.kv_head_count * layout.head_dim *
+                         KV_BLOCK_TOKENS * 2 * sizeof(uint16_t);
+    const struct scheduler_options scheduling = {
+        .max_running_requests = options->max_running_requests,
+        .max_waiting_requests = options->max_waiting_requests + options->max_running_requests,
+        .max_batch_size = options->max_batch_size,
+        .prefill_chunk_size = options->prefill_chunk_size,
+        .decode_chunk_size = options->decode_chunk_size,
+        .max_step_logits = engine->max_logits,
+        .block_count = (uint32_t)blocks,
+        .cache_limit_blocks =
+            (uint32_t)size_min(options->prefix_cache_bytes / block_bytes, UINT32_MAX),
+        .continuous_batching = options->continuous_batching,
+        .prefix_caching = options->prefix_caching,
+    };
+    return engine->backend->ops->kv_create(engine->backend, &layout, &engine->kv, error) &&
+           scheduler_create(&scheduling, &engine->scheduler, error);
+}
+
+static bool load(struct engine *engine, const char *path,
+                 void (*progress)(void *context, double fraction), void *progress_context,
+                 struct error *error) {
+    int64_t start = clock_now_ns();
+    size_t context_length = 0;
+    const struct engine_options *options = &engine->options;
+    const struct cpu_backend_options cpu = {.thread_count = options->thread_count,
+                                            .portable = options->portable_kernels};
+    engine->max_rows = options->prefill_chunk_size + options->decode_chunk_size;
+    engine->max_logits = size_max(MAX_STEP_LOGITS, options->decode_chunk_size);
+    if (!gguf_open(path, &engine->gguf, error) ||
+        !vocabulary_load(engine->gguf, &engine->tokenizer, error) ||
+        !cpu_backend_create(&cpu, &engine->backend, error) ||
+        !model_create(engine->gguf, engine->backend, engine->max_rows, progress, progress_context,
+                      &engine->model, error)) {
+        return false;
+    }
+    engine->vocabulary_size = model_hyperparameters(engine->model)->vocabulary_size;
+    if (!create_step_buffers(engine, error) || !create_scheduler(engine, &context_length, error)) {
+        return false;
+    }
+    fill_info(engine, context_length, clock_seconds(clock_now_ns() - start));
+    engine->info.thread_count = options->thread_count;
+    publish_stats(engine, 0, 0);
+    return true;
+}
+
+static bool check_options(struct engine_options *options, struct error *error) {
+    if (options->thread_count == 0) {
+        options->thread_count = processors_physical();
+    }
+    const struct {
+        const char *name;
+        size_t value;
+    } rows[] = {
+        {"max_batch_size", options->max_batch_size},
+        {"max_running_requests", options->max_running_requests},
+        {"prefill_chunk_size", options->prefill_chunk_size},
+        {"decode_chunk_size", options->decode_chunk_size},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        if (rows[i].value == 0 || rows[i].value > 65536) {
+            return error_set(error, ERROR_INVALID_ARGUMENT, "%s is %zu; 1 to 65536 are possible",
+                             rows[i].name, rows[i].value);
+        }
+    }
+    /* Without drafts a step has one row a decoding sequence. */
+    options->decode_chunk_size = size_min(options->decode_chunk_size, options->max_batch_size);
+    return true;
+}
+
+static void log_loaded(const struct engine *engine) {
+    const struct engine_info *info = &engine->info;
+    log_event(LOG_INFO, "model_loaded", log_text("path", info->path), log_text("name", info->name),
+              log_text("architecture", info->architecture), log_text("format", info->format),
+              log_integer("parameters", (int64_t)info->parameter_count),
+              log_integer("context", (int64_t)info->context_length),
+              log_text("device", engine->backend->ops->name), log_text("kernels", info->kernels),
+              log_integer("threads", (int64_t)info->thread_count),
+              log_number("seconds", info->load_seconds));
+}
+
+bool engine_create(const char *path, const struct engine_options *options,
+                   void (*progress)(void *context, double fraction), void *progress_context,
+                   struct engine **out, struct error *error) {
+    struct engine *engine = calloc(1, sizeof *engine);
+    if (engine == NULL) {
+        return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for the engine");
+    }
+    engine->options = *options;
+    pthread_mutex_init(&engine->stats_lock, NULL);
+    engine->inbox_ready = mailbox_init(&engine->inbox, NULL, NULL);
+    if (!engine->inbox_ready) {
+        error_set(error, ERROR_OUT_OF_MEMORY, "no memory for the engine's mailbox");
+        goto cleanup;
+    }
+    if (!check_options(&engine->options, error) ||
+        !load(engine, path, progress, progress_context, error)) {
+        goto cleanup;
+    }
+    int reason = pthread_create(&engine->thread, NULL, engine_main, engine);
+    if (reason != 0) {
+        error_set_errno(error, reason, "cannot start the engine thread");
+        goto cleanup;
+    }
+    engine->thread_started = true;
+    log_loaded(engine);
+    *out = engine;
+    return true;
+cleanup:
+    engine_free(engine);
+    return false;
+}
+
+void engine_free(struct engine *engine) {
+    if (engine == NULL) {
+        return;
+    }
+    if (engine->thread_started) {
+        engine->stop_command.kind = COMMAND_STOP;
+        mailbox_send(&engine->inbox, &engine->stop_command.message);
+        pthread_join(engine->thread, NULL);
+    }
+    scheduler_free(engine->scheduler);
+    if (engine->kv != NULL) {
+        engine->backend->ops->kv_free(engine->backend, engine->kv);
+    }
+    model_free(engine->model);
+    if (engine->backend != NULL) {
+        engine->backend->ops->free(engine->backend);
+    }
+    tokenizer_free(engine->tokenizer);
+    gguf_close(engine->gguf);
+    arena_deinit(&engine->arena);
+    if (engine->inbox_ready) {
+        mailbox_deinit(&engine->inbox);
+    }
+    pthread_mutex_destroy(&engine->stats_lock);
+    free(engine);
+}
+
+const struct engine_info *engine_info(const struct engine *engine) {
+    return &engine->info;
+}
+
+const struct tokenizer *engine_tokenizer(const struct engine *engine) {
+    return engine->tokenizer;
+}

@@ -1,0 +1,280 @@
+/* request.c - see request.h. */
+#include "engine/request.h"
+
+#include "base/bytes.h"
+#include "base/clock.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- creating ---- */
+
+static bool check_prompt(const struct engine_request *params, size_t context_length,
+                         size_t vocabulary, struct error *error) {
+    if (params->prompt_count == 0) {
+        return error_set(error, ERROR_INVALID_ARGUMENT, "the prompt is empty");
+    }
+    if (params->prompt_count >= context_length) {
+        return error_set(error, ERROR_CONTEXT_LENGTH,
+                         "the prompt has %zu tokens; the context holds %zu, and an answer needs at "
+                         "least one of them",
+                         params->prompt_count, context_length);
+    }
+    for (size_t i = 0; i < params->prompt_count; i++) {
+        if (params->prompt[i] < 0 || (size_t)params->prompt[i] >= vocabulary) {
+            return error_set(error, ERROR_INVALID_ARGUMENT,
+                             "token id %d at position %zu is not in the vocabulary of %zu",
+                             params->prompt[i], i, vocabulary);
+        }
+    }
+    if (params->top_logprobs > ENGINE_MAX_TOP_LOGPROBS) {
+        return error_set(error, ERROR_INVALID_ARGUMENT, "top_logprobs is %zu; at most %d",
+                         params->top_logprobs, ENGINE_MAX_TOP_LOGPROBS);
+    }
+    return sampling_params_check(&params->sampling, vocabulary, error);
+}
+
+static bool copy_stops(struct request *request, const struct engine_request *params) {
+    struct string_view *stops = arena_alloc(&request->arena, params->stop_count, sizeof *stops);
+    if (stops == NULL) {
+        return false;
+    }
+    size_t count = 0;
+    for (size_t i = 0; i < params->stop_count; i++) {
+        size_t length = params->stops[i].length;
+        if (length == 0) {
+            continue; /* would stop everything at once: clients send it for "none" */
+        }
+        stops[count].data = arena_copy_text(&request->arena, params->stops[i].data, length);
+        stops[count].length = length;
+        if (stops[count++].data == NULL) {
+            return false;
+        }
+    }
+    request->params.stops = stops;
+    request->params.stop_count = count;
+    request->stops.stops = stops;
+    request->stops.stop_count = count;
+    return true;
+}
+
+static bool copy_bias(struct request *request, const struct sampling_params *sampling) {
+    size_t count = sampling->logit_bias_count;
+    struct logit_bias *bias = arena_alloc(&request->arena, count, sizeof *bias);
+    if (bias == NULL) {
+        return false;
+    }
+    if (count > 0) {
+        memcpy(bias, sampling->logit_bias, count * sizeof *bias);
+    }
+    request->params.sampling.logit_bias = bias;
+    return true;
+}
+
+static bool create_parts(struct request *request, const struct engine_request *params,
+                         size_t context_length, struct error *error) {
+    if (!copy_stops(request, params) || !copy_bias(request, &params->sampling)) {
+        return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for the request");
+    }
+    size_t room = context_length - params->prompt_count;
+    size_t wanted = params->max_tokens == 0 ? room : size_min(params->max_tokens, room);
+    request->params.max_tokens = wanted;
+    const struct sequence_options options = {.capacity = params->prompt_count + wanted,
+                                             .prompt_logits = params->echo_logprobs,
+                                             .user = request};
+    if (!sequence_create(params->prompt, params->prompt_count, &options, &request->sequence,
+                         error) ||
+        !sampler_create(&request->params.sampling, tokenizer_vocabulary_size(request->tokenizer),
+                        &request->sampler, error)) {
+        return false;
+    }
+    for (size_t i = 0; i < params->prompt_count; i++) {
+        sampler_accept(request->sampler, params->prompt[i]);
+    }
+    return true;
+}
+
+bool request_create(const struct engine_request *params, uint64_t id, size_t context_length,
+                    const struct tokenizer *tokenizer, struct request **out, struct error *error) {
+    if (!check_prompt(params, context_length, tokenizer_vocabulary_size(tokenizer), error)) {
+        return false;
+    }
+    struct request *request = calloc(1, sizeof *request);
+    if (request == NULL) {
+        return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for the request");
+    }
+    request->id = id;
+    request->params = *params;
+    request->params.prompt = NULL;
+    request->tokenizer = tokenizer;
+    request->detokenizer.tokenizer = tokenizer;
+    request->detokenizer.show_special = params->show_special;
+    request->submitted_ns = clock_now_ns();
+    if (!create_parts(request, params, context_length, error)) {
+        request_free(request);
+        return false;
+    }
+    *out = request;
+    return true;
+}
+
+void request_free(struct request *request) {
+    if (request == NULL) {
+        return;
+    }
+    sequence_free(request->sequence);
+    sampler_free(request->sampler);
+    stop_matcher_deinit(&request->stops);
+    string_buffer_deinit(&request->decoded);
+    string_buffer_deinit(&request->shown);
+    arena_deinit(&request->arena);
+    free(request);
+}
+
+/* ---- events ---- */
+
+void engine_event_free(struct engine_event *event) {
+    free(event); /* the text lies behind it */
+}
+
+/* NULL when memory ran out. */
+static struct engine_event *new_event(const struct request *request, enum engine_event_kind kind,
+                                      const struct string_buffer *text) {
+    size_t length = text == NULL ? 0 : text->length;
+    struct engine_event *event = malloc(sizeof *event + length + 1);
+    if (event == NULL) {
+        return NULL;
+    }
+    memset(event, 0, sizeof *event);
+    event->kind = kind;
+    event->request_id = request->id;
+    event->user = request->params.user;
+    event->logprob = NAN;
+    if (length > 0) {
+        event->text = (char *)(event + 1);
+        memcpy(event->text, text->data, length);
+        event->text[length] = '\0';
+        event->text_length = length;
+    }
+    return event;
+}
+
+static void send_event(const struct request *request, struct engine_event *event) {
+    if (event != NULL) {
+        mailbox_send(request->params.replies, &event->message);
+    }
+}
+
+static double seconds_between(int64_t from, int64_t to) {
+    return from == 0 || to == 0 ? 0 : clock_seconds(to - from);
+}
+
+static void send_done(struct request *request, enum finish_reason reason,
+                      const struct string_buffer *text) {
+    struct engine_event *event = new_event(request, ENGINE_DONE, text);
+    if (event == NULL) {
+        return;
+    }
+    int64_t now = clock_now_ns();
+    event->finish_reason = reason;
+    event->usage = (struct engine_usage){
+        .prompt_tokens = request->sequence->prompt_count,
+        .cached_tokens = request->sequence->cached_tokens,
+        .generated_tokens = request->generated,
+        .queue_seconds = seconds_between(request->submitted_ns,
+                                         request->started_ns != 0 ? request->started_ns : now),
+        .prefill_seconds = seconds_between(
+            request->started_ns, request->first_token_ns != 0 ? request->first_token_ns : now),
+        .decode_seconds = seconds_between(request->first_token_ns, request->last_token_ns),
+    };
+    send_event(request, event);
+}
+
+void request_send_cancelled(struct request *request) {
+    send_done(request, FINISH_CANCELLED, NULL);
+}
+
+void request_send_failed(struct request *request, const struct error *error) {
+    struct engine_event *event = new_event(request, ENGINE_FAILED, NULL);
+    if (event != NULL) {
+        event->error = *error;
+        send_event(request, event);
+    }
+}
+
+static void fill_logprobs(struct request *request, struct engine_event *event,
+                          const float *logits) {
+    event->top_count = request->params.top_logprobs;
+    event->logprob =
+        sampler_logprobs(request->sampler, logits, event->token, event->top, event->top_count);
+}
+
+void request_echo(struct request *request, size_t index, const float *logits) {
+    string_buffer_clear(&request->decoded);
+    struct string_view piece =
+        tokenizer_piece(request->tokenizer, request->sequence->tokens[index], true);
+    string_buffer_append(&request->decoded, piece.data, piece.length);
+    struct engine_event *event = new_event(request, ENGINE_TOKENS, &request->decoded);
+    if (event == NULL) {
+        return;
+    }
+    event->token = request->sequence->tokens[index];
+    event->is_prompt = true;
+    if (logits != NULL) {
+        fill_logprobs(request, event, logits);
+    }
+    send_event(request, event);
+}
+
+/* The text that is safe to show after `token`; true when a stop string ended it. */
+static bool decode_token(struct request *request, int32_t token) {
+    string_buffer_clear(&request->decoded);
+    string_buffer_clear(&request->shown);
+    detokenizer_push(&request->detokenizer, token, &request->decoded);
+    return stop_matcher_push(&request->stops, string_buffer_text(&request->decoded),
+                             request->decoded.length, &request->shown);
+}
+
+/* What was held back comes out with the last event. */
+static void finish(struct request *request, enum finish_reason reason, bool matched) {
+    string_buffer_clear(&request->decoded);
+    string_buffer_clear(&request->shown);
+    if (!matched) {
+        detokenizer_finish(&request->detokenizer, &request->decoded);
+        matched = stop_matcher_push(&request->stops, string_buffer_text(&request->decoded),
+                                    request->decoded.length, &request->shown);
+        if (!matched) {
+            stop_matcher_finish(&request->stops, &request->shown);
+        }
+    }
+    send_done(request, reason, &request->shown);
+}
+
+bool request_advance(struct request *request, const float *logits, int32_t *token) {
+    *token = sampler_sample(request->sampler, logits);
+    request->last_token_ns = clock_now_ns();
+    if (request->first_token_ns == 0) {
+        request->first_token_ns = request->last_token_ns;
+    }
+    if (tokenizer_is_end(request->tokenizer, *token) && !request->params.ignore_end) {
+        finish(request, FINISH_STOP, false);
+        return false;
+    }
+    sampler_accept(request->sampler, *token);
+    request->generated++;
+    bool matched = decode_token(request, *token);
+    struct engine_event *event = new_event(request, ENGINE_TOKENS, &request->shown);
+    if (event != NULL) {
+        event->token = *token;
+        if (request->params.want_logprobs) {
+            fill_logprobs(request, event, logits);
+        }
+        send_event(request, event);
+    }
+    if (matched || request->generated >= request->params.max_tokens) {
+        finish(request, matched ? FINISH_STOP : FINISH_LENGTH, matched);
+        return false;
+    }
+    return true;
+}

@@ -1,0 +1,49 @@
+/*
+ * request.h - one request inside the engine: its sequence, sampler, detokeniser and stop strings,
+ * and the events it sends. Created on the caller's thread by engine_submit, then the engine
+ * thread's alone.
+ */
+#ifndef MISTRAL_ENGINE_REQUEST_H
+#define MISTRAL_ENGINE_REQUEST_H
+
+#include "base/arena.h"
+#include "engine/engine.h"
+#include "engine/sequence.h"
+#include "text/stop_matcher.h"
+
+struct request {
+    struct arena arena; /* copies of what the caller gave */
+    uint64_t id;
+    struct engine_request params; /* pointers into the arena; prompt is in the sequence */
+    const struct tokenizer *tokenizer;
+    struct sequence *sequence;
+    struct sampler *sampler;
+    struct detokenizer detokenizer;
+    struct stop_matcher stops;
+    struct string_buffer decoded, shown; /* scratch of one token */
+    size_t generated;
+    int64_t submitted_ns, started_ns, first_token_ns, last_token_ns; /* 0: not yet */
+    struct request *next, *previous; /* the engine's list of live requests */
+};
+
+/* `context_length`: most tokens of prompt and answer. Checks everything that can be wrong with a
+ * request. */
+bool request_create(const struct engine_request *params, uint64_t id, size_t context_length,
+                    const struct tokenizer *tokenizer, struct request **request,
+                    struct error *error);
+void request_free(
+    struct request *request); /* its sequence must be out of the scheduler; NULL allowed */
+
+/* Logits [vocabulary] for the position before prompt token `index` (index 0: none, NULL): sends the
+ * token's log-probability. */
+void request_echo(struct request *request, size_t index, const float *logits);
+
+/* Samples from the logits and sends the token. True: the request goes on with *token, which the
+ * caller appends to the sequence. False: it has ended, and its last event is sent. */
+bool request_advance(struct request *request, const float *logits, int32_t *token);
+
+/* Sends the last event of a request that ends for another reason than its own tokens. */
+void request_send_cancelled(struct request *request);
+void request_send_failed(struct request *request, const struct error *error);
+
+#endif
