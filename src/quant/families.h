@@ -53,5 +53,10 @@ void decode_q3_k(const void *blocks, float *values, size_t count);
 void decode_q4_k(const void *blocks, float *values, size_t count);
 void decode_q5_k(const void *blocks, float *values, size_t count);
 void decode_q6_k(const void *blocks, float *values, size_t count);
+void encode_q2_k(const float *values, void *blocks, size_t count);
+void encode_q3_k(const float *values, void *blocks, size_t count);
+void encode_q4_k(const float *values, void *blocks, size_t count);
+void encode_q5_k(const float *values, void *blocks, size_t count);
+void encode_q6_k(const float *values, void *blocks, size_t count);
 
 #endif

@@ -13,11 +13,11 @@ static const struct quant_format formats[] = {
     {TENSOR_Q5_0, "Q5_0", LEGACY_BLOCK_VALUES, Q5_0_BLOCK_BYTES, decode_q5_0, encode_q5_0},
     {TENSOR_Q5_1, "Q5_1", LEGACY_BLOCK_VALUES, Q5_1_BLOCK_BYTES, decode_q5_1, encode_q5_1},
     {TENSOR_Q8_0, "Q8_0", LEGACY_BLOCK_VALUES, Q8_0_BLOCK_BYTES, decode_q8_0, quant_encode_q8_0},
-    {TENSOR_Q2_K, "Q2_K", K_BLOCK_VALUES, Q2_K_BLOCK_BYTES, decode_q2_k, NULL},
-    {TENSOR_Q3_K, "Q3_K", K_BLOCK_VALUES, Q3_K_BLOCK_BYTES, decode_q3_k, NULL},
-    {TENSOR_Q4_K, "Q4_K", K_BLOCK_VALUES, Q4_K_BLOCK_BYTES, decode_q4_k, NULL},
-    {TENSOR_Q5_K, "Q5_K", K_BLOCK_VALUES, Q5_K_BLOCK_BYTES, decode_q5_k, NULL},
-    {TENSOR_Q6_K, "Q6_K", K_BLOCK_VALUES, Q6_K_BLOCK_BYTES, decode_q6_k, NULL},
+    {TENSOR_Q2_K, "Q2_K", K_BLOCK_VALUES, Q2_K_BLOCK_BYTES, decode_q2_k, encode_q2_k},
+    {TENSOR_Q3_K, "Q3_K", K_BLOCK_VALUES, Q3_K_BLOCK_BYTES, decode_q3_k, encode_q3_k},
+    {TENSOR_Q4_K, "Q4_K", K_BLOCK_VALUES, Q4_K_BLOCK_BYTES, decode_q4_k, encode_q4_k},
+    {TENSOR_Q5_K, "Q5_K", K_BLOCK_VALUES, Q5_K_BLOCK_BYTES, decode_q5_k, encode_q5_k},
+    {TENSOR_Q6_K, "Q6_K", K_BLOCK_VALUES, Q6_K_BLOCK_BYTES, decode_q6_k, encode_q6_k},
 };
 
 /* Indexed by GGUF's number. 4, 5, 31 to 33 and 36 to 38 were withdrawn from the format; old files

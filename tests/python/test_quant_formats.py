@@ -4,15 +4,19 @@ NaNs compare equal to NaNs whatever their payload: IEEE 754 leaves open which op
 operation passes on, and NumPy's vector loops choose differently from machine to machine.
 """
 
+import importlib.util
+import json
 import subprocess
 import warnings
+from pathlib import Path
 
 import gguf
 import numpy as np
 import pytest
 
 DECODED = "F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K".split()
-ENCODED = "F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0".split()
+ENCODED_EXACTLY = "F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0".split()
+K_QUANTS = "Q2_K Q3_K Q4_K Q5_K Q6_K".split()
 
 # Byte offsets of the f16 scales and minima of each format's block.
 SCALE_OFFSETS = {
@@ -37,6 +41,15 @@ def codec(build_dir):
         return np.frombuffer(result.stdout, dtype="<f4" if direction == "decode" else np.uint8)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def ggml_error_data(source_root):
+    """The recording script's own data, name -> rows of 256."""
+    spec = importlib.util.spec_from_file_location("record", source_root / "tests" / "tools" / "record_ggml_errors.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.weights()
 
 
 def reference_decode(name, blocks):
@@ -133,7 +146,7 @@ def weights_to_encode():
     return np.concatenate(rows).astype(np.float32)
 
 
-@pytest.mark.parametrize("name", ENCODED)
+@pytest.mark.parametrize("name", ENCODED_EXACTLY)
 def test_encoders_give_the_bits_of_gguf(codec, name):
     values = weights_to_encode()
     got = codec("encode", name, values)
@@ -143,7 +156,7 @@ def test_encoders_give_the_bits_of_gguf(codec, name):
     assert np.array_equal(got, wanted), f"{(got != wanted).sum()} of {got.size} bytes differ"
 
 
-@pytest.mark.parametrize("name", ENCODED)
+@pytest.mark.parametrize("name", DECODED)
 def test_encoders_survive_what_is_not_a_weight(codec, name):
     # Infinities, NaNs and magnitudes beyond f16 have no good encoding; the sanitizers judge here,
     # and a neighbouring block must not suffer.
@@ -152,3 +165,51 @@ def test_encoders_survive_what_is_not_a_weight(codec, name):
     strange[1::2, ::7] = np.array([np.inf, -np.inf, np.nan, 3e38, -3e38, 1e-45, 0], np.float32).repeat(6)[:37]
     got = codec("encode", name, strange).reshape(8, -1)
     assert np.array_equal(got[::2], codec("encode", name, rows).reshape(8, -1)[::2])
+
+
+def relative_error(decoded, values):
+    """Root mean square of the error, relative to that of the values."""
+    values = values.astype(np.float64).ravel()
+    return float(np.sqrt(np.mean((decoded - values) ** 2) / np.mean(values**2)))
+
+
+# Made by tests/tools/record_ggml_errors.py, which says how.
+RECORDED = json.loads((Path(__file__).parent / "ggml_quant_errors.json").read_text())
+
+
+@pytest.mark.parametrize("name", K_QUANTS)
+@pytest.mark.parametrize("data", RECORDED["relative_errors"])
+def test_k_quants_lose_no_more_than_ggml_does(codec, ggml_error_data, name, data):
+    values = ggml_error_data[data]
+    error = relative_error(reference_decode(name, codec("encode", name, values).reshape(len(values), -1)), values)
+    ggml_error = RECORDED["relative_errors"][data][name]
+    print(f"{name} {data}: {error:.6f}, ggml {ggml_error:.6f}, ratio {error / ggml_error:.4f}")
+    assert error <= ggml_error
+    assert error > 0.5 * ggml_error, "too good to be true: is it the same data?"
+
+
+@pytest.mark.parametrize("name", ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"])
+@pytest.mark.parametrize("data", RECORDED["relative_errors"])
+def test_other_formats_lose_what_ggml_loses(codec, ggml_error_data, name, data):
+    values = ggml_error_data[data]
+    error = relative_error(reference_decode(name, codec("encode", name, values).reshape(len(values), -1)), values)
+    assert error == pytest.approx(RECORDED["relative_errors"][data][name], rel=1e-9)
+
+
+@pytest.mark.parametrize("name", K_QUANTS)
+def test_k_quants_keep_constant_blocks(codec, name):
+    for constant in (0.0, 1.0, -1.0, 0.02):
+        values = np.full((1, 256), constant, np.float32)
+        decoded = codec("decode", name, codec("encode", name, values))
+        # d may be subnormal as f16 (0.02 / 63 / 15 is): then half its last place is 0.15 % of it.
+        assert np.abs(decoded - constant).max() <= 0.005 * abs(constant), (constant, decoded[:4])
+
+
+@pytest.mark.parametrize("name", K_QUANTS)
+def test_k_quants_find_an_exact_fit(codec, name):
+    """Values that the format can say exactly, over the whole range of its steps, come back closely."""
+    steps = 2 ** int(name[1])
+    values = np.random.default_rng(8).integers(0, steps, (50, 256)).astype(np.float32) - steps // 2
+    values[:, ::16], values[:, 1::16] = -(steps // 2), steps // 2 - 1  # each sub-block spans it all
+    decoded = codec("decode", name, codec("encode", name, values))
+    assert np.abs(decoded - values.ravel()).max() < 0.02 * steps
