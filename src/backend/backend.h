@@ -123,6 +123,11 @@ struct backend_ops {
     bool (*activation_create)(struct backend *backend, size_t max_rows, size_t columns,
                               struct activation **out, struct error *error);
     void (*activation_free)(struct backend *backend, struct activation *activation);
+    /* f32 [rows][columns] to and from host memory, outside a step. */
+    void (*activation_write)(struct backend *backend, struct activation *activation, size_t rows,
+                             const float *values);
+    void (*activation_read)(struct backend *backend, const struct activation *activation,
+                            size_t rows, float *values);
 
     bool (*kv_create)(struct backend *backend, const struct kv_layout *layout,
                       struct kv_cache **out, struct error *error);

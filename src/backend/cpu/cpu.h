@@ -128,6 +128,7 @@ struct cpu_activation {
 struct cpu_kv {
     struct kv_layout layout;
     uint16_t *keys, *values;
+    size_t bytes; /* of each */
 };
 
 /* Element offset of one head's part of one block: the same for keys and values. */

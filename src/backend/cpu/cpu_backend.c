@@ -36,6 +36,24 @@ static void *allocate(size_t count, size_t size) {
     return memory;
 }
 
+/* The KV cache is reserved whole but filled as requests come: untouched pages cost nothing. NULL
+ * when the address space or the product does not suffice. */
+static void *reserve(size_t bytes) {
+#ifdef MAP_NORESERVE
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+#else
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS;
+#endif
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
+static void release(void *memory, size_t bytes) {
+    if (memory != NULL) {
+        munmap(memory, bytes);
+    }
+}
+
 size_t encoding_row_bytes(enum encoding encoding, size_t columns) {
     static const struct {
         size_t values, bytes;
@@ -204,43 +222,60 @@ static void activation_free(struct backend *backend, struct activation *handle) 
     free(activation);
 }
 
-static bool kv_create(struct backend *backend, const struct kv_layout *layout,
-                      struct kv_cache **out, struct error *error) {
-    struct cpu_backend *cpu = cpu_backend_of(backend);
-    struct cpu_kv *kv = calloc(1, sizeof *kv);
-    size_t values = 0;
-    if (kv == NULL) {
-        return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for the KV cache");
-    }
-    kv->layout = *layout;
-    cpu->max_head_dim = size_max(cpu->max_head_dim, layout->head_dim);
-    bool fits = size_multiply(layout->layer_count, layout->block_count, &values) &&
-                size_multiply(values, layout->kv_head_count, &values) &&
-                size_multiply(values, layout->head_dim * KV_BLOCK_TOKENS, &values);
-    if (fits) {
-        kv->keys = allocate(values, sizeof *kv->keys);
-        kv->values = allocate(values, sizeof *kv->values);
-    }
-    if (kv->keys == NULL || kv->values == NULL) {
-        error_set(error, ERROR_OUT_OF_MEMORY,
-                  "no memory for a KV cache of %zu tokens; lower max_total_tokens",
-                  layout->block_count * KV_BLOCK_TOKENS);
-    } else if (size_scratch(cpu, error)) {
-        *out = (struct kv_cache *)kv;
-        return true;
-    }
-    free(kv->keys);
-    free(kv->values);
-    free(kv);
-    return false;
+static void activation_write(struct backend *backend, struct activation *handle, size_t rows,
+                             const float *values) {
+    (void)backend;
+    struct cpu_activation *activation = cpu_activation_of(handle);
+    memcpy(activation->data, values, rows * activation->columns * sizeof(float));
+}
+
+static void activation_read(struct backend *backend, const struct activation *handle, size_t rows,
+                            float *values) {
+    (void)backend;
+    const struct cpu_activation *activation = cpu_activation_view(handle);
+    memcpy(values, activation->data, rows * activation->columns * sizeof(float));
 }
 
 static void kv_free(struct backend *backend, struct kv_cache *handle) {
     (void)backend;
     struct cpu_kv *kv = (struct cpu_kv *)handle;
-    free(kv->keys);
-    free(kv->values);
+    release(kv->keys, kv->bytes);
+    release(kv->values, kv->bytes);
     free(kv);
+}
+
+static bool kv_create(struct backend *backend, const struct kv_layout *layout,
+                      struct kv_cache **out, struct error *error) {
+    struct cpu_backend *cpu = cpu_backend_of(backend);
+    struct cpu_kv *kv = calloc(1, sizeof *kv);
+    if (kv == NULL) {
+        return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for the KV cache");
+    }
+    kv->layout = *layout;
+    cpu->max_head_dim = size_max(cpu->max_head_dim, layout->head_dim);
+    size_t bytes = KV_BLOCK_TOKENS * sizeof *kv->keys;
+    if (size_multiply(bytes, layout->layer_count, &bytes) &&
+        size_multiply(bytes, layout->block_count, &bytes) &&
+        size_multiply(bytes, layout->kv_head_count, &bytes) &&
+        size_multiply(bytes, layout->head_dim, &bytes)) {
+        kv->bytes = bytes;
+        kv->keys = reserve(bytes);
+        kv->values = reserve(bytes);
+    }
+    bool done = kv->keys != NULL && kv->values != NULL;
+    if (!done) {
+        error_set(error, ERROR_OUT_OF_MEMORY,
+                  "no memory for a KV cache of %zu tokens; lower max_total_tokens",
+                  layout->block_count * KV_BLOCK_TOKENS);
+    } else if (!size_scratch(cpu, error)) {
+        done = false;
+    }
+    if (!done) {
+        kv_free(backend, (struct kv_cache *)kv);
+        return false;
+    }
+    *out = (struct kv_cache *)kv;
+    return true;
 }
 
 /* ---- a step's small ops ---- */
@@ -316,6 +351,8 @@ static const struct backend_ops cpu_ops = {
     .weight_free = weight_free,
     .activation_create = activation_create,
     .activation_free = activation_free,
+    .activation_write = activation_write,
+    .activation_read = activation_read,
     .kv_create = kv_create,
     .kv_free = kv_free,
     .step_begin = step_begin,
