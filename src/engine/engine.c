@@ -138,7 +138,7 @@ static size_t use_logits(struct engine *engine, const struct step_row *row, cons
             end_request(engine, request);
             break;
         }
-        if (!scheduler_append(engine->scheduler, request->sequence, token)) {
+        if (!sequence_append(request->sequence, token)) {
             break; /* the draft guessed otherwise: the other logits mean nothing */
         }
     }

@@ -12,14 +12,15 @@
 #ifndef MISTRAL_ENGINE_KV_POOL_H
 #define MISTRAL_ENGINE_KV_POOL_H
 
+#include "backend/backend.h"
 #include "base/error.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-enum { KV_BLOCK_TOKENS = 16 };
-#define KV_BLOCK_NONE UINT32_MAX
+
+
 
 /* Names the content of a published block and of all blocks before it; never given twice. */
 typedef uint64_t kv_chain;
