@@ -104,7 +104,9 @@ static void build_batch(struct engine *engine, const struct step_plan *plan, str
 }
 
 static void end_request(struct engine *engine, struct request *request) {
-    scheduler_finish(engine->scheduler, request->sequence);
+    if (request->sequence->state != SEQUENCE_NEW) { /* the scheduler took it */
+        scheduler_finish(engine->scheduler, request->sequence);
+    }
     if (request->previous != NULL) {
         request->previous->next = request->next;
     } else {

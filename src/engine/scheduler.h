@@ -74,7 +74,7 @@ void scheduler_free(struct scheduler *scheduler);
  * queue is full. ERROR_CONTEXT_LENGTH: its capacity could not fit the whole pool. */
 bool scheduler_add(struct scheduler *scheduler, struct sequence *sequence, struct error *error);
 
-/* Valid until the commit, which must follow when it has rows. */
+/* Valid until the next plan. A commit must follow when it has rows. */
 const struct step_plan *scheduler_plan(struct scheduler *scheduler);
 void scheduler_commit(struct scheduler *scheduler);
 
