@@ -25,8 +25,7 @@ struct scheduler {
     struct step_plan plan;
     bool plan_is_open;
     uint64_t last_arrival;
-    uint64_t last_turn;   /* counts rounds of choosing who decodes */
-    uint64_t turn_cursor; /* arrival of the last one chosen; turns go on behind it */
+    uint64_t last_turn; /* the last number given to one that decodes */
     uint64_t preemptions, prefix_lookup_tokens, prefix_hit_tokens;
 };
 
@@ -302,24 +301,43 @@ static bool admit(struct scheduler *scheduler) {
     list_remove(&scheduler->waiting, sequence);
     list_append(&scheduler->running, sequence);
     sequence->state = SEQUENCE_RUNNING;
+    sequence->turn = scheduler->last_turn;
     return true;
 }
 
 /* --- the plan --- */
 
-/* Marks who decodes in this step: all, or the next so many behind the cursor. Returns how many. */
+/* Of those that decode and have not been chosen since `turn`, the one whose turn is longest past.
+ */
+static struct sequence *next_in_turn(const struct scheduler *scheduler, uint64_t turn) {
+    struct sequence *next = NULL;
+    for (struct sequence *s = scheduler->running.first; s != NULL; s = s->next) {
+        if (sequence_is_decoding(s) && s->turn <= turn && (next == NULL || s->turn < next->turn)) {
+            next = s;
+        }
+    }
+    return next;
+}
+
+/* Numbers those that decode in this step behind all earlier turns. When there are too many, those
+ * come first who were chosen (or admitted: newcomers cannot crowd out the others) longest ago.
+ * Returns how many. */
 static size_t choose_turns(struct scheduler *scheduler) {
-    size_t limit = decode_limit(&scheduler->options), chosen = 0;
-    uint64_t cursor = scheduler->turn_cursor;
-    uint64_t turn = ++scheduler->last_turn;
-    for (int pass = 0; pass < 2; pass++) {
-        for (struct sequence *s = scheduler->running.first; s != NULL && chosen < limit;
-             s = s->next) {
-            if ((s->arrival > cursor) == (pass == 0) && sequence_is_decoding(s)) {
-                s->turn = turn;
-                scheduler->turn_cursor = s->arrival;
-                chosen++;
-            }
+    size_t limit = decode_limit(&scheduler->options), decoding = 0;
+    for (const struct sequence *s = scheduler->running.first; s != NULL; s = s->next) {
+        decoding += sequence_is_decoding(s);
+    }
+    uint64_t before = scheduler->last_turn;
+    size_t chosen = size_min(limit, decoding);
+    if (decoding > limit) {
+        for (size_t i = 0; i < chosen; i++) {
+            next_in_turn(scheduler, before)->turn = ++scheduler->last_turn;
+        }
+        return chosen;
+    }
+    for (struct sequence *s = scheduler->running.first; s != NULL; s = s->next) {
+        if (sequence_is_decoding(s)) {
+            s->turn = ++scheduler->last_turn;
         }
     }
     return chosen;
@@ -351,6 +369,7 @@ static void plan_prompt(struct scheduler *scheduler, struct sequence *sequence,
 }
 
 static void plan_running(struct scheduler *scheduler, struct step_budget *budget) {
+    uint64_t before = scheduler->last_turn;
     size_t chosen = choose_turns(scheduler);
     budget->logits -= chosen;
     /* One is left for the prompts, so that drafts cannot hold them up. */
@@ -360,7 +379,7 @@ static void plan_running(struct scheduler *scheduler, struct step_budget *budget
         s->planned = s->verify_count = 0;
         if (!sequence_is_decoding(s)) {
             plan_prompt(scheduler, s, budget);
-        } else if (s->turn == scheduler->last_turn) {
+        } else if (s->turn > before) {
             plan_decode(scheduler, s, budget);
         }
     }

@@ -54,7 +54,7 @@ struct sequence {
     kv_chain chain;          /* of entry published_blocks - 1 */
 
     uint64_t arrival;      /* order of scheduler_add; older is smaller */
-    uint64_t turn;         /* the last step in which it was chosen to decode */
+    uint64_t turn;         /* when it was last chosen to decode, or admitted */
     size_t planned;        /* tokens of the step being planned */
     bool was_admitted;     /* at least once */
     struct sequence *next; /* younger, in the scheduler's waiting or running list */
