@@ -4,7 +4,6 @@ NaNs compare equal to NaNs whatever their payload: IEEE 754 leaves open which op
 operation passes on, and NumPy's vector loops choose differently from machine to machine.
 """
 
-import importlib.util
 import json
 import subprocess
 import warnings
@@ -13,6 +12,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
+import record_ggml_errors
 
 DECODED = "F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K".split()
 ENCODED_EXACTLY = "F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0".split()
@@ -44,12 +44,9 @@ def codec(build_dir):
 
 
 @pytest.fixture(scope="session")
-def ggml_error_data(source_root):
+def ggml_error_data():
     """The recording script's own data, name -> rows of 256."""
-    spec = importlib.util.spec_from_file_location("record", source_root / "tests" / "tools" / "record_ggml_errors.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.weights()
+    return record_ggml_errors.weights()
 
 
 def reference_decode(name, blocks):
