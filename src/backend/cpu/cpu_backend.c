@@ -108,35 +108,56 @@ static bool size_scratch(struct cpu_backend *cpu, struct error *error) {
 
 /* ---- weights ---- */
 
-static bool pack_matrix(struct cpu_weight *weight, const struct weight_source *source,
-                        struct error *error) {
-    const struct matmul_kernel *kernel = weight->kernel;
-    const struct quant_format *format = source->format;
-    size_t blocks = source->columns / format->block_values;
-    size_t panels = size_divide_up(source->rows, PANEL_ROWS);
-    size_t block_bytes = packed_offsets(kernel->layout).total;
-    weight->panel_bytes = blocks * block_bytes;
-    uint8_t *packed = allocate(panels, weight->panel_bytes);
-    if (packed == NULL) {
-        return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for %zu bytes of packed weights",
-                         panels * weight->panel_bytes);
-    }
-    weight->owned = packed;
-    weight->data = packed;
-    const uint8_t *file = source->data;
-    for (size_t panel = 0; panel < panels; panel++) {
-        for (size_t block = 0; block < blocks; block++) {
-            const uint8_t *from[PANEL_ROWS];
-            for (size_t r = 0; r < PANEL_ROWS; r++) {
-                size_t row = panel * PANEL_ROWS + r;
-                from[r] = row < source->rows
-                              ? file + row * weight->row_bytes + block * format->block_bytes
-                              : NULL;
-            }
-            packed_block(kernel->layout, from,
-                         packed + panel * weight->panel_bytes + block * block_bytes);
+struct pack_job {
+    struct cpu_backend *cpu;
+    const struct cpu_weight *weight;
+    const struct weight_source *source;
+    uint8_t *packed;
+    size_t panels, blocks, block_bytes; /* blocks: of a row; bytes: packed */
+};
+
+static void pack_panel(const struct pack_job *job, size_t panel) {
+    const struct quant_format *format = job->source->format;
+    const uint8_t *file = job->source->data;
+    uint8_t *packed = job->packed + panel * job->weight->panel_bytes;
+    for (size_t block = 0; block < job->blocks; block++) {
+        const uint8_t *from[PANEL_ROWS];
+        for (size_t r = 0; r < PANEL_ROWS; r++) {
+            size_t row = panel * PANEL_ROWS + r;
+            from[r] = row < job->source->rows
+                          ? file + row * job->weight->row_bytes + block * format->block_bytes
+                          : NULL;
         }
+        packed_block(&job->weight->kernel->layout, from, packed + block * job->block_bytes);
     }
+}
+
+static void pack_panels(void *context, size_t thread_index, size_t thread_count) {
+    const struct pack_job *job = context;
+    for (size_t panel = thread_index; panel < job->panels; panel += thread_count) {
+        pack_panel(job, panel);
+    }
+}
+
+static bool pack_matrix(struct cpu_backend *cpu, struct cpu_weight *weight,
+                        const struct weight_source *source, struct error *error) {
+    struct pack_job job = {
+        .cpu = cpu,
+        .weight = weight,
+        .source = source,
+        .panels = size_divide_up(source->rows, PANEL_ROWS),
+        .blocks = source->columns / source->format->block_values,
+        .block_bytes = packed_offsets(weight->kernel->layout).total,
+    };
+    weight->panel_bytes = job.blocks * job.block_bytes;
+    job.packed = allocate(job.panels, weight->panel_bytes);
+    if (job.packed == NULL) {
+        return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for %zu bytes of packed weights",
+                         job.panels * weight->panel_bytes);
+    }
+    weight->owned = job.packed;
+    weight->data = job.packed;
+    cpu_run(cpu, job.panels, pack_panels, &job);
     return true;
 }
 
@@ -167,7 +188,7 @@ static bool prepare_weight(struct cpu_backend *cpu, struct cpu_weight *weight,
         return true;
     }
     weight->kernel = cpu->kernels->matmul(source->format->type);
-    return weight->kernel->layout.block_values == 0 || pack_matrix(weight, source, error);
+    return weight->kernel->layout.block_values == 0 || pack_matrix(cpu, weight, source, error);
 }
 
 static bool weight_create(struct backend *backend, const struct weight_source *source,

@@ -42,8 +42,10 @@ static void take_q8_0(const uint8_t *block, struct block_parts *parts) {
 
 /* 64 bytes of 2-bit values: each 32 bytes hold 128 values in four layers of 32. */
 static void take_crumbs(const uint8_t *crumbs, uint8_t *q) {
-    for (size_t i = 0; i < 256; i++) {
-        q[i] = (uint8_t)(crumbs[i / 128 * 32 + i % 32] >> (i / 32 % 4 * 2) & 3);
+    for (size_t run = 0; run < 8; run++) {
+        for (size_t i = 0; i < 32; i++) {
+            q[run * 32 + i] = (uint8_t)(crumbs[run / 4 * 32 + i] >> (run % 4 * 2) & 3);
+        }
     }
 }
 
@@ -57,12 +59,19 @@ static void take_q2_k(const uint8_t *block, struct block_parts *parts) {
     parts->minimum = load_u16_le(block + 82);
 }
 
+/* 32 bytes of single bits: bit r of byte i belongs to value 32 r + i. */
+static void add_high_bits(const uint8_t *bits, int position, uint8_t *q) {
+    for (size_t run = 0; run < 8; run++) {
+        for (size_t i = 0; i < 32; i++) {
+            q[run * 32 + i] |= (uint8_t)((bits[i] >> run & 1) << position);
+        }
+    }
+}
+
 static void take_q3_k(const uint8_t *block, struct block_parts *parts) {
     const uint8_t *high = block, *scales = block + 96;
     take_crumbs(block + 32, parts->q);
-    for (size_t i = 0; i < 256; i++) {
-        parts->q[i] |= (uint8_t)((high[i % 32] >> (i / 32) & 1) << 2);
-    }
+    add_high_bits(high, 2, parts->q);
     for (size_t i = 0; i < 16; i++) { /* 6 bits: 4 in bytes 0 … 7, 2 in bytes 8 … 11; less 32 */
         int low = i < 8 ? scales[i] & 15 : scales[i - 8] >> 4;
         int top = scales[8 + i % 4] >> (i / 4 * 2) & 3;
@@ -83,8 +92,10 @@ static void take_k_scales(const uint8_t *at, struct block_parts *parts) {
 
 /* 128 bytes of nibbles: each 32 bytes hold 32 values in the low, the next 32 in the high halves. */
 static void take_k_nibbles(const uint8_t *nibbles, uint8_t *q) {
-    for (size_t i = 0; i < 256; i++) {
-        q[i] = (uint8_t)(nibbles[i / 64 * 32 + i % 32] >> (i / 32 % 2 * 4) & 15);
+    for (size_t run = 0; run < 8; run++) {
+        for (size_t i = 0; i < 32; i++) {
+            q[run * 32 + i] = (uint8_t)(nibbles[run / 2 * 32 + i] >> (run % 2 * 4) & 15);
+        }
     }
 }
 
@@ -98,18 +109,18 @@ static void take_q5_k(const uint8_t *block, struct block_parts *parts) {
     parts->minimum = load_u16_le(block + 2);
     take_k_scales(block + 4, parts);
     take_k_nibbles(block + 48, parts->q);
-    for (size_t i = 0; i < 256; i++) {
-        parts->q[i] |= (uint8_t)((block[16 + i % 32] >> (i / 32) & 1) << 4);
-    }
+    add_high_bits(block + 16, 4, parts->q);
 }
 
 static void take_q6_k(const uint8_t *block, struct block_parts *parts) {
     const uint8_t *low = block, *high = block + 128;
-    for (size_t i = 0; i < 256; i++) {
-        size_t half = i / 128, j = i % 128; /* each half: 64 bytes of nibbles, 32 of 2-bit tops */
-        int nibble = low[half * 64 + j % 64] >> (j / 64 * 4) & 15;
-        int top = high[half * 32 + j % 32] >> (j / 32 * 2) & 3;
-        parts->q[i] = (uint8_t)(nibble | top << 4);
+    for (size_t run = 0; run < 8; run++) { /* each half: 64 bytes of nibbles, 32 of 2-bit tops */
+        size_t half = run / 4, quarter = run % 4;
+        for (size_t i = 0; i < 32; i++) {
+            int nibble = low[half * 64 + quarter % 2 * 32 + i] >> (quarter / 2 * 4) & 15;
+            int top = high[half * 32 + i] >> (quarter * 2) & 3;
+            parts->q[run * 32 + i] = (uint8_t)(nibble | top << 4);
+        }
     }
     memcpy(parts->scales, block + 192, 16);
     parts->scale = load_u16_le(block + 208);
@@ -129,49 +140,75 @@ void packed_take_apart(enum tensor_type type, const uint8_t *block, struct block
 
 /* ---- packing ---- */
 
-/* Puts `bits` bits of a quant into a plane that starts at `plane`. */
-static void put_bits(uint8_t *plane, size_t bits, size_t row, size_t column, unsigned value) {
-    size_t group = column / 4, groups_per_vector = 8 / bits;
-    uint8_t *byte = plane + group / groups_per_vector * GROUP_BYTES + row * 4 + column % 4;
-    *byte |= (uint8_t)(value << (group % groups_per_vector * bits));
+/* Groups of 64 bytes → a plane of `bits` bits each, taken from bit `from` up. */
+static void pack_plane(const uint8_t *groups, size_t group_count, size_t from, size_t bits,
+                       uint8_t *plane) {
+    size_t per_vector = 8 / bits;
+    uint8_t mask = (uint8_t)((1u << bits) - 1);
+    for (size_t vector = 0; vector < group_count / per_vector; vector++) {
+        uint8_t out[GROUP_BYTES] = {0};
+        for (size_t j = 0; j < per_vector; j++) {
+            const uint8_t *q = groups + (vector * per_vector + j) * GROUP_BYTES;
+            for (size_t i = 0; i < GROUP_BYTES; i++) {
+                out[i] |= (uint8_t)((q[i] >> from & mask) << (j * bits));
+            }
+        }
+        memcpy(plane + vector * GROUP_BYTES, out, GROUP_BYTES);
+    }
 }
 
 static void put_half(uint8_t *at, size_t row, uint16_t half) {
     memcpy(at + row * sizeof half, &half, sizeof half);
 }
 
-void packed_block(struct packed_layout layout, const uint8_t *const blocks[PANEL_ROWS],
+/* One row's scales, and its quants into the interleaved groups. */
+static void place_row(const struct packed_layout *layout, const struct packed_offsets *at,
+                      const struct block_parts *parts, size_t row, uint8_t *groups,
+                      uint8_t *packed) {
+    put_half(packed + at->scale, row, parts->scale);
+    if (layout->has_minimum) {
+        put_half(packed + at->minimum, row, parts->minimum);
+    }
+    for (size_t s = 0; s < layout->sub_blocks; s++) {
+        size_t slot = s / 2 * PANEL_ROWS * 2 + row * 2 + s % 2;
+        packed[at->sub_scale + slot] = (uint8_t)parts->scales[s];
+        if (layout->has_minimum) {
+            packed[at->sub_minimum + slot] = parts->minimums[s];
+        }
+    }
+    for (size_t g = 0; g < layout->block_values / 4; g++) {
+        memcpy(groups + g * GROUP_BYTES + row * 4, parts->q + 4 * g, 4);
+    }
+}
+
+static void pack_floats(const struct packed_layout *layout, const uint8_t *const *rows,
+                        uint8_t *packed) {
+    size_t bytes = layout->low_bits / 8;
+    for (size_t r = 0; r < PANEL_ROWS; r++) {
+        if (rows[r] != NULL) {
+            memcpy(packed + r * bytes, rows[r], bytes);
+        }
+    }
+}
+
+void packed_block(const struct packed_layout *layout, const uint8_t *const blocks[PANEL_ROWS],
                   uint8_t *packed) {
-    struct packed_offsets at = packed_offsets(layout);
+    if (layout->low_bits >= 16) {
+        pack_floats(layout, blocks, packed);
+        return;
+    }
+    struct packed_offsets at = packed_offsets(*layout);
+    uint8_t groups[256 / 4 * GROUP_BYTES] = {0};
     for (size_t row = 0; row < PANEL_ROWS; row++) {
-        if (blocks[row] == NULL) {
-            continue;
+        if (blocks[row] != NULL) {
+            struct block_parts parts;
+            packed_take_apart(layout->type, blocks[row], &parts);
+            place_row(layout, &at, &parts, row, groups, packed);
         }
-        if (layout.low_bits >= 16) {
-            size_t bytes = layout.low_bits / 8;
-            memcpy(packed + row * bytes, blocks[row], bytes);
-            continue;
-        }
-        struct block_parts parts;
-        packed_take_apart(layout.type, blocks[row], &parts);
-        put_half(packed + at.scale, row, parts.scale);
-        if (layout.has_minimum) {
-            put_half(packed + at.minimum, row, parts.minimum);
-        }
-        for (size_t s = 0; s < layout.sub_blocks; s++) {
-            size_t slot = s / 2 * PANEL_ROWS * 2 + row * 2 + s % 2;
-            packed[at.sub_scale + slot] = (uint8_t)parts.scales[s];
-            if (layout.has_minimum) {
-                packed[at.sub_minimum + slot] = parts.minimums[s];
-            }
-        }
-        unsigned low_mask = (1u << layout.low_bits) - 1;
-        for (size_t c = 0; c < layout.block_values; c++) {
-            put_bits(packed + at.low, layout.low_bits, row, c, parts.q[c] & low_mask);
-            if (layout.high_bits > 0) {
-                put_bits(packed + at.high, layout.high_bits, row, c,
-                         (unsigned)parts.q[c] >> layout.low_bits);
-            }
-        }
+    }
+    size_t group_count = layout->block_values / 4;
+    pack_plane(groups, group_count, 0, layout->low_bits, packed + at.low);
+    if (layout->high_bits > 0) {
+        pack_plane(groups, group_count, layout->low_bits, layout->high_bits, packed + at.high);
     }
 }

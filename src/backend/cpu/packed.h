@@ -79,7 +79,7 @@ struct block_parts {
 void packed_take_apart(enum tensor_type type, const uint8_t *block, struct block_parts *parts);
 
 /* Packs one block of 16 rows; NULL rows are zeros. `packed` must be zeroed. */
-void packed_block(struct packed_layout layout, const uint8_t *const blocks[PANEL_ROWS],
+void packed_block(const struct packed_layout *layout, const uint8_t *const blocks[PANEL_ROWS],
                   uint8_t *packed);
 
 #endif
