@@ -1,0 +1,96 @@
+/*
+ * hub.h - the models folder: what lies in it, and fetching what is missing from Hugging Face.
+ *
+ * A model is one GGUF file. People name it by its path, by its name in the models folder (with or
+ * without .gguf), or by an alias of the table in aliases.c. Nothing here prints: progress goes to a
+ * callback, trouble to struct error with the way out in it. Blocking calls, any thread, except that
+ * one folder is filled by one pull of a file at a time (a lock on the unfinished file sees to it).
+ */
+#ifndef MISTRAL_HUB_HUB_H
+#define MISTRAL_HUB_HUB_H
+
+#include "base/error.h"
+#include "base/string_buffer.h"
+#include "config/config.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Short names for models people ask for. The file is stem + format + ".gguf". */
+struct hub_alias {
+    const char *name;
+    const char *repository; /* on Hugging Face, "owner/name" */
+    const char *stem;
+    const char *format; /* NULL: the setting default_quantization */
+};
+
+/* The table; a row whose name is NULL ends it. */
+const struct hub_alias *hub_aliases(void);
+
+/* Appends the models folder's path: the setting models_path, else $XDG_DATA_HOME/mistral/models,
+ * else
+ * ~/.local/share/mistral/models. It need not exist. */
+bool hub_models_folder(const struct config *config, struct string_buffer *path,
+                       struct error *error);
+
+/* Appends the path of the GGUF file that `name` means: a path, a name in the models folder, or an
+ * alias[:format] whose file is there. For names from the command line and from settings, which may
+ * be any path; not for names out of requests. ERROR_NOT_FOUND says how to get the model, or the
+ * nearest name. */
+bool hub_find_model(const struct config *config, const char *name, struct string_buffer *path,
+                    struct error *error);
+
+struct hub_model {
+    char *name; /* path below the folder, without .gguf */
+    char *path;
+    uint64_t bytes;
+    int64_t modified; /* seconds since the epoch */
+};
+
+struct hub_model_list {
+    struct hub_model *models; /* [count], sorted by name */
+    size_t count, capacity;
+};
+
+/* The GGUF files below a folder, a few levels deep; a folder that does not exist has none. */
+bool hub_list_models(const char *folder, struct hub_model_list *list, struct error *error);
+void hub_model_list_deinit(struct hub_model_list *list);
+
+enum hub_stage {
+    HUB_ASKING,   /* for the repository's list of files */
+    HUB_CHECKING, /* reading what an earlier pull left, or what lies there already */
+    HUB_FETCHING,
+    HUB_WAITING, /* before the next attempt; `note` says why */
+};
+
+struct hub_progress {
+    enum hub_stage stage;
+    const char *file;     /* the file's name; NULL while asking */
+    uint64_t done, total; /* bytes */
+    const char *note;     /* HUB_WAITING: what went wrong, else NULL */
+};
+
+struct hub_pull_options {
+    const struct config *config;
+    bool verify; /* read a file that lies there already, instead of trusting its name */
+    void (*progress)(void *context, const struct hub_progress *progress); /* may be NULL */
+    bool (*cancelled)(void *context); /* may be NULL; asked at least once a second */
+    void *context;
+};
+
+struct hub_pull_result {
+    char *path;      /* of the file; free with free() */
+    uint64_t bytes;  /* its size */
+    bool fetched;    /* false: it was there already */
+    char sha256[65]; /* hexadecimal; empty when it was not computed */
+};
+
+/* `reference` is an alias[:FORMAT], or hf:owner/repository[:FORMAT or :FILE.gguf]; hf.co/… and
+ * https://huggingface.co/… mean the same as hf:…. The file appears under its name only when whole
+ * and checked. When a pull ends early (ERROR_CANCELLED, ERROR_NETWORK, ERROR_NO_SPACE) what has
+ * arrived is kept, and the next pull of the same file goes on from there. */
+bool hub_pull(const char *reference, const struct hub_pull_options *options,
+              struct hub_pull_result *result, struct error *error);
+
+#endif

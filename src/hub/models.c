@@ -1,0 +1,277 @@
+/* models.c - the models folder: where it is, what lies in it, which file a name means. See hub.h.
+ */
+#include "hub/models.h"
+
+#include "base/file.h"
+#include "config/suggest.h"
+#include "hub/reference.h"
+
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+enum { MODELS_MAX_DEPTH = 4 };
+
+bool hub_models_folder(const struct config *config, struct string_buffer *path,
+                       struct error *error) {
+    const char *data = getenv("XDG_DATA_HOME");
+    const char *home = getenv("HOME");
+    if (config->models_path != NULL) {
+        string_buffer_append_text(path, config->models_path);
+    } else if (data != NULL && data[0] == '/') {
+        string_buffer_append_format(path, "%s/mistral/models", data);
+    } else if (home != NULL && home[0] != '\0') {
+        string_buffer_append_format(path, "%s/.local/share/mistral/models", home);
+    } else {
+        return error_set(error, ERROR_NOT_FOUND,
+                         "there is no home folder (HOME is not set): name the models folder with "
+                         "--models-path or MISTRAL_MODELS_PATH");
+    }
+    return true;
+}
+
+/* Listing. */
+
+static bool ends_in_gguf(const char *name, size_t length) {
+    return length > 5 && strcasecmp(name + length - 5, ".gguf") == 0;
+}
+
+static bool append_model(struct hub_model_list *list, const char *name, const char *path,
+                         const struct stat *status) {
+    if (list->count == list->capacity) {
+        size_t capacity = list->capacity == 0 ? 16 : list->capacity * 2;
+        struct hub_model *models = realloc(list->models, capacity * sizeof *models);
+        if (models == NULL) {
+            return false;
+        }
+        list->models = models;
+        list->capacity = capacity;
+    }
+    struct hub_model model = {.name = strndup(name, strlen(name) - 5),
+                              .path = strdup(path),
+                              .bytes = (uint64_t)status->st_size,
+                              .modified = (int64_t)status->st_mtime};
+    if (model.name == NULL || model.path == NULL) {
+        free(model.name);
+        free(model.path);
+        return false;
+    }
+    list->models[list->count++] = model;
+    return true;
+}
+
+/* `name` is the folder's path below the models folder, with a slash behind it, or empty. False when
+ * memory runs out; what cannot be read is passed over. */
+static bool list_folder(struct hub_model_list *list, const char *folder, const char *name,
+                        size_t depth) {
+    DIR *directory = opendir(folder);
+    if (directory == NULL) {
+        return true;
+    }
+    bool done = true;
+    const struct dirent *entry;
+    while (done && (entry = readdir(directory)) != NULL) {
+        if (entry->d_name[0] == '.') {
+            continue;
+        }
+        struct string_buffer path = {0};
+        struct string_buffer inner = {0};
+        struct stat status;
+        string_buffer_append_format(&path, "%s/%s", folder, entry->d_name);
+        string_buffer_append_format(&inner, "%s%s", name, entry->d_name);
+        done = !path.failed && !inner.failed;
+        if (done && stat(string_buffer_text(&path), &status) == 0) {
+            if (S_ISDIR(status.st_mode) && depth < MODELS_MAX_DEPTH) {
+                string_buffer_append_char(&inner, '/');
+                done = list_folder(list, string_buffer_text(&path), string_buffer_text(&inner),
+                                   depth + 1);
+            } else if (S_ISREG(status.st_mode) && ends_in_gguf(inner.data, inner.length)) {
+                done = append_model(list, inner.data, path.data, &status);
+            }
+        }
+        string_buffer_deinit(&path);
+        string_buffer_deinit(&inner);
+    }
+    closedir(directory);
+    return done;
+}
+
+static int compare_models(const void *a, const void *b) {
+    return strcmp(((const struct hub_model *)a)->name, ((const struct hub_model *)b)->name);
+}
+
+bool hub_list_models(const char *folder, struct hub_model_list *list, struct error *error) {
+    *list = (struct hub_model_list){0};
+    if (file_exists(folder) && !file_is_directory(folder)) {
+        return error_set(error, ERROR_INVALID_ARGUMENT, "the models folder '%s' is not a folder",
+                         folder);
+    }
+    if (!list_folder(list, folder, "", 1)) {
+        hub_model_list_deinit(list);
+        return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for the list of models");
+    }
+    if (list->count > 1) {
+        qsort(list->models, list->count, sizeof *list->models, compare_models);
+    }
+    return true;
+}
+
+void hub_model_list_deinit(struct hub_model_list *list) {
+    for (size_t i = 0; i < list->count; i++) {
+        free(list->models[i].name);
+        free(list->models[i].path);
+    }
+    free(list->models);
+    *list = (struct hub_model_list){0};
+}
+
+/* Finding. */
+
+bool models_find_file(const char *folder, const char *name, struct string_buffer *path) {
+    DIR *directory = opendir(folder);
+    if (directory == NULL) {
+        return false;
+    }
+    bool found = false;
+    const struct dirent *entry;
+    while (!found && (entry = readdir(directory)) != NULL) {
+        if (strcasecmp(entry->d_name, name) == 0) {
+            string_buffer_append_format(path, "%s/%s", folder, entry->d_name);
+            found = true;
+        }
+    }
+    closedir(directory);
+    return found;
+}
+
+struct search {
+    const struct config *config;
+    const char *name;
+    const char *folder;
+    struct hub_model_list list;
+    struct string_buffer *path;
+    struct error *error;
+};
+
+enum finding { FOUND, NOT_HERE, FAILED };
+
+static bool is_file(const char *path) {
+    return file_exists(path) && !file_is_directory(path);
+}
+
+static enum finding find_in_folder(struct search *search) {
+    for (size_t i = 0; i < search->list.count; i++) {
+        const struct hub_model *model = &search->list.models[i];
+        size_t length = strlen(model->name);
+        if (strncmp(search->name, model->name, length) == 0 &&
+            (search->name[length] == '\0' || strcasecmp(search->name + length, ".gguf") == 0)) {
+            string_buffer_append_text(search->path, model->path);
+            return FOUND;
+        }
+    }
+    return NOT_HERE;
+}
+
+/* The alias's file in whatever format, when there is just one. */
+static enum finding find_any_format(struct search *search, const struct hub_alias *alias) {
+    const struct hub_model *found = NULL;
+    struct string_buffer names = {0};
+    size_t count = 0;
+    for (size_t i = 0; i < search->list.count; i++) {
+        const struct hub_model *model = &search->list.models[i];
+        if (strncasecmp(model->name, alias->stem, strlen(alias->stem)) == 0) {
+            found = model;
+            count++;
+            string_buffer_append_format(&names, " %s", model->name);
+        }
+    }
+    enum finding finding = NOT_HERE;
+    if (count == 1) {
+        string_buffer_append_text(search->path, found->path);
+        finding = FOUND;
+    } else if (count > 1) {
+        error_set(search->error, ERROR_INVALID_ARGUMENT,
+                  "'%s' is there in several formats; name one:%s", search->name,
+                  string_buffer_text(&names));
+        finding = FAILED;
+    }
+    string_buffer_deinit(&names);
+    return finding;
+}
+
+static enum finding find_alias(struct search *search) {
+    struct hub_reference reference;
+    if (!reference_parse_alias(search->name, &reference)) {
+        return NOT_HERE;
+    }
+    struct string_buffer name = {0};
+    reference_file_name(&reference, search->config->default_quantization, &name);
+    enum finding finding = NOT_HERE;
+    if (models_find_file(search->folder, string_buffer_text(&name), search->path)) {
+        finding = FOUND;
+    } else if (reference.wanted[0] == '\0') {
+        finding = find_any_format(search, reference.alias);
+    }
+    string_buffer_deinit(&name);
+    if (finding == NOT_HERE) {
+        error_set(search->error, ERROR_NOT_FOUND,
+                  "'%s' is not in %s yet; get it with: mistral pull %s", search->name,
+                  search->folder, search->name);
+        finding = FAILED;
+    }
+    return finding;
+}
+
+static void fail_not_found(const struct search *search) {
+    if (file_is_directory(search->name)) {
+        error_set(search->error, ERROR_INVALID_ARGUMENT,
+                  "'%s' is a directory; a model is one GGUF file", search->name);
+        return;
+    }
+    if (reference_is_remote(search->name)) {
+        error_set(search->error, ERROR_NOT_FOUND,
+                  "'%s' names a download: 'mistral pull' fetches it and prints the name to use here",
+                  search->name);
+        return;
+    }
+    struct suggestion suggestion = suggest_for(search->name);
+    for (const struct hub_alias *alias = hub_aliases(); alias->name != NULL; alias++) {
+        suggest_offer(&suggestion, string_view_of(alias->name));
+    }
+    for (size_t i = 0; i < search->list.count; i++) {
+        suggest_offer(&suggestion, string_view_of(search->list.models[i].name));
+    }
+    struct string_view best = suggestion.best;
+    error_set(search->error, ERROR_NOT_FOUND,
+              "no model '%.200s': no file, no name in %s, no alias%s%.*s%s ('mistral list' shows "
+              "what is there)",
+              search->name, search->folder, best.length > 0 ? "; did you mean '" : "",
+              (int)best.length, best.length > 0 ? best.data : "", best.length > 0 ? "'?" : "");
+}
+
+bool hub_find_model(const struct config *config, const char *name, struct string_buffer *path,
+                    struct error *error) {
+    if (is_file(name)) {
+        string_buffer_append_text(path, name);
+        return true;
+    }
+    struct string_buffer folder = {0};
+    struct search search = {.config = config, .name = name, .path = path, .error = error};
+    bool found = false;
+    if (hub_models_folder(config, &folder, error)) {
+        search.folder = string_buffer_text(&folder);
+        if (hub_list_models(search.folder, &search.list, error)) {
+            enum finding finding = find_in_folder(&search);
+            finding = finding == NOT_HERE ? find_alias(&search) : finding;
+            if (finding == NOT_HERE) {
+                fail_not_found(&search);
+            }
+            found = finding == FOUND;
+        }
+    }
+    hub_model_list_deinit(&search.list);
+    string_buffer_deinit(&folder);
+    return found;
+}
