@@ -39,6 +39,7 @@ library:libevent_pthreads|libevent-dev|libevent
 library:jansson|libjansson-dev|jansson
 library:libpcre2-8|libpcre2-dev|pcre2
 library:libcurl|libcurl4-openssl-dev|curl
+library:libcrypto|libssl-dev|openssl@3
 library:libutf8proc|libutf8proc-dev|utf8proc
 library:libedit|libedit-dev|libedit
 library:cmocka|libcmocka-dev|cmocka
@@ -108,12 +109,12 @@ install_homebrew_formulas() {
     brew install "$@" </dev/null
 }
 
-# On macOS curl and libedit are "keg-only": pkg-config does not look there by itself.
+# On macOS curl, libedit and OpenSSL are "keg-only": pkg-config does not look there by itself.
 add_homebrew_search_paths() {
     local prefix formula
     if [ "$(uname -s)" = Darwin ] && command -v brew >/dev/null 2>&1; then
         prefix=$(brew --prefix)
-        for formula in curl libedit; do
+        for formula in curl libedit openssl@3; do
             PKG_CONFIG_PATH="$prefix/opt/$formula/lib/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}"
         done
         export PKG_CONFIG_PATH

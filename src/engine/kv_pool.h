@@ -19,9 +19,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-
-
-
 /* Names the content of a published block and of all blocks before it; never given twice. */
 typedef uint64_t kv_chain;
 #define KV_CHAIN_ROOT ((kv_chain)0) /* before the first block */

@@ -30,7 +30,8 @@ struct part {
     uint64_t size;       /* bytes in the part, all of them in the digest */
     struct digest *digest;
     struct error *error;
-    bool failed; /* on_bytes has set *error */
+    bool failed;    /* on_bytes has set *error */
+    bool restarted; /* after a 416 */
 };
 
 static const char *name_of(const char *path) {
@@ -223,9 +224,13 @@ static bool handle_failure(struct part *part, const struct http_response *respon
     if (part->failed || (!answered && !response->transient)) {
         return false; /* *error is set */
     }
-    if (answered && response->status == 416 && part->size > 0) {
-        (*failures)++;
-        return restart_part(part);
+    if (answered && response->status == 416) { /* the file ends before what is asked for */
+        bool again = part->size > 0 && !part->restarted;
+        part->restarted = true;
+        return again
+                   ? restart_part(part)
+                   : error_set(part->error, ERROR_NETWORK,
+                               "%s: the server has fewer bytes than it had announced", part->name);
     }
     bool is_short = answered && (response->status == 200 || response->status == 206);
     if (answered && !response->transient && !is_short) {
@@ -242,8 +247,8 @@ static bool handle_failure(struct part *part, const struct http_response *respon
 
 static bool fetch(struct part *part) {
     size_t failures = 0;
+    uint64_t most = part->size; /* that the part has ever had: fetching it again is no progress */
     while (part->size < part->download->bytes) {
-        uint64_t size_before = part->size;
         struct attempt attempt = {.part = part};
         struct http_request request = session_request(part->session, part->download->url);
         request.range_start = part->size;
@@ -256,8 +261,9 @@ static bool fetch(struct part *part) {
         if (part->size == part->download->bytes && !part->failed) {
             break;
         }
-        if (part->size >= size_before + ENOUGH_PROGRESS) {
+        if (part->size >= most + ENOUGH_PROGRESS) {
             failures = 0;
+            most = part->size;
         }
         if (!handle_failure(part, &response, answered, &failures)) {
             return false;

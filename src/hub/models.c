@@ -231,9 +231,10 @@ static void fail_not_found(const struct search *search) {
         return;
     }
     if (reference_is_remote(search->name)) {
-        error_set(search->error, ERROR_NOT_FOUND,
-                  "'%s' names a download: 'mistral pull' fetches it and prints the name to use here",
-                  search->name);
+        error_set(
+            search->error, ERROR_NOT_FOUND,
+            "'%s' names a download: 'mistral pull' fetches it and prints the name to use here",
+            search->name);
         return;
     }
     struct suggestion suggestion = suggest_for(search->name);
