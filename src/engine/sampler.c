@@ -509,12 +509,13 @@ static size_t stage_min_p(const float *logits, uint64_t *keys, size_t count, flo
 static size_t gather_top_p(const float *logits, size_t count, uint64_t *keys, float top_p) {
     float top = largest(logits, count);
     double target = (double)top_p * total_weight(logits, count, top, 1.0f);
-    for (float depth = FIRST_DEPTH;; depth *= 2.0f) {
-        size_t kept = gather_above(logits, count, top - depth, keys);
-        if (depth > 87.0f || mass_of(logits, keys, kept, top, 1.0f) >= target) {
-            return keep_mass(logits, keys, kept, top, target);
-        }
+    float depth = FIRST_DEPTH;
+    size_t kept = gather_above(logits, count, top - depth, keys);
+    while (depth < 87.0f && mass_of(logits, keys, kept, top, 1.0f) < target) {
+        depth *= 2.0f;
+        kept = gather_above(logits, count, top - depth, keys);
     }
+    return keep_mass(logits, keys, kept, top, target);
 }
 
 /* --- the draw --- */

@@ -32,7 +32,6 @@ struct scheduler {
 /* What is left to give in the step being planned. */
 struct step_budget {
     size_t prompt_tokens, draft_tokens, logits;
-    bool set_back; /* a sequence was: none is admitted in the same step */
 };
 
 /* --- lists --- */
@@ -180,8 +179,7 @@ static void stop_running(struct scheduler *scheduler, struct sequence *sequence)
     publish_full_blocks(scheduler, sequence);
     release_entries(scheduler, sequence, sequence->first_block, sequence->block_count);
     sequence->block_count = sequence->first_block = sequence->published_blocks = 0;
-    sequence->chain = KV_CHAIN_ROOT;
-    sequence->computed = sequence->draft_count = sequence->verify_count = sequence->planned = 0;
+    sequence->computed = 0;
     list_remove(&scheduler->running, sequence);
 }
 
@@ -197,8 +195,7 @@ static void set_back(struct scheduler *scheduler, struct sequence *sequence) {
  * Extends the table for `count` tokens after the computed ones; returns how many of them it covers.
  * Only the first is worth setting others back for; more is taken as far as blocks are there.
  */
-static size_t extend_table(struct scheduler *scheduler, struct sequence *sequence, size_t count,
-                           struct step_budget *budget) {
+static size_t extend_table(struct scheduler *scheduler, struct sequence *sequence, size_t count) {
     size_t computed = sequence->computed;
     while (sequence->block_count * KV_BLOCK_TOKENS < computed + count) {
         uint32_t block = kv_pool_alloc(scheduler->pool);
@@ -211,7 +208,6 @@ static size_t extend_table(struct scheduler *scheduler, struct sequence *sequenc
             return sequence->block_count * KV_BLOCK_TOKENS - computed;
         }
         set_back(scheduler, scheduler->running.last);
-        budget->set_back = true;
     }
     return count;
 }
@@ -346,7 +342,7 @@ static size_t choose_turns(struct scheduler *scheduler) {
 static void plan_decode(struct scheduler *scheduler, struct sequence *sequence,
                         struct step_budget *budget) {
     size_t draft = size_min(sequence->draft_count, size_min(budget->draft_tokens, budget->logits));
-    sequence->planned = extend_table(scheduler, sequence, 1 + draft, budget);
+    sequence->planned = extend_table(scheduler, sequence, 1 + draft);
     if (sequence->planned > 1) {
         budget->draft_tokens -= sequence->planned - 1;
         budget->logits -= sequence->planned - 1;
@@ -363,7 +359,7 @@ static void plan_prompt(struct scheduler *scheduler, struct sequence *sequence,
     size_t count = size_min(sequence->token_count - sequence->computed, budget->prompt_tokens);
     size_t wanted = logits_wanted(sequence, count);
     count -= wanted > budget->logits ? wanted - budget->logits : 0;
-    sequence->planned = extend_table(scheduler, sequence, count, budget);
+    sequence->planned = extend_table(scheduler, sequence, count);
     budget->prompt_tokens -= sequence->planned;
     budget->logits -= logits_wanted(sequence, sequence->planned);
 }
@@ -376,7 +372,6 @@ static void plan_running(struct scheduler *scheduler, struct step_budget *budget
     budget->draft_tokens =
         size_min(scheduler->options.decode_chunk_size - chosen, budget->logits - 1);
     for (struct sequence *s = scheduler->running.first; s != NULL; s = s->next) {
-        s->planned = s->verify_count = 0;
         if (!sequence_is_decoding(s)) {
             plan_prompt(scheduler, s, budget);
         } else if (s->turn > before) {
@@ -386,7 +381,7 @@ static void plan_running(struct scheduler *scheduler, struct step_budget *budget
 }
 
 static void admit_while_there_is_room(struct scheduler *scheduler, struct step_budget *budget) {
-    while (scheduler->waiting.count > 0 && !budget->set_back && budget->prompt_tokens > 0 &&
+    while (scheduler->waiting.count > 0 && budget->prompt_tokens > 0 &&
            scheduler->running.count < scheduler->options.max_running_requests && admit(scheduler)) {
         struct sequence *admitted = scheduler->running.last;
         if (!sequence_is_decoding(admitted)) { /* else it gets its turn in the next step */

@@ -55,7 +55,7 @@ struct sequence {
 
     uint64_t arrival;      /* order of scheduler_add; older is smaller */
     uint64_t turn;         /* when it was last chosen to decode, or admitted */
-    size_t planned;        /* tokens of the step being planned */
+    size_t planned;        /* its tokens in the step between plan and commit; else 0 */
     bool was_admitted;     /* at least once */
     struct sequence *next; /* younger, in the scheduler's waiting or running list */
     struct sequence *previous;

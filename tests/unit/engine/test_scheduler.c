@@ -239,6 +239,9 @@ static void what_can_never_fit_is_refused(void **state) {
     assert_string_equal(error.message, "a request of 65 tokens needs 5 KV blocks of 16 tokens; "
                                        "there are 4");
     sequence_free(large);
+    large = make_sequence(2, 500, 0, 31 + 16, false);
+    assert_false(scheduler_add(scheduler, large, &error));
+    sequence_free(large);
     /* A window of 30 and chunks of 8 look on 37 positions, in at most 4 blocks. */
     struct sequence *s[2] = {make_sequence(500, 1000, 0, 30, false), add(scheduler, 64, 64, 0)};
     assert_true(scheduler_add(scheduler, s[0], &error));
@@ -320,6 +323,36 @@ static void admission_leaves_room_for_those_that_run(void **state) {
     scheduler_finish(scheduler, s[1]);
     assert_int_equal(step(scheduler)->row_count, 2);
     end(scheduler, s, 3);
+}
+
+/* Found blocks that nobody holds are no longer there to be taken; those that are held cost nothing.
+ */
+static void admission_counts_the_found_prefix_once(void **state) {
+    (void)state;
+    for (int held = 0; held < 2; held++) {
+        struct scheduler_options options = default_options();
+        options.block_count = 8;
+        options.prefix_caching = true;
+        struct scheduler *scheduler = make(&options);
+        struct sequence *s[3];
+        s[0] = add(scheduler, 64, 80, 0); /* 4 blocks */
+        step(scheduler);
+        s[1] = add(scheduler, 33, 60, 100); /* 3 blocks */
+        step(scheduler);
+        if (held == 0) {
+            scheduler_finish(scheduler, s[0]);
+        }
+        /* 3 blocks are found and 2 more needed. Held: none is free. Not held: 5 are available, 5 of
+         * them needed, and 1 is for s[1] to grow. */
+        s[2] = add(scheduler, 64, 80, 0);
+        step(scheduler);
+        assert_int_equal(s[2]->state, SEQUENCE_WAITING);
+        scheduler_finish(scheduler, s[1]);
+        step(scheduler); /* held: 3 are free, 1 of them for s[0] to grow */
+        assert_int_equal(s[2]->state, SEQUENCE_RUNNING);
+        assert_int_equal(s[2]->cached_tokens, 48);
+        end(scheduler, s, 3);
+    }
 }
 
 static void a_static_batch_is_run_to_its_end(void **state) {
@@ -474,6 +507,50 @@ static void drafts_take_free_blocks_only(void **state) {
     end(scheduler, s, 2);
 }
 
+static void drafts_leave_logits_for_prompts(void **state) {
+    (void)state;
+    const int32_t guess[6] = {0};
+    struct scheduler_options options = default_options();
+    options.max_running_requests = 2;
+    options.max_step_logits = 3;
+    struct scheduler *scheduler = make(&options);
+    struct sequence *s[2];
+    s[0] = add(scheduler, 4, 40, 0);
+    step(scheduler);
+    s[1] = add(scheduler, 2, 40, 100);
+    assert_int_equal(sequence_set_draft(s[0], guess, 6), 6);
+    const struct step_plan *plan = scheduler_plan(scheduler);
+    assert_row(plan, 0, s[0], 4, 2, 2);
+    assert_row(plan, 1, s[1], 0, 2, 1);
+    scheduler_commit(scheduler);
+    assert_false(sequence_append(s[0], 7));
+    assert_false(sequence_append(s[1], 7));
+    end(scheduler, s, 2);
+}
+
+static void a_block_that_a_draft_filled_is_found_later(void **state) {
+    (void)state;
+    const int32_t guess[3] = {50, 51, 52};
+    struct scheduler_options options = default_options();
+    options.prefix_caching = true;
+    struct scheduler *scheduler = make(&options);
+    struct sequence *s[2];
+    s[0] = add(scheduler, 14, 40, 0);
+    step(scheduler);
+    assert_int_equal(sequence_set_draft(s[0], guess, 3), 3);
+    scheduler_plan(scheduler);
+    scheduler_commit(scheduler);
+    assert_int_equal(s[0]->computed, 15);
+    assert_true(sequence_append(s[0], 50)); /* the 16th token, computed */
+    assert_false(sequence_append(s[0], 99));
+    s[1] = make_sequence(20, 40, 0, 0, false);
+    memcpy(s[1]->tokens, s[0]->tokens, 17 * sizeof *s[0]->tokens);
+    scheduler_finish(scheduler, s[0]);
+    assert_true(scheduler_add(scheduler, s[1], NULL));
+    assert_row(step(scheduler), 0, s[1], 16, 4, 1);
+    end(scheduler, s, 2);
+}
+
 static void logits_stay_within_the_step(void **state) {
     (void)state;
     struct scheduler_options options = default_options();
@@ -566,12 +643,15 @@ int main(void) {
         cmocka_unit_test(a_window_frees_what_it_has_passed),
         cmocka_unit_test(out_of_blocks_sets_back_the_youngest),
         cmocka_unit_test(admission_leaves_room_for_those_that_run),
+        cmocka_unit_test(admission_counts_the_found_prefix_once),
         cmocka_unit_test(a_static_batch_is_run_to_its_end),
         cmocka_unit_test(a_known_prefix_is_not_computed_again),
         cmocka_unit_test(the_same_prompt_at_once_is_kept_once),
         cmocka_unit_test(drafts_are_verified_in_one_row),
         cmocka_unit_test(drafts_stay_within_every_limit),
         cmocka_unit_test(drafts_take_free_blocks_only),
+        cmocka_unit_test(drafts_leave_logits_for_prompts),
+        cmocka_unit_test(a_block_that_a_draft_filled_is_found_later),
         cmocka_unit_test(logits_stay_within_the_step),
         cmocka_unit_test(cancelling_returns_blocks_in_every_state),
         cmocka_unit_test(wrong_options_are_named),
