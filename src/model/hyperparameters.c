@@ -127,8 +127,8 @@ static bool read_heads(const struct reader *reader, struct hyperparameters *h) {
 
 static bool read_rope_scaling(const struct reader *reader, struct hyperparameters *h) {
     char name[128];
-    struct string_view type = {"none", 4};
-    float linear = 0; /* the older spelling of linear scaling */
+    struct string_view type = {"linear", 6}; /* a factor without a type, as llama.cpp reads it */
+    float linear = 0;                        /* the older spelling of the factor */
     h->rope_factor = 1;
     h->rope_original_length = h->context_length;
     h->yarn_extrapolation = 1;
@@ -156,8 +156,8 @@ static bool read_rope_scaling(const struct reader *reader, struct hyperparameter
                          "%s: the RoPE scaling '%.*s' (%s) is not supported; linear, yarn and "
                          "Llama 3's factors are",
                          gguf_path(reader->gguf), (int)size_min(type.length, 64), type.data, name);
-    } else if (linear > 0) {
-        h->rope_scaling = ROPE_SCALING_LINEAR;
+    }
+    if (h->rope_scaling == ROPE_SCALING_LINEAR && linear > 0) {
         h->rope_factor = linear;
     }
     if (!(h->rope_factor > 0) || !isfinite(h->rope_factor)) {
