@@ -160,6 +160,9 @@ static bool read_rope_scaling(const struct reader *reader, struct hyperparameter
     if (h->rope_scaling == ROPE_SCALING_LINEAR && linear > 0) {
         h->rope_factor = linear;
     }
+    if (h->rope_factor == 0) {
+        h->rope_factor = 1; /* what some converters write for none */
+    }
     if (!(h->rope_factor > 0) || !isfinite(h->rope_factor)) {
         return error_set(reader->error, ERROR_FORMAT, "%s: a RoPE scaling factor of %g",
                          gguf_path(reader->gguf), (double)h->rope_factor);

@@ -36,7 +36,25 @@ INLINE __m256i plane_bits(__m256i x, int shift, int mask) {
 
 INLINE __m256i load_plane(const uint8_t *plane, size_t bits, size_t group, size_t half) {
     return _mm256_loadu_si256(
-        (const __m256i *)(plane + group / (8 / bits) * GROUP_BYTES + half * 32));
+        (const __m256i *)(plane + group * bits / 8 * GROUP_BYTES + half * 32));
+}
+
+/* 8 rows × 4 columns of quants, one byte each. `group` counts from the planes' start and is below
+ * 8: the caller unrolls, so that the shifts are constants. */
+INLINE __m256i planes_to_quants(const uint8_t *low, const uint8_t *high,
+                                const struct packed_layout layout, size_t group, size_t half) {
+    __m256i q = load_plane(low, layout.low_bits, group, half);
+    if (layout.low_bits < 8) {
+        int shift = (int)(group % (8 / layout.low_bits) * layout.low_bits);
+        q = plane_bits(q, shift, (1 << layout.low_bits) - 1);
+    }
+    if (layout.high_bits > 0) {
+        int from = (int)(group % (8 / layout.high_bits) * layout.high_bits);
+        int mask = ((1 << layout.high_bits) - 1) << layout.low_bits;
+        q = _mm256_or_si256(q, plane_bits(load_plane(high, layout.high_bits, group, half),
+                                          from - (int)layout.low_bits, mask));
+    }
+    return q;
 }
 
 /* Quants of `groups` groups (a multiple of 8), one byte each. */
@@ -44,26 +62,30 @@ INLINE void unpack_quants(const uint8_t *packed, const struct packed_layout layo
                           uint8_t *out) {
     const struct packed_offsets at = packed_offsets(layout);
     for (size_t first = 0; first < groups; first += 8) {
+        const uint8_t *low = packed + at.low + first * layout.low_bits / 8 * GROUP_BYTES;
+        const uint8_t *high = packed + at.high + first * layout.high_bits / 8 * GROUP_BYTES;
 #pragma GCC unroll 8
         for (size_t j = 0; j < 8; j++) {
-            size_t g = first + j;
 #pragma GCC unroll 2
             for (size_t half = 0; half < HALVES; half++) {
-                int low_shift = (int)(j % (8 / layout.low_bits) * layout.low_bits);
-                int low_mask = (1 << layout.low_bits) - 1;
-                __m256i q = plane_bits(load_plane(packed + at.low, layout.low_bits, g, half),
-                                       low_shift, low_mask);
-                if (layout.high_bits > 0) {
-                    int from = (int)(j % (8 / layout.high_bits) * layout.high_bits);
-                    int mask = ((1 << layout.high_bits) - 1) << layout.low_bits;
-                    q = _mm256_or_si256(
-                        q, plane_bits(load_plane(packed + at.high, layout.high_bits, g, half),
-                                      from - (int)layout.low_bits, mask));
-                }
-                _mm256_store_si256((__m256i *)(out + g * GROUP_BYTES + half * 32), q);
+                _mm256_store_si256((__m256i *)(out + (first + j) * GROUP_BYTES + half * 32),
+                                   planes_to_quants(low, high, layout, j, half));
             }
         }
     }
+}
+
+/* The same, eight groups from `first`, from wherever they are: a packed block, or bytes in order.
+ */
+INLINE __m256i quants_at(const uint8_t *quants, const bool packed,
+                         const struct packed_layout layout, size_t first, size_t j, size_t half) {
+    if (packed) {
+        const struct packed_offsets at = packed_offsets(layout);
+        return planes_to_quants(quants + at.low + first * layout.low_bits / 8 * GROUP_BYTES,
+                                quants + at.high + first * layout.high_bits / 8 * GROUP_BYTES,
+                                layout, j, half);
+    }
+    return _mm256_load_si256((const __m256i *)(quants + (first + j) * GROUP_BYTES + half * 32));
 }
 
 INLINE __m256 load_halves(const uint8_t *at) {
@@ -83,28 +105,31 @@ INLINE const uint8_t *packed_at(const struct cpu_weight *weight, size_t panel, s
 
 /* ---- blocks of 32: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 ---- */
 
-struct unpacked_32 {
-    _Alignas(32) uint8_t q[BLOCKS_PER_CHUNK][GROUPS_32 * GROUP_BYTES];
+struct scales_32 {
     _Alignas(32) float scale[BLOCKS_PER_CHUNK][PANEL_ROWS];
     _Alignas(32) float minimum[BLOCKS_PER_CHUNK][PANEL_ROWS];
 };
 
+struct unpacked_32 {
+    _Alignas(32) uint8_t q[BLOCKS_PER_CHUNK][GROUPS_32 * GROUP_BYTES];
+    struct scales_32 scales;
+};
+
 _Static_assert(sizeof(struct unpacked_32) <= UNPACKED_BYTES, "fits the scratch");
 
-INLINE void unpack_32(const struct cpu_weight *weight, size_t panel, size_t first_column,
-                      size_t columns, struct unpacked_32 *out, const struct packed_layout layout) {
+INLINE bool is_signed(const struct packed_layout layout) {
+    return layout.low_bits == 8;
+}
+
+INLINE void unpack_scales_32(const uint8_t *packed, size_t block_count, struct scales_32 *out,
+                             const struct packed_layout layout) {
     const struct packed_offsets at = packed_offsets(layout);
-    const uint8_t *packed = packed_at(weight, panel, first_column, 32, at.total);
-    for (size_t b = 0; b < columns / 32; b++, packed += at.total) {
-        if (layout.low_bits == 8) {
-            memcpy(out->q[b], packed + at.low, GROUPS_32 * GROUP_BYTES);
-        } else {
-            unpack_quants(packed, layout, GROUPS_32, out->q[b]);
-        }
+    for (size_t b = 0; b < block_count; b++, packed += at.total) {
+#pragma GCC unroll 2
         for (size_t half = 0; half < HALVES; half++) {
             __m256 scale = load_halves(packed + at.scale + half * 16);
             _mm256_store_ps(out->scale[b] + half * 8, scale);
-            if (layout.low_bits != 8) {
+            if (!is_signed(layout)) {
                 __m256 minimum = layout.has_minimum
                                      ? load_halves(packed + at.minimum + half * 16)
                                      : _mm256_mul_ps(scale, _mm256_set1_ps((float)-layout.offset));
@@ -114,22 +139,34 @@ INLINE void unpack_32(const struct cpu_weight *weight, size_t panel, size_t firs
     }
 }
 
-/* Integer sums of one block for T rows. Unsigned quants of `bits` bits; 8 means signed. */
-INLINE void dot_block_32(const uint8_t *q, const struct q8_block32 *const *x, const size_t T,
-                         const size_t bits, __m256i sums[][HALVES]) {
+INLINE void unpack_32(const struct cpu_weight *weight, size_t panel, size_t first_column,
+                      size_t columns, struct unpacked_32 *out, const struct packed_layout layout) {
+    const struct packed_offsets at = packed_offsets(layout);
+    const uint8_t *packed = packed_at(weight, panel, first_column, 32, at.total);
+    unpack_scales_32(packed, columns / 32, &out->scales, layout);
+    for (size_t b = 0; b < columns / 32; b++, packed += at.total) {
+        unpack_quants(packed, layout, GROUPS_32, out->q[b]);
+    }
+}
+
+/* Integer sums of one block for T rows. */
+INLINE void dot_block_32(const uint8_t *quants, const bool packed,
+                         const struct packed_layout layout, const struct q8_block32 *const *x,
+                         const size_t T, __m256i sums[][HALVES]) {
     const __m256i ones = _mm256_set1_epi16(1);
-    const size_t groups_per_widening = bits == 8 ? 1 : bits == 5 ? 4 : 8;
+    /* Groups whose 16-bit pair sums cannot overflow: 254 * largest quant * groups ≤ 32767. */
+    const size_t groups_per_widening = is_signed(layout) ? 1 : layout.high_bits == 1 ? 4 : 8;
     __m256i pairs[4][HALVES];
 #pragma GCC unroll 8
     for (size_t g = 0; g < GROUPS_32; g++) {
 #pragma GCC unroll 2
         for (size_t half = 0; half < HALVES; half++) {
-            __m256i w = _mm256_load_si256((const __m256i *)(q + g * GROUP_BYTES + half * 32));
-            __m256i magnitude = bits == 8 ? _mm256_abs_epi8(w) : w;
+            __m256i w = quants_at(quants, packed, layout, 0, g, half);
+            __m256i magnitude = is_signed(layout) ? _mm256_abs_epi8(w) : w;
 #pragma GCC unroll 4
             for (size_t t = 0; t < T; t++) {
                 __m256i a = broadcast_group(x[t]->q + 4 * g);
-                a = bits == 8 ? _mm256_sign_epi8(a, w) : a;
+                a = is_signed(layout) ? _mm256_sign_epi8(a, w) : a;
                 __m256i product = _mm256_maddubs_epi16(magnitude, a);
                 bool first = g % groups_per_widening == 0;
                 pairs[t][half] = first ? product : _mm256_add_epi16(pairs[t][half], product);
@@ -143,8 +180,11 @@ INLINE void dot_block_32(const uint8_t *q, const struct q8_block32 *const *x, co
     }
 }
 
-INLINE void multiply_rows_32(const struct unpacked_32 *w, const uint8_t *activations, size_t stride,
-                             size_t columns, float *out, const size_t T, const size_t bits) {
+/* T rows against consecutive blocks, whose quants lie quant_stride bytes apart. */
+INLINE void multiply_rows_32(const struct scales_32 *w, const uint8_t *quants, size_t quant_stride,
+                             const bool packed, const struct packed_layout layout,
+                             const uint8_t *activations, size_t stride, size_t columns, float *out,
+                             const size_t T) {
     const struct q8_block32 *x[4];
     __m256 sums[4][HALVES];
 #pragma GCC unroll 4
@@ -154,9 +194,9 @@ INLINE void multiply_rows_32(const struct unpacked_32 *w, const uint8_t *activat
             sums[t][half] = _mm256_loadu_ps(out + t * PANEL_ROWS + half * 8);
         }
     }
-    for (size_t b = 0; b < columns / 32; b++) {
+    for (size_t b = 0; b < columns / 32; b++, quants += quant_stride) {
         __m256i integers[4][HALVES];
-        dot_block_32(w->q[b], x, T, bits, integers);
+        dot_block_32(quants, packed, layout, x, T, integers);
 #pragma GCC unroll 4
         for (size_t t = 0; t < T; t++) {
             __m256 x_scale = _mm256_set1_ps(x[t]->scale);
@@ -165,7 +205,7 @@ INLINE void multiply_rows_32(const struct unpacked_32 *w, const uint8_t *activat
                 __m256 scale = _mm256_mul_ps(_mm256_load_ps(w->scale[b] + half * 8), x_scale);
                 __m256 sum =
                     _mm256_fmadd_ps(_mm256_cvtepi32_ps(integers[t][half]), scale, sums[t][half]);
-                if (bits != 8) {
+                if (!is_signed(layout)) {
                     sum = _mm256_fmadd_ps(_mm256_load_ps(w->minimum[b] + half * 8),
                                           _mm256_set1_ps(x[t]->scaled_sum), sum);
                 }
@@ -183,58 +223,59 @@ INLINE void multiply_rows_32(const struct unpacked_32 *w, const uint8_t *activat
 }
 
 INLINE void multiply_32(const struct unpacked_32 *w, const uint8_t *x, size_t stride,
-                        size_t row_count, size_t columns, float *sums, const size_t bits) {
+                        size_t row_count, size_t columns, float *sums,
+                        const struct packed_layout layout) {
+    const size_t step = GROUPS_32 * GROUP_BYTES;
+    const uint8_t *q = w->q[0];
     for (; row_count >= 3; row_count -= 3, x += 3 * stride, sums += 3 * PANEL_ROWS) {
-        multiply_rows_32(w, x, stride, columns, sums, 3, bits);
+        multiply_rows_32(&w->scales, q, step, false, layout, x, stride, columns, sums, 3);
     }
     if (row_count == 2) {
-        multiply_rows_32(w, x, stride, columns, sums, 2, bits);
+        multiply_rows_32(&w->scales, q, step, false, layout, x, stride, columns, sums, 2);
     } else if (row_count == 1) {
-        multiply_rows_32(w, x, stride, columns, sums, 1, bits);
+        multiply_rows_32(&w->scales, q, step, false, layout, x, stride, columns, sums, 1);
     }
 }
 
-#define DEFINE_KERNEL_32(name, LAYOUT, BITS)                                                       \
-    static void unpack_##name(const struct cpu_weight *weight, size_t panel, size_t first_column,  \
-                              size_t columns, void *unpacked) {                                    \
-        unpack_32(weight, panel, first_column, columns, unpacked,                                  \
-                  (const struct packed_layout)LAYOUT);                                             \
-    }                                                                                              \
-    static void multiply_##name(const void *unpacked, const uint8_t *x, size_t stride,             \
-                                size_t row_count, size_t columns, float *sums) {                   \
-        multiply_32(unpacked, x, stride, row_count, columns, sums, BITS);                          \
+INLINE void multiply_packed_32(const struct cpu_weight *weight, size_t panel, size_t first_column,
+                               const uint8_t *x, size_t stride, size_t row_count, size_t columns,
+                               float *sums, const struct packed_layout layout) {
+    const size_t step = packed_offsets(layout).total;
+    const uint8_t *packed = packed_at(weight, panel, first_column, 32, step);
+    struct scales_32 scales;
+    unpack_scales_32(packed, columns / 32, &scales, layout);
+    if (row_count == 2) {
+        multiply_rows_32(&scales, packed, step, true, layout, x, stride, columns, sums, 2);
+    } else {
+        multiply_rows_32(&scales, packed, step, true, layout, x, stride, columns, sums, 1);
     }
-
-DEFINE_KERNEL_32(q4_0, LAYOUT_Q4_0, 4)
-DEFINE_KERNEL_32(q4_1, LAYOUT_Q4_1, 4)
-DEFINE_KERNEL_32(q5_0, LAYOUT_Q5_0, 5)
-DEFINE_KERNEL_32(q5_1, LAYOUT_Q5_1, 5)
-DEFINE_KERNEL_32(q8_0, LAYOUT_Q8_0, 8)
+}
 
 /* ---- blocks of 256 with sub-block scales: Q2_K … Q6_K ---- */
 
-struct unpacked_256 {
-    _Alignas(32) uint8_t q[GROUPS_PER_CHUNK][GROUP_BYTES];
+struct scales_256 {
     _Alignas(32) int16_t scale[16][PANEL_ROWS][2];  /* a sub-block's scale, twice */
     _Alignas(32) int16_t minimum[8][PANEL_ROWS][2]; /* of a pair of sub-blocks */
     _Alignas(32) float block_scale[PANEL_ROWS];
     _Alignas(32) float block_minimum[PANEL_ROWS]; /* times the minimums' sum, subtracted */
 };
 
+struct unpacked_256 {
+    _Alignas(32) uint8_t q[GROUPS_PER_CHUNK][GROUP_BYTES];
+    struct scales_256 scales;
+};
+
 _Static_assert(sizeof(struct unpacked_256) <= UNPACKED_BYTES, "fits the scratch");
 
-INLINE void unpack_256(const struct cpu_weight *weight, size_t panel, size_t first_column,
-                       struct unpacked_256 *out, const struct packed_layout layout) {
+INLINE void unpack_scales_256(const uint8_t *packed, struct scales_256 *out,
+                              const struct packed_layout layout) {
     const struct packed_offsets at = packed_offsets(layout);
-    const uint8_t *packed = packed_at(weight, panel, first_column, 256, at.total);
-    const __m256i twice_low = _mm256_set1_epi32(0x01000100);
-    const __m256i twice_high = _mm256_set1_epi32(0x03020302);
     const __m256i lanes = _mm256_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c, 0, 0x04040404,
                                             0x08080808, 0x0c0c0c0c);
-    const __m256i low = _mm256_add_epi8(twice_low, lanes);
-    const __m256i high = _mm256_add_epi8(twice_high, lanes);
-    unpack_quants(packed, layout, GROUPS_PER_CHUNK, out->q[0]);
+    const __m256i low = _mm256_add_epi8(_mm256_set1_epi32(0x01000100), lanes);
+    const __m256i high = _mm256_add_epi8(_mm256_set1_epi32(0x03020302), lanes);
     for (size_t pair = 0; pair < layout.sub_blocks / 2; pair++) {
+#pragma GCC unroll 2
         for (size_t half = 0; half < HALVES; half++) {
             size_t from = pair * PANEL_ROWS * 2 + half * 16;
             __m256i scales = _mm256_cvtepi8_epi16(
@@ -251,6 +292,7 @@ INLINE void unpack_256(const struct cpu_weight *weight, size_t panel, size_t fir
             _mm256_store_si256((__m256i *)out->minimum[pair][half * 8], minimums);
         }
     }
+#pragma GCC unroll 2
     for (size_t half = 0; half < HALVES; half++) {
         __m256 scale = load_halves(packed + at.scale + half * 16);
         __m256 minimum = layout.has_minimum
@@ -261,25 +303,31 @@ INLINE void unpack_256(const struct cpu_weight *weight, size_t panel, size_t fir
     }
 }
 
-/* The quants of one sub-block against T rows, widened with the sub-block's scales. */
-INLINE void dot_sub_block(const struct unpacked_256 *w, size_t sub_block,
-                          const struct q8_block256 *const *x, const size_t T,
-                          const size_t sub_blocks, const size_t groups_per_widening,
-                          __m256i sums[][HALVES]) {
-    const size_t groups = GROUPS_PER_CHUNK / sub_blocks;
+/* Eight groups, which are whole sub-blocks (one of 8 groups, or two of 4), against T rows; widened
+ * with the sub-blocks' scales. */
+INLINE void dot_groups_256(const struct scales_256 *w, const uint8_t *quants, const bool packed,
+                           const struct packed_layout layout, size_t first_group,
+                           const struct q8_block256 *const *x, const size_t T,
+                           __m256i sums[][HALVES]) {
+    const size_t groups_per_sub_block = GROUPS_PER_CHUNK / layout.sub_blocks;
+    /* As above: 15, 31, 63 are the largest quants of 4, 5 and 6 bits. */
+    const size_t bits = layout.low_bits + layout.high_bits;
+    const size_t groups_per_widening = bits == 6 ? 2 : bits == 5 || layout.sub_blocks == 16 ? 4 : 8;
     __m256i pairs[4][HALVES];
 #pragma GCC unroll 8
-    for (size_t g = 0; g < groups; g++) {
-        size_t group = sub_block * groups + g;
+    for (size_t j = 0; j < 8; j++) {
+        size_t group = first_group + j;
 #pragma GCC unroll 2
         for (size_t half = 0; half < HALVES; half++) {
-            __m256i q = _mm256_load_si256((const __m256i *)(w->q[group] + half * 32));
+            __m256i q = quants_at(quants, packed, layout, first_group, j, half);
 #pragma GCC unroll 4
             for (size_t t = 0; t < T; t++) {
                 __m256i product = _mm256_maddubs_epi16(q, broadcast_group(x[t]->q + 4 * group));
-                bool first = g % groups_per_widening == 0;
+                bool first = j % groups_per_widening == 0;
                 pairs[t][half] = first ? product : _mm256_add_epi16(pairs[t][half], product);
-                if (g % groups_per_widening == groups_per_widening - 1) {
+                if (j % groups_per_widening == groups_per_widening - 1) {
+                    size_t sub_block =
+                        first_group / groups_per_sub_block + j / groups_per_sub_block;
                     __m256i scale =
                         _mm256_load_si256((const __m256i *)w->scale[sub_block][half * 8]);
                     sums[t][half] =
@@ -290,15 +338,16 @@ INLINE void dot_sub_block(const struct unpacked_256 *w, size_t sub_block,
     }
 }
 
-INLINE void finish_block_256(const struct unpacked_256 *w, const struct q8_block256 *x,
-                             const size_t sub_blocks, const __m256i *integers, float *out) {
-    const int16_t *x_sums = sub_blocks == 16 ? x->sums16 : x->sums32;
+INLINE void finish_block_256(const struct scales_256 *w, const struct q8_block256 *x,
+                             const struct packed_layout layout, const __m256i *integers,
+                             float *out) {
+    const int16_t *x_sums = layout.sub_blocks == 16 ? x->sums16 : x->sums32;
     __m256 x_scale = _mm256_set1_ps(x->scale);
 #pragma GCC unroll 2
     for (size_t half = 0; half < HALVES; half++) {
         __m256i minimums = _mm256_setzero_si256();
 #pragma GCC unroll 8
-        for (size_t pair = 0; pair < sub_blocks / 2; pair++) {
+        for (size_t pair = 0; pair < layout.sub_blocks / 2; pair++) {
             __m256i x_pair = broadcast_group((const int8_t *)(x_sums + 2 * pair));
             minimums = _mm256_add_epi32(
                 minimums,
@@ -314,9 +363,9 @@ INLINE void finish_block_256(const struct unpacked_256 *w, const struct q8_block
     }
 }
 
-INLINE void multiply_rows_256(const struct unpacked_256 *w, const uint8_t *activations,
-                              size_t stride, float *out, const size_t T, const size_t sub_blocks,
-                              const size_t groups_per_widening) {
+INLINE void multiply_rows_256(const struct scales_256 *w, const uint8_t *quants, const bool packed,
+                              const struct packed_layout layout, const uint8_t *activations,
+                              size_t stride, float *out, const size_t T) {
     const struct q8_block256 *x[4];
     __m256i sums[4][HALVES];
 #pragma GCC unroll 4
@@ -324,46 +373,100 @@ INLINE void multiply_rows_256(const struct unpacked_256 *w, const uint8_t *activ
         x[t] = (const void *)(activations + t * stride);
         sums[t][0] = sums[t][1] = _mm256_setzero_si256();
     }
-    for (size_t s = 0; s < sub_blocks; s++) {
-        dot_sub_block(w, s, x, T, sub_blocks, groups_per_widening, sums);
+    for (size_t group = 0; group < GROUPS_PER_CHUNK; group += 8) {
+        dot_groups_256(w, quants, packed, layout, group, x, T, sums);
     }
 #pragma GCC unroll 4
     for (size_t t = 0; t < T; t++) {
-        finish_block_256(w, x[t], sub_blocks, sums[t], out + t * PANEL_ROWS);
+        finish_block_256(w, x[t], layout, sums[t], out + t * PANEL_ROWS);
     }
 }
 
 INLINE void multiply_256(const struct unpacked_256 *w, const uint8_t *x, size_t stride,
-                         size_t row_count, float *sums, const size_t sub_blocks,
-                         const size_t groups_per_widening) {
+                         size_t row_count, float *sums, const struct packed_layout layout) {
+    const uint8_t *q = w->q[0];
     for (; row_count >= 3; row_count -= 3, x += 3 * stride, sums += 3 * PANEL_ROWS) {
-        multiply_rows_256(w, x, stride, sums, 3, sub_blocks, groups_per_widening);
+        multiply_rows_256(&w->scales, q, false, layout, x, stride, sums, 3);
     }
     if (row_count == 2) {
-        multiply_rows_256(w, x, stride, sums, 2, sub_blocks, groups_per_widening);
+        multiply_rows_256(&w->scales, q, false, layout, x, stride, sums, 2);
     } else if (row_count == 1) {
-        multiply_rows_256(w, x, stride, sums, 1, sub_blocks, groups_per_widening);
+        multiply_rows_256(&w->scales, q, false, layout, x, stride, sums, 1);
     }
 }
 
-/* WIDENING: groups whose 16-bit pair sums cannot overflow: 254 * largest quant * groups ≤ 32767. */
-#define DEFINE_KERNEL_256(name, LAYOUT, SUB_BLOCKS, WIDENING)                                      \
+INLINE void multiply_packed_256(const struct cpu_weight *weight, size_t panel, size_t first_column,
+                                const uint8_t *x, size_t stride, size_t row_count, float *sums,
+                                const struct packed_layout layout) {
+    const uint8_t *packed =
+        packed_at(weight, panel, first_column, 256, packed_offsets(layout).total);
+    struct scales_256 scales;
+    unpack_scales_256(packed, &scales, layout);
+    if (row_count == 2) {
+        multiply_rows_256(&scales, packed, true, layout, x, stride, sums, 2);
+    } else {
+        multiply_rows_256(&scales, packed, true, layout, x, stride, sums, 1);
+    }
+}
+
+INLINE void unpack_256(const struct cpu_weight *weight, size_t panel, size_t first_column,
+                       size_t columns, struct unpacked_256 *out,
+                       const struct packed_layout layout) {
+    (void)columns; /* always a whole block */
+    const uint8_t *packed =
+        packed_at(weight, panel, first_column, 256, packed_offsets(layout).total);
+    unpack_scales_256(packed, &out->scales, layout);
+    unpack_quants(packed, layout, GROUPS_PER_CHUNK, out->q[0]);
+}
+
+/* ---- one set of functions a format ---- */
+
+#define CONSTANT(...) ((const struct packed_layout)__VA_ARGS__)
+
+#define DEFINE_KERNEL_32(name, LAYOUT)                                                             \
     static void unpack_##name(const struct cpu_weight *weight, size_t panel, size_t first_column,  \
                               size_t columns, void *unpacked) {                                    \
-        (void)columns; /* always a whole block */                                                  \
-        unpack_256(weight, panel, first_column, unpacked, (const struct packed_layout)LAYOUT);     \
+        unpack_32(weight, panel, first_column, columns, unpacked, CONSTANT(LAYOUT));               \
+    }                                                                                              \
+    static void multiply_##name(const void *unpacked, const uint8_t *x, size_t stride,             \
+                                size_t row_count, size_t columns, float *sums) {                   \
+        multiply_32(unpacked, x, stride, row_count, columns, sums, CONSTANT(LAYOUT));              \
+    }                                                                                              \
+    static void multiply_packed_##name(const struct cpu_weight *weight, size_t panel,              \
+                                       size_t first_column, const uint8_t *x, size_t stride,       \
+                                       size_t row_count, size_t columns, float *sums) {            \
+        multiply_packed_32(weight, panel, first_column, x, stride, row_count, columns, sums,       \
+                           CONSTANT(LAYOUT));                                                      \
+    }
+
+#define DEFINE_KERNEL_256(name, LAYOUT)                                                            \
+    static void unpack_##name(const struct cpu_weight *weight, size_t panel, size_t first_column,  \
+                              size_t columns, void *unpacked) {                                    \
+        unpack_256(weight, panel, first_column, columns, unpacked, CONSTANT(LAYOUT));              \
     }                                                                                              \
     static void multiply_##name(const void *unpacked, const uint8_t *x, size_t stride,             \
                                 size_t row_count, size_t columns, float *sums) {                   \
         (void)columns;                                                                             \
-        multiply_256(unpacked, x, stride, row_count, sums, SUB_BLOCKS, WIDENING);                  \
+        multiply_256(unpacked, x, stride, row_count, sums, CONSTANT(LAYOUT));                      \
+    }                                                                                              \
+    static void multiply_packed_##name(const struct cpu_weight *weight, size_t panel,              \
+                                       size_t first_column, const uint8_t *x, size_t stride,       \
+                                       size_t row_count, size_t columns, float *sums) {            \
+        (void)columns;                                                                             \
+        multiply_packed_256(weight, panel, first_column, x, stride, row_count, sums,               \
+                            CONSTANT(LAYOUT));                                                     \
     }
 
-DEFINE_KERNEL_256(q2_k, LAYOUT_Q2_K, 16, 4)
-DEFINE_KERNEL_256(q3_k, LAYOUT_Q3_K, 16, 4)
-DEFINE_KERNEL_256(q4_k, LAYOUT_Q4_K, 8, 8)
-DEFINE_KERNEL_256(q5_k, LAYOUT_Q5_K, 8, 4)
-DEFINE_KERNEL_256(q6_k, LAYOUT_Q6_K, 16, 2)
+DEFINE_KERNEL_32(q4_0, LAYOUT_Q4_0)
+DEFINE_KERNEL_32(q4_1, LAYOUT_Q4_1)
+DEFINE_KERNEL_32(q5_0, LAYOUT_Q5_0)
+DEFINE_KERNEL_32(q5_1, LAYOUT_Q5_1)
+DEFINE_KERNEL_32(q8_0, LAYOUT_Q8_0)
+DEFINE_KERNEL_256(q2_k, LAYOUT_Q2_K)
+DEFINE_KERNEL_256(q3_k, LAYOUT_Q3_K)
+DEFINE_KERNEL_256(q4_k, LAYOUT_Q4_K)
+DEFINE_KERNEL_256(q5_k, LAYOUT_Q5_K)
+DEFINE_KERNEL_256(q6_k, LAYOUT_Q6_K)
 
 /* ---- floats: F32, F16, BF16 ---- */
 
@@ -432,13 +535,14 @@ static void multiply_float(const void *unpacked, const uint8_t *x, size_t stride
 /* ---- the table ---- */
 
 #define ROW(TYPE, name, ENCODING)                                                                  \
-    [TENSOR_##TYPE] = {ENCODING, LAYOUT_##TYPE, unpack_##name, multiply_##name}
+    [TENSOR_##                                                                                     \
+        TYPE] = {ENCODING, LAYOUT_##TYPE, unpack_##name, multiply_##name, multiply_packed_##name}
 
 const struct matmul_kernel *avx2_matmul_kernel(enum tensor_type type) {
     static const struct matmul_kernel kernels[] = {
-        [TENSOR_F32] = {ENCODING_F32, LAYOUT_F32, unpack_f32, multiply_float},
-        [TENSOR_F16] = {ENCODING_F32, LAYOUT_F16, unpack_f16, multiply_float},
-        [TENSOR_BF16] = {ENCODING_F32, LAYOUT_BF16, unpack_bf16, multiply_float},
+        [TENSOR_F32] = {ENCODING_F32, LAYOUT_F32, unpack_f32, multiply_float, NULL},
+        [TENSOR_F16] = {ENCODING_F32, LAYOUT_F16, unpack_f16, multiply_float, NULL},
+        [TENSOR_BF16] = {ENCODING_F32, LAYOUT_BF16, unpack_bf16, multiply_float, NULL},
         ROW(Q4_0, q4_0, ENCODING_Q8_32),
         ROW(Q4_1, q4_1, ENCODING_Q8_32),
         ROW(Q5_0, q5_0, ENCODING_Q8_32),

@@ -22,6 +22,7 @@ enum {
     PANEL_ROWS = 16,
     CHUNK_COLUMNS = 256,
     UNPACKED_BYTES = CHUNK_COLUMNS * PANEL_ROWS * 4 + 4096, /* the largest form: f32, plus scales */
+    MATMUL_DIRECT_ROWS = 2,                                 /* most rows for multiply_packed */
     MATMUL_TILE_ROWS = 64,       /* activation rows that share one pass over the weights */
     ATTENTION_TILE_TOKENS = 64,  /* keys between two updates of the running maximum */
     ATTENTION_TILE_QUERIES = 32, /* (row, head) pairs that share one pass over the keys */
@@ -76,6 +77,12 @@ struct matmul_kernel {
     /* sums[row][16] += chunk · activation. Activation rows lie `stride` bytes apart. */
     void (*multiply)(const void *unpacked, const uint8_t *activations, size_t stride,
                      size_t row_count, size_t columns, float *sums);
+    /* Unpack and multiply in one pass that keeps the quants in registers, for one or two rows,
+     * where the detour through a buffer does not pay. The same bits as the two above. NULL: there
+     * is none. */
+    void (*multiply_packed)(const struct cpu_weight *weight, size_t panel, size_t first_column,
+                            const uint8_t *activations, size_t stride, size_t row_count,
+                            size_t columns, float *sums);
 };
 
 /* One instruction set's kernels. Each has its portable twin and a parity test. */

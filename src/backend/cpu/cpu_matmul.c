@@ -85,12 +85,17 @@ static void multiply_panel(const struct matmul_job *job, const struct cpu_weight
     memset(sums, 0, rows * PANEL_ROWS * sizeof(float));
     for (size_t column = 0; column < job->columns; column += CHUNK_COLUMNS) {
         size_t columns = size_min(CHUNK_COLUMNS, job->columns - column);
-        kernel->unpack(weight, panel, column, columns, unpacked);
         const uint8_t *activations =
             encoded + first_row * stride +
             (encoding == ENCODING_F32 ? column * sizeof(float)
                                       : encoding_row_bytes(encoding, column));
-        kernel->multiply(unpacked, activations, stride, rows, columns, sums);
+        if (rows <= MATMUL_DIRECT_ROWS && kernel->multiply_packed != NULL) {
+            kernel->multiply_packed(weight, panel, column, activations, stride, rows, columns,
+                                    sums);
+        } else {
+            kernel->unpack(weight, panel, column, columns, unpacked);
+            kernel->multiply(unpacked, activations, stride, rows, columns, sums);
+        }
     }
 }
 
