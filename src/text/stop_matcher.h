@@ -23,7 +23,9 @@ struct stop_matcher {
 void stop_matcher_deinit(struct stop_matcher *matcher);
 
 /* Appends to `out` what is now safe to show. Returns true when a stop string was found: the text
- * before the earliest match has been put out, the match and what follows it dropped. */
+ * before it has been put out, it and what follows dropped. Of several, the one that was complete
+ * first counts (the longest of those that end together), so the result does not depend on the
+ * pieces the text comes in. Out of memory: `out` turns failed. */
 bool stop_matcher_push(struct stop_matcher *matcher, const char *text, size_t length,
                        struct string_buffer *out);
 

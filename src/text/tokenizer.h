@@ -46,6 +46,11 @@ struct tokenizer_source {
     bool remove_extra_whitespaces;
 };
 
+/* What a file means by what it leaves out: the special ids, add_bos and add_space_prefix that go
+ * with this model and pre-tokenizer, everything else empty. A reader starts from this. Of any
+ * names. */
+struct tokenizer_source tokenizer_source_defaults(struct string_view model, struct string_view pre);
+
 struct tokenizer;
 
 /* An unknown model or pre-tokenizer is ERROR_UNSUPPORTED and named; a broken vocabulary
@@ -61,10 +66,11 @@ struct token_list {
 void token_list_deinit(struct token_list *list);
 bool token_list_append(struct token_list *list, int32_t id); /* false: no memory */
 
-/* Appends to `out`. `add_special`: BOS and EOS as the model wants them. `parse_special`: control
- * tokens written out in the text become their ids (templates want that, user text does not;
- * user-defined added tokens are always recognised). Any bytes are accepted: what is not UTF-8 is
- * encoded by byte fallback or as the family's reference implementation does. */
+/* Appends to `out`, or leaves it as it was on failure. `add_special`: BOS and EOS as the model
+ * wants them. `parse_special`: control tokens written out in the text become their ids (templates
+ * want that, user text does not; user-defined added tokens are always recognised). Without it no
+ * text whatever turns into a control token. Any bytes are accepted: what is not UTF-8 is encoded
+ * byte by byte, as itself, in both families. Takes O(n log n) for any text; at most 512 MiB. */
 bool tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t length,
                       bool add_special, bool parse_special, struct token_list *out,
                       struct error *error);
@@ -77,10 +83,13 @@ size_t tokenizer_vocabulary_size(const struct tokenizer *tokenizer);
 int32_t tokenizer_bos(const struct tokenizer *tokenizer);
 int32_t tokenizer_eos(const struct tokenizer *tokenizer);
 /* True for every token that ends an answer: eos, eot, and known end-of-turn texts (<|im_end|>,
- * </s>,
- * <|eot_id|>, <|endoftext|>, <end_of_turn>, …) that are control tokens of this vocabulary. */
+ * </s>, <|eot_id|>, <|endoftext|>, <end_of_turn>, …) that are control tokens of this vocabulary. */
 bool tokenizer_is_end(const struct tokenizer *tokenizer, int32_t id);
-/* The id whose text is exactly this (special or not), or TOKEN_NONE. */
+/* True when encode puts a space before the first word, so that decoded text begins with one that
+ * was never there. */
+bool tokenizer_strips_leading_space(const struct tokenizer *tokenizer);
+/* The lowest id whose text, as the file spells it, is exactly this (special or not), or TOKEN_NONE.
+ * Looks at every token: for start-up, not for every request. */
 int32_t tokenizer_find(const struct tokenizer *tokenizer, struct string_view text);
 
 /* Streaming detokenisation: bytes go in token by token, whole UTF-8 characters come out. A zeroed
