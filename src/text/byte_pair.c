@@ -2,6 +2,7 @@
 #include "text/byte_pair.h"
 
 #include "base/bytes.h"
+#include "base/log.h"
 #include "base/random.h"
 #include "text/byte_pair_alphabet.h"
 
@@ -9,22 +10,12 @@
 #include <string.h>
 
 struct byte_pair_merge {
-    uint64_t pair; /* left symbol << 32 | right symbol; NO_PAIR: free */
+    uint64_t pair; /* left token << 32 | right token; NO_PAIR: free */
     uint32_t rank;
-    uint32_t merged;
+    uint32_t merged; /* token */
 };
 
-static const uint64_t NO_PAIR = UINT64_MAX; /* symbols stay below UINT32_MAX */
-
-/* While the tables are built: every byte string that is a symbol. */
-struct builder {
-    struct byte_pair *pair;
-    struct hash_map tokens; /* bytes → token id; keys in the vocabulary */
-    struct hash_map steps;  /* bytes → symbol that is no token; keys in `bytes` or all_bytes */
-    char *bytes;            /* the decoded merges, one after the other; owned */
-    char all_bytes[256];    /* [b] = b */
-    uint32_t symbol_count;
-};
+static const uint64_t NO_PAIR = UINT64_MAX; /* ids stay below INT32_MAX */
 
 size_t byte_pair_piece(enum token_type type, const char *text, size_t length, char *out) {
     size_t decoded;
@@ -46,7 +37,7 @@ static struct byte_pair_merge *merge_slot(const struct byte_pair *pair, uint64_t
 
 static bool create_merge_table(struct byte_pair *pair, size_t merge_count) {
     pair->merge_capacity = 16;
-    while (pair->merge_capacity / 2 < merge_count) {
+    while (pair->merge_capacity / 3 * 2 < merge_count) {
         pair->merge_capacity *= 2;
     }
     pair->merge_seed = random_fresh_seed();
@@ -55,7 +46,7 @@ static bool create_merge_table(struct byte_pair *pair, size_t merge_count) {
         return false;
     }
     for (size_t i = 0; i < pair->merge_capacity; i++) {
-        pair->merges[i].pair = NO_PAIR;
+        pair->merges[i] = (struct byte_pair_merge){.pair = NO_PAIR};
     }
     return true;
 }
@@ -81,75 +72,25 @@ static bool map_tokens(struct hash_map *map, const struct vocabulary *vocabulary
     return true;
 }
 
-/* The symbol of a byte string: its token, or a step that is made up when it is met first. The bytes
- * must stay where they are while the builder lives. */
-static bool intern(struct builder *builder, struct string_view bytes, uint32_t *symbol) {
-    const uint64_t *known = hash_map_get(&builder->tokens, bytes);
-    if (known == NULL) {
-        known = hash_map_get(&builder->steps, bytes);
+/* Finds the 256 tokens words start from. Where a single byte is no normal token but a user-defined
+ * one (some converters file the bytes that never occur in UTF-8 so), that one stands for it. */
+static void map_bytes(struct byte_pair *pair, const struct hash_map *tokens,
+                      const struct vocabulary *vocabulary) {
+    for (size_t i = 0; i < 256; i++) {
+        char byte = (char)(unsigned char)i;
+        const uint64_t *id = hash_map_get(tokens, (struct string_view){&byte, 1});
+        pair->byte_tokens[i] = id == NULL ? TOKEN_NONE : (int32_t)*id;
     }
-    if (known != NULL) {
-        *symbol = (uint32_t)*known;
-        return true;
-    }
-    *symbol = builder->symbol_count++;
-    return hash_map_set(&builder->steps, bytes, *symbol);
-}
-
-/* Where a single byte is no normal token but a user-defined one (some converters file the bytes
- * that never occur in UTF-8 so), that token stands for it. */
-static bool map_bytes(struct builder *builder, const struct vocabulary *vocabulary) {
-    struct byte_pair *pair = builder->pair;
     for (size_t i = 0; i < vocabulary->count; i++) {
         const struct vocabulary_token *token = &vocabulary->tokens[i];
-        char byte[2]; /* a stand-in takes at most two bytes, and decodes to at most as many */
+        unsigned char byte[2]; /* a stand-in takes one or two bytes */
         size_t length;
-        if (token->type != TOKEN_USER_DEFINED || token->text.length > sizeof byte ||
-            !byte_alphabet_decode(token->text.data, token->text.length, byte, &length) ||
-            length != 1) {
-            continue;
-        }
-        struct string_view key = {&builder->all_bytes[(unsigned char)byte[0]], 1};
-        if (hash_map_get(&builder->tokens, key) == NULL &&
-            !hash_map_set(&builder->tokens, key, i)) {
-            return false;
+        if (token->type == TOKEN_USER_DEFINED && token->text.length <= sizeof byte &&
+            byte_alphabet_decode(token->text.data, token->text.length, (char *)byte, &length) &&
+            length == 1 && pair->byte_tokens[byte[0]] == TOKEN_NONE) {
+            pair->byte_tokens[byte[0]] = (int32_t)i;
         }
     }
-    for (size_t i = 0; i < 256; i++) {
-        struct string_view key = {&builder->all_bytes[i], 1};
-        if (!intern(builder, key, &pair->byte_symbols[i])) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* Adds one merge; *used counts the builder's bytes. What the alphabet does not cover no text can
- * reach, so it is left out. Of two equal merges the first counts. */
-static bool add_merge(struct builder *builder, struct string_view left, struct string_view right,
-                      uint32_t rank, size_t *used) {
-    char *bytes = builder->bytes + *used;
-    size_t left_length;
-    size_t right_length;
-    if (!byte_alphabet_decode(left.data, left.length, bytes, &left_length) ||
-        !byte_alphabet_decode(right.data, right.length, bytes + left_length, &right_length)) {
-        return true;
-    }
-    *used += left_length + right_length;
-    uint32_t a;
-    uint32_t b;
-    uint32_t merged;
-    if (!intern(builder, (struct string_view){bytes, left_length}, &a) ||
-        !intern(builder, (struct string_view){bytes + left_length, right_length}, &b) ||
-        !intern(builder, (struct string_view){bytes, left_length + right_length}, &merged)) {
-        return false;
-    }
-    uint64_t key = (uint64_t)a << 32 | b;
-    struct byte_pair_merge *slot = merge_slot(builder->pair, key);
-    if (slot->pair == NO_PAIR) {
-        *slot = (struct byte_pair_merge){key, rank, merged};
-    }
-    return true;
 }
 
 /* Splits "left right" at its space; neither side may be empty. */
@@ -164,82 +105,89 @@ static bool parse_merge(struct string_view text, struct string_view *left,
     return true;
 }
 
-static bool add_merges(struct builder *builder, const struct tokenizer_source *source,
-                       struct error *error) {
-    size_t used = 0;
-    for (size_t i = 0; i < source->merge_count; i++) {
-        struct string_view left;
-        struct string_view right;
-        if (!parse_merge(source->merges[i], &left, &right)) {
-            return error_set(error, ERROR_FORMAT,
-                             "merge %zu is not two tokens with a space between", i);
-        }
-        if (!add_merge(builder, left, right, (uint32_t)i, &used)) {
-            return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for %zu merges",
-                             source->merge_count);
-        }
+/* Adds one merge; false when it does not make a token out of two tokens. `bytes` has room for both
+ * sides. Of two equal merges the first counts. */
+static bool add_merge(struct byte_pair *pair, const struct hash_map *tokens,
+                      struct string_view left, struct string_view right, uint32_t rank,
+                      char *bytes) {
+    size_t left_length;
+    size_t right_length;
+    if (!byte_alphabet_decode(left.data, left.length, bytes, &left_length) ||
+        !byte_alphabet_decode(right.data, right.length, bytes + left_length, &right_length)) {
+        return false;
+    }
+    const uint64_t *a = hash_map_get(tokens, (struct string_view){bytes, left_length});
+    const uint64_t *b =
+        hash_map_get(tokens, (struct string_view){bytes + left_length, right_length});
+    const uint64_t *merged =
+        hash_map_get(tokens, (struct string_view){bytes, left_length + right_length});
+    if (a == NULL || b == NULL || merged == NULL) {
+        return false;
+    }
+    struct byte_pair_merge *slot = merge_slot(pair, *a << 32 | *b);
+    if (slot->pair == NO_PAIR) {
+        *slot = (struct byte_pair_merge){*a << 32 | *b, rank, (uint32_t)*merged};
     }
     return true;
 }
 
-/* Room for all merges' bytes; each merge may make up three symbols, and all must have a number. */
-static bool size_merges(struct builder *builder, const struct tokenizer_source *source,
-                        struct error *error) {
-    size_t bytes = 1;
+static bool add_merges(struct byte_pair *pair, const struct hash_map *tokens,
+                       const struct tokenizer_source *source, struct error *error) {
+    size_t longest = 1;
     for (size_t i = 0; i < source->merge_count; i++) {
-        if (!size_add(bytes, source->merges[i].length, &bytes)) {
-            return error_set(error, ERROR_FORMAT, "the merges are too long");
-        }
+        longest = size_max(longest, source->merges[i].length);
     }
-    if (source->merge_count > INT32_MAX / 4) {
-        return error_set(error, ERROR_FORMAT, "%zu merges are more than any vocabulary needs",
-                         source->merge_count);
-    }
-    builder->bytes = malloc(bytes);
-    if (builder->bytes == NULL || !create_merge_table(builder->pair, source->merge_count)) {
+    char *bytes = malloc(longest);
+    if (bytes == NULL || source->merge_count > UINT32_MAX / 2 ||
+        !create_merge_table(pair, source->merge_count)) {
+        free(bytes);
         return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for %zu merges",
                          source->merge_count);
     }
-    return true;
+    bool done = true;
+    size_t ignored = 0;
+    for (size_t i = 0; done && i < source->merge_count; i++) {
+        struct string_view left;
+        struct string_view right;
+        if (parse_merge(source->merges[i], &left, &right)) {
+            ignored += !add_merge(pair, tokens, left, right, (uint32_t)i, bytes);
+        } else {
+            done = error_set(error, ERROR_FORMAT,
+                             "merge %zu is not two tokens with a space between", i);
+        }
+    }
+    if (ignored > 0) {
+        log_event(LOG_WARN, "merges_ignored", log_integer("ignored", (int64_t)ignored),
+                  log_integer("merges", (int64_t)source->merge_count),
+                  log_text("reason", "they do not make a token out of two tokens"));
+    }
+    free(bytes);
+    return done;
 }
 
 bool byte_pair_init(struct byte_pair *pair, const struct vocabulary *vocabulary,
                     const struct tokenizer_source *source, bool ignore_merges,
                     struct error *error) {
-    *pair = (struct byte_pair){
-        .token_count = vocabulary->count,
-        .unknown = vocabulary->unknown,
-        .ignore_merges = ignore_merges,
-    };
-    struct builder builder = {.pair = pair, .symbol_count = (uint32_t)vocabulary->count};
-    for (size_t i = 0; i < sizeof builder.all_bytes; i++) {
-        builder.all_bytes[i] = (char)(unsigned char)i;
-    }
-    bool done = false;
-    if (!size_merges(&builder, source, error)) {
-        goto cleanup;
-    }
-    if (!map_tokens(&builder.tokens, vocabulary) ||
-        (ignore_merges && !map_tokens(&pair->words, vocabulary)) ||
-        !map_bytes(&builder, vocabulary)) {
-        error_set(error, ERROR_OUT_OF_MEMORY, "no memory for a vocabulary of %zu tokens",
-                  vocabulary->count);
-        goto cleanup;
-    }
-    done = add_merges(&builder, source, error);
-cleanup:
-    hash_map_deinit(&builder.tokens);
-    hash_map_deinit(&builder.steps);
-    free(builder.bytes);
-    if (!done) {
+    *pair = (struct byte_pair){.ignore_merges = ignore_merges};
+    if (!map_tokens(&pair->tokens, vocabulary)) {
         byte_pair_deinit(pair);
+        return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for a vocabulary of %zu tokens",
+                         vocabulary->count);
     }
-    return done;
+    map_bytes(pair, &pair->tokens, vocabulary);
+    if (!add_merges(pair, &pair->tokens, source, error)) {
+        byte_pair_deinit(pair);
+        return false;
+    }
+    if (!ignore_merges) {
+        hash_map_deinit(&pair->tokens);
+    }
+    return true;
 }
 
 void byte_pair_deinit(struct byte_pair *pair) {
     free(pair->merges);
-    hash_map_deinit(&pair->words);
+    hash_map_deinit(&pair->tokens);
     *pair = (struct byte_pair){0};
 }
 
@@ -253,18 +201,22 @@ static bool find_merge(const void *context, const char *text, const struct merge
     return slot->pair == key;
 }
 
-/* A step that became no token is spelled byte by byte. */
-static bool emit_symbol(const struct byte_pair *pair, const char *word,
-                        const struct merge_symbol *symbol, struct token_list *out) {
-    if (symbol->id < pair->token_count) {
-        return token_list_append(out, (int32_t)symbol->id);
-    }
-    for (uint32_t i = 0; i < symbol->length; i++) {
-        uint32_t id = pair->byte_symbols[(unsigned char)word[symbol->start + i]];
-        if (id >= pair->token_count) {
-            id = (uint32_t)pair->unknown; /* TOKEN_NONE becomes the largest number */
+static bool push_bytes(const struct byte_pair *pair, struct merge_list *list, const char *word,
+                       size_t length) {
+    merge_list_clear(list);
+    for (size_t i = 0; i < length; i++) {
+        int32_t id = pair->byte_tokens[(unsigned char)word[i]];
+        if (id != TOKEN_NONE && !merge_list_push(list, (uint32_t)i, 1, (uint32_t)id)) {
+            return false;
         }
-        if (id < pair->token_count && !token_list_append(out, (int32_t)id)) {
+    }
+    return true;
+}
+
+static bool emit(const struct merge_list *list, struct token_list *out) {
+    for (int32_t i = list->symbol_count > 0 ? 0 : MERGE_END; i != MERGE_END;
+         i = list->symbols[i].next) {
+        if (!token_list_append(out, (int32_t)list->symbols[i].id)) {
             return false;
         }
     }
@@ -273,23 +225,12 @@ static bool emit_symbol(const struct byte_pair *pair, const char *word,
 
 bool byte_pair_encode(const struct byte_pair *pair, struct merge_list *list, const char *word,
                       size_t length, struct token_list *out, struct error *error) {
-    const uint64_t *whole =
-        pair->ignore_merges ? hash_map_get(&pair->words, (struct string_view){word, length}) : NULL;
-    bool done = true;
-    if (whole != NULL) {
-        done = token_list_append(out, (int32_t)*whole);
-    } else {
-        merge_list_clear(list);
-        for (size_t i = 0; i < length && done; i++) {
-            done =
-                merge_list_push(list, (uint32_t)i, 1, pair->byte_symbols[(unsigned char)word[i]]);
-        }
-        done = done && merge_list_run(list, word, find_merge, pair);
-        for (int32_t i = length > 0 ? 0 : MERGE_END; done && i != MERGE_END;
-             i = list->symbols[i].next) {
-            done = emit_symbol(pair, word, &list->symbols[i], out);
-        }
-    }
+    const uint64_t *whole = pair->ignore_merges
+                                ? hash_map_get(&pair->tokens, (struct string_view){word, length})
+                                : NULL;
+    bool done = whole != NULL ? token_list_append(out, (int32_t)*whole)
+                              : push_bytes(pair, list, word, length) &&
+                                    merge_list_run(list, word, find_merge, pair) && emit(list, out);
     return done ||
            error_set(error, ERROR_OUT_OF_MEMORY, "no memory to encode a word of %zu bytes", length);
 }

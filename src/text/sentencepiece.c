@@ -25,6 +25,10 @@ static int parse_byte_token(struct string_view text) {
     return high == NULL || low == NULL ? -1 : (int)((high - digits) * 16 + (low - digits));
 }
 
+static bool is_mark(const char *text, size_t length) {
+    return length >= SPACE_MARK_BYTES && memcmp(text, SPACE_MARK, SPACE_MARK_BYTES) == 0;
+}
+
 size_t sentencepiece_piece(enum token_type type, const char *text, size_t length, char *out) {
     int byte = type == TOKEN_BYTE ? parse_byte_token((struct string_view){text, length}) : -1;
     if (byte >= 0) {
@@ -33,8 +37,7 @@ size_t sentencepiece_piece(enum token_type type, const char *text, size_t length
     }
     size_t written = 0;
     for (size_t at = 0; at < length;) {
-        if (length - at >= SPACE_MARK_BYTES &&
-            memcmp(text + at, SPACE_MARK, SPACE_MARK_BYTES) == 0) {
+        if (is_mark(text + at, length - at)) {
             out[written++] = ' ';
             at += SPACE_MARK_BYTES;
         } else {
@@ -42,6 +45,20 @@ size_t sentencepiece_piece(enum token_type type, const char *text, size_t length
         }
     }
     return written;
+}
+
+/* Where the text's first word ends: before the first mark that follows anything but a mark. */
+static size_t word_end(const char *text, size_t length) {
+    bool after_mark = true;
+    for (size_t at = 0; at < length;) {
+        bool mark = is_mark(text + at, length - at);
+        if (mark && !after_mark) {
+            return at;
+        }
+        after_mark = mark;
+        at += mark ? SPACE_MARK_BYTES : 1;
+    }
+    return length;
 }
 
 static bool map_tokens(struct sentencepiece *model, const struct vocabulary *vocabulary) {
@@ -58,6 +75,7 @@ static bool map_tokens(struct sentencepiece *model, const struct vocabulary *voc
             return false;
         }
         model->longest = size_max(model->longest, text.length);
+        model->words_stand_alone &= word_end(text.data, text.length) == text.length;
     }
     return true;
 }
@@ -120,6 +138,7 @@ bool sentencepiece_init(struct sentencepiece *model, const struct vocabulary *vo
         .priorities = calloc(vocabulary->count, sizeof *model->priorities),
         .unknown = vocabulary->unknown,
         .remove_extra_whitespaces = source->remove_extra_whitespaces,
+        .words_stand_alone = true, /* until a token says otherwise */
     };
     if (model->priorities == NULL || !map_tokens(model, vocabulary)) {
         sentencepiece_deinit(model);
@@ -146,8 +165,21 @@ void sentencepiece_scratch_deinit(struct sentencepiece_scratch *scratch) {
     merge_list_deinit(&scratch->list);
 }
 
-/* Spaces become marks. With remove_extra_whitespaces, leading and trailing ones go and runs
- * shrink to one, before the space in front is added. */
+static size_t without_trailing_spaces(const char *text, size_t length) {
+    for (;;) {
+        if (length > 0 && text[length - 1] == ' ') {
+            length--;
+        } else if (length >= SPACE_MARK_BYTES &&
+                   is_mark(text + length - SPACE_MARK_BYTES, SPACE_MARK_BYTES)) {
+            length -= SPACE_MARK_BYTES;
+        } else {
+            return length;
+        }
+    }
+}
+
+/* Spaces become marks. With remove_extra, leading and trailing ones go and runs shrink to one,
+ * before the space in front is added; of marks in the text itself only trailing ones go. */
 static void escape(struct string_buffer *out, const char *text, size_t length, bool space_before,
                    bool remove_extra) {
     if (remove_extra) {
@@ -155,9 +187,7 @@ static void escape(struct string_buffer *out, const char *text, size_t length, b
             text++;
             length--;
         }
-        while (length > 0 && text[length - 1] == ' ') {
-            length--;
-        }
+        length = without_trailing_spaces(text, length);
     }
     string_buffer_clear(out);
     string_buffer_reserve(out, length + SPACE_MARK_BYTES);
@@ -233,21 +263,37 @@ static bool emit_bytes(const struct sentencepiece *model, const char *text, size
 }
 
 static bool emit(const struct sentencepiece *model, const struct merge_list *list, const char *text,
-                 struct token_list *out) {
-    bool unknown_run = false;
+                 bool *unknown_run, struct token_list *out) {
     for (int32_t i = list->symbol_count > 0 ? 0 : MERGE_END; i != MERGE_END;
          i = list->symbols[i].next) {
         const struct merge_symbol *symbol = &list->symbols[i];
         bool done;
         if (symbol->id != NO_TOKEN) {
-            unknown_run = false;
+            *unknown_run = false;
             done = token_list_append(out, (int32_t)symbol->id);
         } else {
-            done = emit_bytes(model, text + symbol->start, symbol->length, &unknown_run, out);
+            done = emit_bytes(model, text + symbol->start, symbol->length, unknown_run, out);
         }
         if (!done) {
             return false;
         }
+    }
+    return true;
+}
+
+/* Word by word where that makes no difference: short lists are much faster than one long one. */
+static bool encode_escaped(const struct sentencepiece *model, struct merge_list *list,
+                           const char *text, size_t length, struct token_list *out) {
+    bool unknown_run = false;
+    for (size_t at = 0; at < length;) {
+        const char *word = text + at;
+        size_t size = model->words_stand_alone ? word_end(word, length - at) : length;
+        if (!push_characters(model, list, word, size) ||
+            !merge_list_run(list, word, find_merge, model) ||
+            !emit(model, list, word, &unknown_run, out)) {
+            return false;
+        }
+        at += size;
     }
     return true;
 }
@@ -258,9 +304,7 @@ bool sentencepiece_encode(const struct sentencepiece *model, struct sentencepiec
     escape(&scratch->escaped, text, length, space_before, model->remove_extra_whitespaces);
     const char *escaped = string_buffer_text(&scratch->escaped);
     if (scratch->escaped.failed ||
-        !push_characters(model, &scratch->list, escaped, scratch->escaped.length) ||
-        !merge_list_run(&scratch->list, escaped, find_merge, model) ||
-        !emit(model, &scratch->list, escaped, out)) {
+        !encode_escaped(model, &scratch->list, escaped, scratch->escaped.length, out)) {
         return error_set(error, ERROR_OUT_OF_MEMORY, "no memory to encode a text of %zu bytes",
                          length);
     }

@@ -20,6 +20,7 @@ struct sentencepiece {
     int32_t byte_tokens[256]; /* or TOKEN_NONE */
     int32_t unknown;
     bool remove_extra_whitespaces;
+    bool words_stand_alone; /* no token has U+2581 after another character: merges end there */
 };
 
 /* The piece writer for vocabulary_init: U+2581 becomes a space, a byte token its byte. */

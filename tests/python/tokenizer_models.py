@@ -1,20 +1,16 @@
-"""What the tokenizer tests share: random texts, GGUF files made from other tokenizers, the driver.
-
-Files are written to the build folder's test-data/ once and used again.
-"""
+"""What the tokenizer tests share: random texts, GGUF files made from other tokenizers, the driver."""
 
 import base64
 import json
 import random
 import struct
 import subprocess
-import unicodedata
 from pathlib import Path
 
 import gguf
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
-ADD_SPECIAL, PARSE_SPECIAL, SHOW_SPECIAL = 1, 2, 4
+ADD_SPECIAL, PARSE_SPECIAL, SHOW_SPECIAL, IDS = 1, 2, 4, 8
 
 
 class Encoded:
@@ -48,6 +44,9 @@ class Driver:
             answers.append(Encoded(ids, blobs[0].decode(), blobs[1]))
         assert at == len(result.stdout)
         return answers
+
+    def detokenize(self, id_lists, flags=0):
+        return self.run([struct.pack(f"<{len(ids)}i", *ids) for ids in id_lists], flags | IDS)
 
     def refusal(self):
         """The message with which the model is refused."""
@@ -233,7 +232,3 @@ def read_metadata(path):
         else:
             metadata[key] = scalar(kind)
     return metadata
-
-
-def is_normalized(text):
-    return unicodedata.is_normalized("NFC", text)

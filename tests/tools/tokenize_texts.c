@@ -4,26 +4,26 @@
  *   tokenize_texts MODEL.gguf
  *
  * Requests on standard input, answers on standard output; integers are 32-bit little-endian.
- *   request: flags (1 add_special, 2 parse_special, 4 show_special in the text that comes back),
- *            byte count, the bytes of a text
+ *   request: flags (1 add_special, 2 parse_special, 4 show_special in the text that comes back,
+ *            8 the bytes are token ids to detokenize), byte count, the bytes of a text
  *   answer:  id count, the ids; byte count, the text that streaming detokenization makes of them;
  *            byte count, the bytes the tokens stand for
  * A model that cannot be loaded ends it with exit code 1 and the reason on standard error.
  */
+#include "base/bytes.h"
 #include "engine/vocabulary.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { FLAG_ADD_SPECIAL = 1, FLAG_PARSE_SPECIAL = 2, FLAG_SHOW_SPECIAL = 4 };
+enum { FLAG_ADD_SPECIAL = 1, FLAG_PARSE_SPECIAL = 2, FLAG_SHOW_SPECIAL = 4, FLAG_IDS = 8 };
 
 static bool read_u32(uint32_t *value) {
     uint8_t bytes[4];
     if (fread(bytes, sizeof bytes, 1, stdin) != 1) {
         return false;
     }
-    *value = (uint32_t)bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 |
-             (uint32_t)bytes[3] << 24;
+    *value = load_u32_le(bytes);
     return true;
 }
 
@@ -57,6 +57,14 @@ static void answer(const struct tokenizer *tokenizer, const struct token_list *l
     string_buffer_deinit(&pieces);
 }
 
+static bool read_ids(const char *bytes, size_t length, struct token_list *list) {
+    bool done = true;
+    for (size_t at = 0; done && at + 4 <= length; at += 4) {
+        done = token_list_append(list, (int32_t)load_u32_le(bytes + at));
+    }
+    return done;
+}
+
 /* Answers one request; false with no message at the end of the input. */
 static bool serve_one(const struct tokenizer *tokenizer, struct error *error) {
     uint32_t flags;
@@ -70,8 +78,12 @@ static bool serve_one(const struct tokenizer *tokenizer, struct error *error) {
     if (!done) {
         error_set(error, ERROR_IO, "a request ends early");
     }
-    done = done && tokenizer_encode(tokenizer, text, length, (flags & FLAG_ADD_SPECIAL) != 0,
-                                    (flags & FLAG_PARSE_SPECIAL) != 0, &list, error);
+    if (done && (flags & FLAG_IDS) != 0) {
+        done = read_ids(text, length, &list);
+    } else if (done) {
+        done = tokenizer_encode(tokenizer, text, length, (flags & FLAG_ADD_SPECIAL) != 0,
+                                (flags & FLAG_PARSE_SPECIAL) != 0, &list, error);
+    }
     if (done) {
         answer(tokenizer, &list, (flags & FLAG_SHOW_SPECIAL) != 0);
     }
