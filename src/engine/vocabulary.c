@@ -3,20 +3,6 @@
 
 #include "base/arena.h"
 
-/* What a file that is silent means, as llama.cpp reads it. */
-static bool adds_bos_by_default(const struct tokenizer_source *source) {
-    static const char *const names[] = {"llama-bpe", "llama3", "llama-v3", "tekken"};
-    if (string_view_is(source->model, "llama")) {
-        return true;
-    }
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        if (string_view_is(source->pre, names[i])) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static bool missing(const struct gguf *gguf, const char *key, const char *what,
                     struct error *error) {
     return error_set(error, ERROR_FORMAT, "%s: '%s' is missing or not %s", gguf_path(gguf), key,
@@ -83,6 +69,9 @@ static bool read_numbers(const struct gguf *gguf, const char *key, size_t expect
 static bool read_id(const struct gguf *gguf, const char *key, size_t token_count, int32_t *id,
                     struct error *error) {
     uint32_t value = UINT32_MAX; /* what some files write for "none" */
+    if (gguf_find(gguf, key) == NULL) {
+        return true;
+    }
     if (!gguf_read_u32(gguf, key, &value, error)) {
         return false;
     }
@@ -118,10 +107,14 @@ static bool read_source(const struct gguf *gguf, struct arena *arena,
                         struct tokenizer_source *source, struct error *error) {
     float *scores = NULL;
     int32_t *types = NULL;
-    source->add_space_prefix = true;
-    if (!gguf_read_string(gguf, "tokenizer.ggml.model", &source->model, error) ||
-        !gguf_read_string(gguf, "tokenizer.ggml.pre", &source->pre, error) ||
-        !read_strings(gguf, "tokenizer.ggml.tokens", true, arena, &source->tokens,
+    struct string_view model = {"", 0};
+    struct string_view pre = {"", 0};
+    if (!gguf_read_string(gguf, "tokenizer.ggml.model", &model, error) ||
+        !gguf_read_string(gguf, "tokenizer.ggml.pre", &pre, error)) {
+        return false;
+    }
+    *source = tokenizer_source_defaults(model, pre);
+    if (!read_strings(gguf, "tokenizer.ggml.tokens", true, arena, &source->tokens,
                       &source->token_count, error) ||
         !read_strings(gguf, "tokenizer.ggml.merges", false, arena, &source->merges,
                       &source->merge_count, error) ||
@@ -134,7 +127,6 @@ static bool read_source(const struct gguf *gguf, struct arena *arena,
     }
     source->scores = scores;
     source->types = types;
-    source->add_bos = adds_bos_by_default(source);
     return gguf_read_bool(gguf, "tokenizer.ggml.add_bos_token", &source->add_bos, error) &&
            gguf_read_bool(gguf, "tokenizer.ggml.add_eos_token", &source->add_eos, error) &&
            gguf_read_bool(gguf, "tokenizer.ggml.add_space_prefix", &source->add_space_prefix,
@@ -145,7 +137,7 @@ static bool read_source(const struct gguf *gguf, struct arena *arena,
 
 bool vocabulary_load(const struct gguf *gguf, struct tokenizer **tokenizer, struct error *error) {
     struct arena arena = {0};
-    struct tokenizer_source source = {.model = {"", 0}, .pre = {"", 0}};
+    struct tokenizer_source source;
     bool done = read_source(gguf, &arena, &source, error);
     if (done && !tokenizer_create(&source, tokenizer, error)) {
         done = error_prefix(error, "%s", gguf_path(gguf));
