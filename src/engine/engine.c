@@ -119,11 +119,25 @@ static void end_request(struct engine *engine, struct request *request) {
     atomic_fetch_sub(&engine->live_requests, 1);
 }
 
-/* One row's logits, in position order: log-probabilities of prompt tokens, then new tokens. Returns
- * how many tokens were generated. */
-static size_t use_logits(struct engine *engine, const struct step_row *row, const float *logits) {
+/* Guesses at what comes next in a sequence that goes on decoding, for the next step to verify. */
+static void guess_ahead(const struct engine *engine, struct request *request) {
+    struct sequence *sequence = request->sequence;
+    int32_t guesses[NGRAM_DRAFT_MAX];
+    size_t count = ngram_draft_propose(&request->draft, sequence->tokens, sequence->token_count,
+                                       engine->options.draft_tokens, guesses);
+    if (count > 0) {
+        sequence_set_draft(sequence, guesses, count);
+    }
+}
+
+struct step_counts {
+    uint64_t prompt_tokens, generated_tokens;
+};
+
+/* One row's logits, in position order: log-probabilities of prompt tokens, then new tokens. */
+static void use_logits(struct engine *engine, const struct step_row *row, const float *logits,
+                       struct step_counts *counts) {
     struct request *request = row->sequence->user;
-    size_t generated = 0;
     size_t position = row->first_position + row->token_count - row->logits_count;
     for (size_t i = 0; i < row->logits_count; i++, position++) {
         const float *at = logits + i * engine->vocabulary_size;
@@ -135,19 +149,22 @@ static size_t use_logits(struct engine *engine, const struct step_row *row, cons
             continue;
         }
         int32_t token;
-        generated++;
+        counts->prompt_tokens += request->generated == 0 ? row->sequence->prompt_count : 0;
+        counts->generated_tokens++;
         if (!request_advance(request, at, &token)) {
             end_request(engine, request);
-            break;
+            return;
         }
         if (!sequence_append(request->sequence, token)) {
-            break; /* the draft guessed otherwise: the other logits mean nothing */
+            break; /* no draft, or one that guessed otherwise: the other logits mean nothing */
         }
     }
-    return generated;
+    if (engine->options.draft_tokens > 0 && sequence_is_decoding(request->sequence)) {
+        guess_ahead(engine, request);
+    }
 }
 
-static void publish_stats(struct engine *engine, uint64_t prompt_tokens, uint64_t generated) {
+static void publish_stats(struct engine *engine, const struct step_counts *counts) {
     struct scheduler_stats now;
     scheduler_read_stats(engine->scheduler, &now);
     pthread_mutex_lock(&engine->stats_lock);
@@ -160,9 +177,11 @@ static void publish_stats(struct engine *engine, uint64_t prompt_tokens, uint64_
     stats->prefix_lookup_tokens = now.prefix_lookup_tokens;
     stats->prefix_hit_tokens = now.prefix_hit_tokens;
     stats->preemptions = now.preemptions;
-    stats->prompt_tokens += prompt_tokens;
-    stats->generated_tokens += generated;
-    stats->steps += prompt_tokens + generated > 0;
+    if (counts != NULL) { /* after a step */
+        stats->prompt_tokens += counts->prompt_tokens;
+        stats->generated_tokens += counts->generated_tokens;
+        stats->steps++;
+    }
     pthread_mutex_unlock(&engine->stats_lock);
 }
 
@@ -184,15 +203,14 @@ static bool run_step(struct engine *engine) {
     model_forward(engine->model, &batch, engine->kv, engine->step.logits);
     scheduler_commit(engine->scheduler);
     const float *logits = engine->step.logits;
-    uint64_t generated = 0, prompt_tokens = 0;
+    struct step_counts counts = {0, 0};
     for (size_t i = 0; i < plan->row_count; i++) {
         const struct step_row *row = &plan->rows[i];
         size_t logits_count = row->logits_count;
-        prompt_tokens += i < plan->decode_row_count ? 0 : row->token_count;
-        generated += use_logits(engine, row, logits);
+        use_logits(engine, row, logits, &counts);
         logits += logits_count * engine->vocabulary_size;
     }
-    publish_stats(engine, prompt_tokens, generated);
+    publish_stats(engine, &counts);
     return true;
 }
 
@@ -252,7 +270,7 @@ static void *engine_main(void *argument) {
                  busy ? mailbox_receive_all(&engine->inbox) : mailbox_wait_all(&engine->inbox, -1));
         busy = !engine->stopping && run_step(engine);
         if (!busy) {
-            publish_stats(engine, 0, 0);
+            publish_stats(engine, NULL);
         }
     }
     obey_all(engine, mailbox_receive_all(&engine->inbox));
@@ -419,7 +437,7 @@ static bool load(struct engine *engine, const char *path,
     const struct cpu_backend_options cpu = {.thread_count = options->thread_count,
                                             .portable = options->portable_kernels};
     engine->max_rows = options->prefill_chunk_size + options->decode_chunk_size;
-    engine->max_logits = size_max(MAX_STEP_LOGITS, options->decode_chunk_size);
+    engine->max_logits = size_max(MAX_STEP_LOGITS, options->decode_chunk_size + 1);
     if (!gguf_open(path, &engine->gguf, error) ||
         !vocabulary_load(engine->gguf, &engine->tokenizer, error) ||
         !cpu_backend_create(&cpu, &engine->backend, error) ||
@@ -433,7 +451,7 @@ static bool load(struct engine *engine, const char *path,
     }
     fill_info(engine, context_length, clock_seconds(clock_now_ns() - start));
     engine->info.thread_count = options->thread_count;
-    publish_stats(engine, 0, 0);
+    publish_stats(engine, NULL);
     return true;
 }
 
@@ -456,8 +474,10 @@ static bool check_options(struct engine_options *options, struct error *error) {
                              rows[i].name, rows[i].value);
         }
     }
-    /* Without drafts a step has one row a decoding sequence. */
-    options->decode_chunk_size = size_min(options->decode_chunk_size, options->max_batch_size);
+    options->draft_tokens = size_min(options->draft_tokens, NGRAM_DRAFT_MAX);
+    /* What a step can use: a row for each decoding sequence and for each of its guesses. */
+    options->decode_chunk_size =
+        size_min(options->decode_chunk_size, options->max_batch_size * (1 + options->draft_tokens));
     return true;
 }
 

@@ -110,6 +110,7 @@ bool request_create(const struct engine_request *params, uint64_t id, size_t con
     request->tokenizer = tokenizer;
     request->detokenizer.tokenizer = tokenizer;
     request->detokenizer.show_special = params->show_special;
+    ngram_draft_init(&request->draft);
     request->submitted_ns = clock_now_ns();
     if (!create_parts(request, params, context_length, error)) {
         request_free(request);

@@ -8,6 +8,7 @@
 
 #include "base/arena.h"
 #include "engine/engine.h"
+#include "engine/ngram_draft.h"
 #include "engine/sequence.h"
 #include "text/stop_matcher.h"
 
@@ -20,6 +21,7 @@ struct request {
     struct sampler *sampler;
     struct detokenizer detokenizer;
     struct stop_matcher stops;
+    struct ngram_draft draft;
     struct string_buffer decoded, shown; /* scratch of one token */
     size_t generated;
     int64_t submitted_ns, started_ns, first_token_ns, last_token_ns; /* 0: not yet */
