@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { MAX_PROMPT = 400, MAX_TOKENS = 48, TOP = 3 };
 
@@ -48,11 +49,11 @@ static const struct scenario scenarios[] = {
     {"all at once", 2, 8, 16, 64, 65536, false, true, false, 0},
     {"three threads, small chunks, cancels", 3, 5, 9, 7, 65536, false, true, true, 0},
     {"prefix cache", 2, 8, 16, 32, 65536, true, true, true, 0},
-    {"few blocks: preemption", 2, 6, 12, 24, 1024, false, true, true, 0},
-    {"few blocks, prefix cache", 1, 8, 16, 50, 1024, true, true, true, 0},
+    {"few blocks: preemption", 2, 6, 12, 24, 480, false, true, true, 0},
+    {"few blocks, prefix cache", 1, 8, 16, 50, 480, true, true, true, 0},
     {"static batches", 2, 4, 16, 512, 65536, true, false, true, 0},
     {"drafts", 2, 8, 16, 64, 65536, true, true, true, 8},
-    {"drafts, few blocks", 3, 5, 12, 24, 1024, false, true, true, 4},
+    {"drafts, few blocks", 3, 5, 12, 24, 480, false, true, true, 4},
 };
 
 static void fill_jobs(struct job *jobs, size_t count, uint64_t seed, size_t vocabulary) {
@@ -66,8 +67,8 @@ static void fill_jobs(struct job *jobs, size_t count, uint64_t seed, size_t voca
         struct job *job = &jobs[i];
         bool is_long = random_next(&rng) % 8 == 0;
         job->prompt_count = 1 + random_next(&rng) % (is_long ? MAX_PROMPT : 90);
-        /* A third begins as others do, for some way. */
-        size_t common = random_next(&rng) % 3 == 0 ? random_next(&rng) % job->prompt_count : 0;
+        /* Half of them begin as others do, for some way. */
+        size_t common = random_next(&rng) % 2 == 0 ? random_next(&rng) % job->prompt_count : 0;
         for (size_t j = 0; j < job->prompt_count; j++) {
             job->prompt[j] = j < common ? shared[j] : (int32_t)(random_next(&rng) % vocabulary);
         }
@@ -193,8 +194,9 @@ static size_t run_together(const char *path, struct job *jobs, size_t count,
     wait_for(engine, &replies, count, s->cancels);
     size_t wrong = compare(jobs, count, s);
     struct engine_stats stats = {.kv_blocks_used = 1};
-    for (int i = 0; i < 1000 && (stats.kv_blocks_used != 0 || stats.running != 0); i++) {
-        engine_read_stats(engine, &stats); /* the last step's figures follow its last event */
+    for (int i = 0; i < 2000 && (stats.kv_blocks_used != 0 || stats.running != 0); i++) {
+        usleep(1000); /* the last step's figures follow its last event */
+        engine_read_stats(engine, &stats);
     }
     if (stats.kv_blocks_used != 0 || stats.running != 0 || stats.waiting != 0) {
         printf("%s: %zu blocks, %zu running and %zu waiting requests are left\n", s->name,
