@@ -19,9 +19,9 @@ MODELS = {
 
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("name", MODELS)
-def test_requests_do_not_depend_on_their_company(name, seed, tool, tmp_path):
+def test_requests_do_not_depend_on_their_company(name, seed, build_dir, tmp_path):
     model = make_model(tmp_path / "model.gguf", **MODELS[name])
     run = subprocess.run(
-        [tool("engine_workload"), model, str(seed), "200"], capture_output=True, text=True, timeout=600
+        [build_dir / "tests" / "tools" / "engine_workload", model, str(seed), "200"], capture_output=True, text=True, timeout=600
     )
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-1000:]
