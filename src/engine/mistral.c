@@ -100,16 +100,16 @@ struct mistral_engine *mistral_open(const char *path, const struct mistral_optio
     return handle;
 }
 
-void mistral_close(struct mistral_engine *handle) {
-    if (handle != NULL) {
-        engine_free(handle->engine);
-        chat_template_free(handle->chat_template);
-        free(handle);
+void mistral_close(struct mistral_engine *engine) {
+    if (engine != NULL) {
+        engine_free(engine->engine);
+        chat_template_free(engine->chat_template);
+        free(engine);
     }
 }
 
-void mistral_read_info(const struct mistral_engine *handle, struct mistral_info *info) {
-    const struct engine_info *from = engine_info(handle->engine);
+void mistral_read_info(const struct mistral_engine *engine, struct mistral_info *info) {
+    const struct engine_info *from = engine_info(engine->engine);
     *info = (struct mistral_info){
         .name = from->name,
         .architecture = from->architecture,
@@ -121,7 +121,7 @@ void mistral_read_info(const struct mistral_engine *handle, struct mistral_info 
         .embedding_length = from->embedding_length,
         .layer_count = from->layer_count,
         .thread_count = from->thread_count,
-        .has_chat_template = handle->chat_template != NULL,
+        .has_chat_template = engine->chat_template != NULL,
     };
 }
 
@@ -145,22 +145,22 @@ static bool give_tokens(bool done, struct token_list *list, struct mistral_token
     return done;
 }
 
-bool mistral_tokenize(const struct mistral_engine *handle, const char *text, size_t length,
+bool mistral_tokenize(const struct mistral_engine *engine, const char *text, size_t length,
                       bool parse_special, struct mistral_tokens *tokens,
                       struct mistral_error *error) {
     struct token_list list = {0};
     struct error cause = {0};
-    bool done = tokenizer_encode(engine_tokenizer(handle->engine), text, length, true,
+    bool done = tokenizer_encode(engine_tokenizer(engine->engine), text, length, true,
                                  parse_special, &list, &cause);
     return give_tokens(done, &list, tokens, &cause, error);
 }
 
-bool mistral_tokenize_chat(const struct mistral_engine *handle, const char *messages,
+bool mistral_tokenize_chat(const struct mistral_engine *engine, const char *messages,
                            struct mistral_tokens *tokens, struct mistral_error *error) {
     struct token_list list = {0};
-    struct error cause = handle->chat_template_error;
-    bool done = handle->chat_template != NULL &&
-                chat_prompt_encode_text(handle->chat_template, engine_tokenizer(handle->engine),
+    struct error cause = engine->chat_template_error;
+    bool done = engine->chat_template != NULL &&
+                chat_prompt_encode_text(engine->chat_template, engine_tokenizer(engine->engine),
                                         messages, strlen(messages), &list, &cause);
     return give_tokens(done, &list, tokens, &cause, error);
 }
@@ -219,7 +219,7 @@ static bool submit(struct mistral_stream *stream, const struct mistral_request *
     return done;
 }
 
-struct mistral_stream *mistral_submit(struct mistral_engine *handle,
+struct mistral_stream *mistral_submit(struct mistral_engine *engine,
                                       const struct mistral_request *request,
                                       struct mistral_error *error) {
     struct error cause = {0};
@@ -230,7 +230,7 @@ struct mistral_stream *mistral_submit(struct mistral_engine *handle,
         free(stream);
         return NULL;
     }
-    stream->engine = handle->engine;
+    stream->engine = engine->engine;
     if (!submit(stream, request, &cause)) {
         copy_error(error, &cause);
         mailbox_deinit(&stream->mailbox);

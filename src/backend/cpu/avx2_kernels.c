@@ -99,7 +99,7 @@ static void encode_q8_32(const float *values, size_t columns, struct q8_block32 
         __m256i q = encode_32(values + 32 * b, inverse);
         int low, high;
         sum_16(q, &low, &high);
-        _mm256_storeu_si256((__m256i *)(void *)blocks[b].q, q);
+        _mm256_storeu_si256((__m256i *)blocks[b].q, q);
         blocks[b].scale = largest / 127.0f;
         blocks[b].scaled_sum = blocks[b].scale * (float)(low + high);
     }
@@ -114,7 +114,7 @@ static void encode_q8_256(const float *values, size_t columns, struct q8_block25
             __m256i q = encode_32(values + 256 * b + 32 * i, inverse);
             int low, high;
             sum_16(q, &low, &high);
-            _mm256_storeu_si256((__m256i *)(void *)(block->q + 32 * i), q);
+            _mm256_storeu_si256((__m256i *)(block->q + 32 * i), q);
             block->sums16[2 * i] = (int16_t)low;
             block->sums16[2 * i + 1] = (int16_t)high;
             block->sums32[i] = (int16_t)(low + high);
@@ -167,31 +167,31 @@ static void silu_multiply(float *gate, const float *up, size_t count) {
 
 static void widen_f16(const uint16_t *halves, float *out, size_t count) {
     for (size_t i = 0; i < count; i += 16) {
-        const __m128i *from = (const __m128i *)(const void *)(halves + i);
+        const __m128i *from = (const __m128i *)(halves + i);
         _mm256_storeu_ps(out + i, _mm256_cvtph_ps(_mm_loadu_si128(from)));
         _mm256_storeu_ps(out + i + 8, _mm256_cvtph_ps(_mm_loadu_si128(from + 1)));
     }
 }
 
 INLINE void scores_of(const float *const *queries, const float *keys, size_t head_dim, float scale,
-                      float *scores, size_t score_stride, const size_t Q) {
+                      float *scores, size_t score_stride, const size_t batch) {
     __m256 sums[4][2];
 #pragma GCC unroll 4
-    for (size_t i = 0; i < Q; i++) {
+    for (size_t i = 0; i < batch; i++) {
         sums[i][0] = sums[i][1] = _mm256_setzero_ps();
     }
     for (size_t d = 0; d < head_dim; d++) {
         __m256 k0 = _mm256_loadu_ps(keys + d * KV_BLOCK_TOKENS);
         __m256 k1 = _mm256_loadu_ps(keys + d * KV_BLOCK_TOKENS + 8);
 #pragma GCC unroll 4
-        for (size_t i = 0; i < Q; i++) {
+        for (size_t i = 0; i < batch; i++) {
             __m256 q = _mm256_broadcast_ss(queries[i] + d);
             sums[i][0] = _mm256_fmadd_ps(k0, q, sums[i][0]);
             sums[i][1] = _mm256_fmadd_ps(k1, q, sums[i][1]);
         }
     }
 #pragma GCC unroll 4
-    for (size_t i = 0; i < Q; i++) {
+    for (size_t i = 0; i < batch; i++) {
         __m256 s = _mm256_set1_ps(scale);
         _mm256_storeu_ps(scores + i * score_stride, _mm256_mul_ps(sums[i][0], s));
         _mm256_storeu_ps(scores + i * score_stride + 8, _mm256_mul_ps(sums[i][1], s));

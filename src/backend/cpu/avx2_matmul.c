@@ -149,10 +149,10 @@ INLINE void unpack_32(const struct cpu_weight *weight, size_t panel, size_t firs
     }
 }
 
-/* Integer sums of one block for T rows. */
+/* Integer sums of one block for `batch` rows. */
 INLINE void dot_block_32(const uint8_t *quants, const bool packed,
                          const struct packed_layout layout, const struct q8_block32 *const *x,
-                         const size_t T, __m256i sums[][HALVES]) {
+                         const size_t batch, __m256i sums[][HALVES]) {
     const __m256i ones = _mm256_set1_epi16(1);
     /* Groups whose 16-bit pair sums cannot overflow: 254 * largest quant * groups ≤ 32767. */
     const size_t groups_per_widening = is_signed(layout) ? 1 : layout.high_bits == 1 ? 4 : 8;
@@ -164,7 +164,7 @@ INLINE void dot_block_32(const uint8_t *quants, const bool packed,
             __m256i w = quants_at(quants, packed, layout, 0, g, half);
             __m256i magnitude = is_signed(layout) ? _mm256_abs_epi8(w) : w;
 #pragma GCC unroll 4
-            for (size_t t = 0; t < T; t++) {
+            for (size_t t = 0; t < batch; t++) {
                 __m256i a = broadcast_group(x[t]->q + 4 * g);
                 a = is_signed(layout) ? _mm256_sign_epi8(a, w) : a;
                 __m256i product = _mm256_maddubs_epi16(magnitude, a);
@@ -180,15 +180,15 @@ INLINE void dot_block_32(const uint8_t *quants, const bool packed,
     }
 }
 
-/* T rows against consecutive blocks, whose quants lie quant_stride bytes apart. */
+/* `batch` rows against consecutive blocks, whose quants lie quant_stride bytes apart. */
 INLINE void multiply_rows_32(const struct scales_32 *w, const uint8_t *quants, size_t quant_stride,
                              const bool packed, const struct packed_layout layout,
                              const uint8_t *activations, size_t stride, size_t columns, float *out,
-                             const size_t T) {
+                             const size_t batch) {
     const struct q8_block32 *x[4];
     __m256 sums[4][HALVES];
 #pragma GCC unroll 4
-    for (size_t t = 0; t < T; t++) {
+    for (size_t t = 0; t < batch; t++) {
         x[t] = (const void *)(activations + t * stride);
         for (size_t half = 0; half < HALVES; half++) {
             sums[t][half] = _mm256_loadu_ps(out + t * PANEL_ROWS + half * 8);
@@ -196,9 +196,9 @@ INLINE void multiply_rows_32(const struct scales_32 *w, const uint8_t *quants, s
     }
     for (size_t b = 0; b < columns / 32; b++, quants += quant_stride) {
         __m256i integers[4][HALVES];
-        dot_block_32(quants, packed, layout, x, T, integers);
+        dot_block_32(quants, packed, layout, x, batch, integers);
 #pragma GCC unroll 4
-        for (size_t t = 0; t < T; t++) {
+        for (size_t t = 0; t < batch; t++) {
             __m256 x_scale = _mm256_set1_ps(x[t]->scale);
 #pragma GCC unroll 2
             for (size_t half = 0; half < HALVES; half++) {
@@ -215,7 +215,7 @@ INLINE void multiply_rows_32(const struct scales_32 *w, const uint8_t *quants, s
         }
     }
 #pragma GCC unroll 4
-    for (size_t t = 0; t < T; t++) {
+    for (size_t t = 0; t < batch; t++) {
         for (size_t half = 0; half < HALVES; half++) {
             _mm256_storeu_ps(out + t * PANEL_ROWS + half * 8, sums[t][half]);
         }
@@ -303,11 +303,11 @@ INLINE void unpack_scales_256(const uint8_t *packed, struct scales_256 *out,
     }
 }
 
-/* Eight groups, which are whole sub-blocks (one of 8 groups, or two of 4), against T rows; widened
- * with the sub-blocks' scales. */
+/* Eight groups, which are whole sub-blocks (one of 8 groups, or two of 4), against `batch` rows;
+ * widened with the sub-blocks' scales. */
 INLINE void dot_groups_256(const struct scales_256 *w, const uint8_t *quants, const bool packed,
                            const struct packed_layout layout, size_t first_group,
-                           const struct q8_block256 *const *x, const size_t T,
+                           const struct q8_block256 *const *x, const size_t batch,
                            __m256i sums[][HALVES]) {
     const size_t groups_per_sub_block = GROUPS_PER_CHUNK / layout.sub_blocks;
     /* As above: 15, 31, 63 are the largest quants of 4, 5 and 6 bits. */
@@ -321,7 +321,7 @@ INLINE void dot_groups_256(const struct scales_256 *w, const uint8_t *quants, co
         for (size_t half = 0; half < HALVES; half++) {
             __m256i q = quants_at(quants, packed, layout, first_group, j, half);
 #pragma GCC unroll 4
-            for (size_t t = 0; t < T; t++) {
+            for (size_t t = 0; t < batch; t++) {
                 __m256i product = _mm256_maddubs_epi16(q, broadcast_group(x[t]->q + 4 * group));
                 bool first = j % groups_per_widening == 0;
                 pairs[t][half] = first ? product : _mm256_add_epi16(pairs[t][half], product);
@@ -365,19 +365,19 @@ INLINE void finish_block_256(const struct scales_256 *w, const struct q8_block25
 
 INLINE void multiply_rows_256(const struct scales_256 *w, const uint8_t *quants, const bool packed,
                               const struct packed_layout layout, const uint8_t *activations,
-                              size_t stride, float *out, const size_t T) {
+                              size_t stride, float *out, const size_t batch) {
     const struct q8_block256 *x[4];
     __m256i sums[4][HALVES];
 #pragma GCC unroll 4
-    for (size_t t = 0; t < T; t++) {
+    for (size_t t = 0; t < batch; t++) {
         x[t] = (const void *)(activations + t * stride);
         sums[t][0] = sums[t][1] = _mm256_setzero_si256();
     }
     for (size_t group = 0; group < GROUPS_PER_CHUNK; group += 8) {
-        dot_groups_256(w, quants, packed, layout, group, x, T, sums);
+        dot_groups_256(w, quants, packed, layout, group, x, batch, sums);
     }
 #pragma GCC unroll 4
-    for (size_t t = 0; t < T; t++) {
+    for (size_t t = 0; t < batch; t++) {
         finish_block_256(w, x[t], layout, sums[t], out + t * PANEL_ROWS);
     }
 }
@@ -496,11 +496,11 @@ static void unpack_bf16(const struct cpu_weight *weight, size_t panel, size_t fi
 }
 
 INLINE void multiply_rows_float(const float *w, const uint8_t *activations, size_t stride,
-                                size_t columns, float *out, const size_t T) {
+                                size_t columns, float *out, const size_t batch) {
     const float *x[4];
     __m256 sums[4][HALVES];
 #pragma GCC unroll 4
-    for (size_t t = 0; t < T; t++) {
+    for (size_t t = 0; t < batch; t++) {
         x[t] = (const void *)(activations + t * stride);
         sums[t][0] = _mm256_loadu_ps(out + t * PANEL_ROWS);
         sums[t][1] = _mm256_loadu_ps(out + t * PANEL_ROWS + 8);
@@ -509,14 +509,14 @@ INLINE void multiply_rows_float(const float *w, const uint8_t *activations, size
         __m256 w0 = _mm256_load_ps(w + c * PANEL_ROWS);
         __m256 w1 = _mm256_load_ps(w + c * PANEL_ROWS + 8);
 #pragma GCC unroll 4
-        for (size_t t = 0; t < T; t++) {
+        for (size_t t = 0; t < batch; t++) {
             __m256 a = _mm256_broadcast_ss(x[t] + c);
             sums[t][0] = _mm256_fmadd_ps(w0, a, sums[t][0]);
             sums[t][1] = _mm256_fmadd_ps(w1, a, sums[t][1]);
         }
     }
 #pragma GCC unroll 4
-    for (size_t t = 0; t < T; t++) {
+    for (size_t t = 0; t < batch; t++) {
         _mm256_storeu_ps(out + t * PANEL_ROWS, sums[t][0]);
         _mm256_storeu_ps(out + t * PANEL_ROWS + 8, sums[t][1]);
     }

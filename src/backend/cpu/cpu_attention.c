@@ -213,7 +213,7 @@ static void attend(const struct attention_job *job, const struct batch_span *spa
                    size_t rows, size_t kv_head, const struct attention_scratch *scratch) {
     const struct attention_shape *shape = job->shape;
     size_t dim = shape->head_dim, count = 0;
-    struct query queries[ATTENTION_TILE_QUERIES];
+    struct query queries[ATTENTION_TILE_QUERIES] = {0};
     /* A kv head shared by more query heads than fit is visited in several passes. */
     for (size_t head = 0; head < job->group; head += ATTENTION_TILE_QUERIES) {
         size_t heads = size_min(job->group - head, ATTENTION_TILE_QUERIES);

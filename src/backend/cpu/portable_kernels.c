@@ -34,7 +34,7 @@ static void multiply_f32(const void *unpacked, const uint8_t *activations, size_
                          size_t row_count, size_t columns, float *sums) {
     const float *weights = unpacked;
     for (size_t row = 0; row < row_count; row++) {
-        const float *x = (const float *)(const void *)(activations + row * stride);
+        const float *x = (const float *)(activations + row * stride);
         float *sum = sums + row * PANEL_ROWS;
         for (size_t c = 0; c < columns; c++) {
             for (size_t r = 0; r < PANEL_ROWS; r++) {
