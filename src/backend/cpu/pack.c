@@ -133,27 +133,46 @@ void packed_take_apart(enum tensor_type type, const uint8_t *block, struct block
         [TENSOR_Q3_K] = take_q3_k, [TENSOR_Q4_K] = take_q4_k, [TENSOR_Q5_K] = take_q5_k,
         [TENSOR_Q6_K] = take_q6_k,
     };
-    memset(parts, 0, sizeof *parts);
+    parts->minimum = 0;
     parts->scale = load_u16_le(block); /* where most formats have it; the others overwrite it */
     take[type](block, parts);
 }
 
 /* ---- packing ---- */
 
-/* Groups of 64 bytes → a plane of `bits` bits each, taken from bit `from` up. */
-static void pack_plane(const uint8_t *groups, size_t group_count, size_t from, size_t bits,
-                       uint8_t *plane) {
-    size_t per_vector = 8 / bits;
-    uint8_t mask = (uint8_t)((1u << bits) - 1);
+/* Groups of 64 bytes → a plane of `bits` bits each, taken from bit `from` up. Inlined with
+ * constants, so that the shifts are vector instructions. */
+static inline __attribute__((always_inline)) void pack_bits(const uint8_t *groups,
+                                                            size_t group_count, const size_t from,
+                                                            const size_t bits, uint8_t *plane) {
+    const size_t per_vector = 8 / bits;
+    const uint8_t mask = (uint8_t)((1u << bits) - 1);
     for (size_t vector = 0; vector < group_count / per_vector; vector++) {
-        uint8_t out[GROUP_BYTES] = {0};
-        for (size_t j = 0; j < per_vector; j++) {
-            const uint8_t *q = groups + (vector * per_vector + j) * GROUP_BYTES;
-            for (size_t i = 0; i < GROUP_BYTES; i++) {
-                out[i] |= (uint8_t)((q[i] >> from & mask) << (j * bits));
+        const uint8_t *q = groups + vector * per_vector * GROUP_BYTES;
+        for (size_t i = 0; i < GROUP_BYTES; i++) {
+            unsigned packed = 0;
+            for (size_t j = 0; j < per_vector; j++) {
+                packed |= (unsigned)(q[j * GROUP_BYTES + i] >> from & mask) << (j * bits);
             }
+            plane[vector * GROUP_BYTES + i] = (uint8_t)packed;
         }
-        memcpy(plane + vector * GROUP_BYTES, out, GROUP_BYTES);
+    }
+}
+
+static void pack_plane(const uint8_t *restrict groups, size_t group_count, size_t from, size_t bits,
+                       uint8_t *restrict plane) {
+    if (bits == 8) {
+        memcpy(plane, groups, group_count * GROUP_BYTES);
+    } else if (bits == 4) {
+        pack_bits(groups, group_count, 0, 4, plane);
+    } else if (bits == 2 && from == 0) {
+        pack_bits(groups, group_count, 0, 2, plane);
+    } else if (bits == 2) {
+        pack_bits(groups, group_count, 4, 2, plane); /* Q6_K */
+    } else if (from == 4) {
+        pack_bits(groups, group_count, 4, 1, plane); /* Q5_0, Q5_1, Q5_K */
+    } else {
+        pack_bits(groups, group_count, 2, 1, plane); /* Q3_K */
     }
 }
 
@@ -198,7 +217,9 @@ void packed_block(const struct packed_layout *layout, const uint8_t *const block
         return;
     }
     struct packed_offsets at = packed_offsets(*layout);
-    uint8_t groups[256 / 4 * GROUP_BYTES] = {0};
+    size_t group_count = layout->block_values / 4;
+    uint8_t groups[256 / 4 * GROUP_BYTES];
+    memset(groups, 0, group_count * GROUP_BYTES);
     for (size_t row = 0; row < PANEL_ROWS; row++) {
         if (blocks[row] != NULL) {
             struct block_parts parts;
@@ -206,7 +227,6 @@ void packed_block(const struct packed_layout *layout, const uint8_t *const block
             place_row(layout, &at, &parts, row, groups, packed);
         }
     }
-    size_t group_count = layout->block_values / 4;
     pack_plane(groups, group_count, 0, layout->low_bits, packed + at.low);
     if (layout->high_bits > 0) {
         pack_plane(groups, group_count, layout->low_bits, layout->high_bits, packed + at.high);

@@ -35,12 +35,14 @@ static void multiply_f32(const void *unpacked, const uint8_t *activations, size_
     const float *weights = unpacked;
     for (size_t row = 0; row < row_count; row++) {
         const float *x = (const float *)(activations + row * stride);
-        float *sum = sums + row * PANEL_ROWS;
+        float sum[PANEL_ROWS]; /* a copy, which the compiler can keep in registers */
+        memcpy(sum, sums + row * PANEL_ROWS, sizeof sum);
         for (size_t c = 0; c < columns; c++) {
             for (size_t r = 0; r < PANEL_ROWS; r++) {
                 sum[r] += weights[c * PANEL_ROWS + r] * x[c];
             }
         }
+        memcpy(sums + row * PANEL_ROWS, sum, sizeof sum);
     }
 }
 
