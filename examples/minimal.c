@@ -1,6 +1,6 @@
 /*
- * minimal.c - a whole program over include/mistral.h alone: asks a model one question and prints the
- * answer as it comes.
+ * minimal.c - a whole program over include/mistral.h alone: asks a model one question and prints
+ * the answer as it comes.
  *
  *     build/examples/minimal MODEL.gguf "What is the capital of France?"
  */

@@ -8,12 +8,12 @@ set -euo pipefail
 ROOMS="base quant model engine backend"
 OBJECTS="$PROJECT_ROOT/build/macos"
 
-# A kernel file for another processor guards its whole body, so every file compiles everywhere.
 # _DARWIN_C_SOURCE stands where the build has _GNU_SOURCE: both mean "POSIX and the system's own".
 compile_one() {
     "$PYTHON_ENVIRONMENT/bin/python" -m ziglang cc -target aarch64-macos -std=gnu17 \
         -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror \
         -Wno-missing-field-initializers -ffp-contract=off -D_GNU_SOURCE -D_DARWIN_C_SOURCE \
+        -DMISTRAL_VERSION='"0"' \
         -I"$PROJECT_ROOT/src" -I"$PROJECT_ROOT/include" -I"$PROJECT_ROOT/build" \
         -c "$PROJECT_ROOT/$1" -o "$OBJECTS/$(printf '%s' "$1" | tr '/' '-').o"
 }
@@ -31,7 +31,8 @@ main() {
     : >"$results"
     local room file compiled=0 failed=0
     for room in $ROOMS; do
-        for file in $(cd "$PROJECT_ROOT" && find "src/$room" -name '*.c' | sort); do
+        # avx*: kernels for x86-64, which no build for arm64 has.
+        for file in $(cd "$PROJECT_ROOT" && find "src/$room" -name '*.c' ! -name 'avx*' | sort); do
             if compile_one "$file"; then
                 compiled=$((compiled + 1))
                 say "ok $file" >>"$results"

@@ -6,6 +6,7 @@
 #else
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #endif
 #include <unistd.h>
 
@@ -39,7 +40,11 @@ static size_t first_sibling(size_t processor) {
     size_t first = processor;
     FILE *file = fopen(path, "re");
     if (file != NULL) {
-        if (fscanf(file, "%zu", &first) != 1 || first >= CPU_SETSIZE) {
+        char line[64], *end = line;
+        if (fgets(line, sizeof line, file) != NULL) {
+            first = strtoul(line, &end, 10);
+        }
+        if (end == line || first >= CPU_SETSIZE) {
             first = processor;
         }
         fclose(file);

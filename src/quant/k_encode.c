@@ -192,7 +192,7 @@ static void weigh(const float *values, float *weights) {
     for (size_t i = 0; i < K_BLOCK_VALUES; i++) {
         sum += values[i] * values[i];
     }
-    float rms = sqrtf(sum / K_BLOCK_VALUES);
+    float rms = sqrtf(sum / (float)K_BLOCK_VALUES);
     for (size_t i = 0; i < K_BLOCK_VALUES; i++) {
         weights[i] = rms + fabsf(values[i]);
     }
