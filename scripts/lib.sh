@@ -40,6 +40,7 @@ library:jansson|libjansson-dev|jansson
 library:libpcre2-8|libpcre2-dev|pcre2
 library:libcurl|libcurl4-openssl-dev|curl
 library:libcrypto|libssl-dev|openssl@3
+library:libcrypto|libssl-dev|openssl@3
 library:libutf8proc|libutf8proc-dev|utf8proc
 library:libedit|libedit-dev|libedit
 library:cmocka|libcmocka-dev|cmocka
@@ -53,9 +54,10 @@ venv|python3-venv|python
 TABLE
 }
 
-needs_of_download() {
+needs_to_ask_over_http() {
     cat <<'TABLE'
-command:curl|curl ca-certificates|curl
+command:curl|curl|curl
+command:python3|python3|python
 TABLE
 }
 
@@ -163,11 +165,11 @@ ensure_python_environment() {
     cat "$wanted" "$models" >"$stamp"
 }
 
-# build_program FOLDER [meson option...]: configures FOLDER (again, if it was made otherwise) and
-# builds everything in it.
+# build_program FOLDER TARGETS [meson option...]: configures FOLDER (again, if it was made otherwise)
+# and builds the TARGETS (several in one argument; "all" for everything).
 build_program() {
-    local folder=$1
-    shift
+    local folder=$1 targets=$2
+    shift 2
     mkdir -p "$folder"
     if [ -f "$folder/build.ninja" ]; then
         meson configure "$folder" "$@" >"$folder/setup.log" 2>&1
@@ -177,7 +179,8 @@ build_program() {
         cat "$folder/setup.log" >&2
         fail "meson could not set up $folder"
     }
-    if ! ninja -C "$folder" >"$folder/build.log" 2>&1; then
+    # shellcheck disable=SC2086 # a list of targets
+    if ! ninja -C "$folder" $targets >"$folder/build.log" 2>&1; then
         grep -v -E '^\[[0-9]+/[0-9]+\] ' "$folder/build.log" >&2 || cat "$folder/build.log" >&2
         fail "the build in ${folder#"$PROJECT_ROOT"/} failed; all of it: ${folder#"$PROJECT_ROOT"/}/build.log"
     fi

@@ -77,7 +77,7 @@ run_python_tests() { # FOLDER RESULT_NAME [pytest argument...]
 }
 
 build_release() {
-    build_program "$RELEASE_FOLDER" -Dbuildtype=release -Dwerror=true
+    build_program "$RELEASE_FOLDER" all -Dbuildtype=release -Dwerror=true
 }
 
 stage_unit() {
@@ -99,7 +99,7 @@ stage_lint() {
 # conversions that the source does not have. Tests marked release_only look at the source tree or need the optimised build's speed.
 stage_sanitizers() {
     local status=0
-    build_program "$SANITIZED_FOLDER" -Dbuildtype=debugoptimized -Dwerror=false \
+    build_program "$SANITIZED_FOLDER" all -Dbuildtype=debugoptimized -Dwerror=false \
         -Dc_args=-w -Db_sanitize=address,undefined
     export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1
     export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
