@@ -53,6 +53,7 @@ struct engine {
     struct scheduler *scheduler;
     struct step_buffers step;
     size_t max_rows, max_logits, vocabulary_size;
+    size_t window; /* tokens any layer looks back; 0: some layer sees everything */
 
     pthread_t thread;
     bool thread_started;
@@ -305,8 +306,9 @@ bool engine_submit(struct engine *engine, const struct engine_request *params, u
     }
     struct request *request = NULL;
     uint64_t id = atomic_fetch_add(&engine->next_request_id, 1) + 1;
-    bool sent =
-        request_create(params, id, engine->info.context_length, engine->tokenizer, &request, error);
+    const struct request_limits limits = {engine->tokenizer, engine->info.context_length,
+                                          engine->window};
+    bool sent = request_create(params, id, &limits, &request, error);
     if (sent && !send_command(engine, COMMAND_SUBMIT, request, id)) {
         request_free(request);
         sent = error_set(error, ERROR_OUT_OF_MEMORY, "no memory for the request");
@@ -428,6 +430,16 @@ static bool create_scheduler(struct engine *engine, size_t *context_length, stru
            scheduler_create(&scheduling, &engine->scheduler, error);
 }
 
+/* Blocks that no layer looks back to can be given up. */
+static size_t common_window(const struct hyperparameters *h) {
+    for (size_t i = 0; i < h->layer_count; i++) {
+        if (!h->layer_has_window[i]) {
+            return 0;
+        }
+    }
+    return h->sliding_window;
+}
+
 static bool load(struct engine *engine, const char *path,
                  void (*progress)(void *context, double fraction), void *progress_context,
                  struct error *error) {
@@ -446,6 +458,7 @@ static bool load(struct engine *engine, const char *path,
         return false;
     }
     engine->vocabulary_size = model_hyperparameters(engine->model)->vocabulary_size;
+    engine->window = common_window(model_hyperparameters(engine->model));
     if (!create_step_buffers(engine, error) || !create_scheduler(engine, &context_length, error)) {
         return false;
     }

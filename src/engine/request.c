@@ -73,14 +73,15 @@ static bool copy_bias(struct request *request, const struct sampling_params *sam
 }
 
 static bool create_parts(struct request *request, const struct engine_request *params,
-                         size_t context_length, struct error *error) {
+                         const struct request_limits *limits, struct error *error) {
     if (!copy_stops(request, params) || !copy_bias(request, &params->sampling)) {
         return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for the request");
     }
-    size_t room = context_length - params->prompt_count;
+    size_t room = limits->context_length - params->prompt_count;
     size_t wanted = params->max_tokens == 0 ? room : size_min(params->max_tokens, room);
     request->params.max_tokens = wanted;
     const struct sequence_options options = {.capacity = params->prompt_count + wanted,
+                                             .window = limits->window,
                                              .prompt_logits = params->echo_logprobs,
                                              .user = request};
     if (!sequence_create(params->prompt, params->prompt_count, &options, &request->sequence,
@@ -95,9 +96,12 @@ static bool create_parts(struct request *request, const struct engine_request *p
     return true;
 }
 
-bool request_create(const struct engine_request *params, uint64_t id, size_t context_length,
-                    const struct tokenizer *tokenizer, struct request **out, struct error *error) {
-    if (!check_prompt(params, context_length, tokenizer_vocabulary_size(tokenizer), error)) {
+bool request_create(const struct engine_request *params, uint64_t id,
+                    const struct request_limits *limits, struct request **out,
+                    struct error *error) {
+    const struct tokenizer *tokenizer = limits->tokenizer;
+    if (!check_prompt(params, limits->context_length, tokenizer_vocabulary_size(tokenizer),
+                      error)) {
         return false;
     }
     struct request *request = calloc(1, sizeof *request);
@@ -112,7 +116,7 @@ bool request_create(const struct engine_request *params, uint64_t id, size_t con
     request->detokenizer.show_special = params->show_special;
     ngram_draft_init(&request->draft);
     request->submitted_ns = clock_now_ns();
-    if (!create_parts(request, params, context_length, error)) {
+    if (!create_parts(request, params, limits, error)) {
         request_free(request);
         return false;
     }

@@ -28,10 +28,16 @@ struct request {
     struct request *next, *previous; /* the engine's list of live requests */
 };
 
-/* `context_length`: most tokens of prompt and answer. Checks everything that can be wrong with a
- * request. */
-bool request_create(const struct engine_request *params, uint64_t id, size_t context_length,
-                    const struct tokenizer *tokenizer, struct request **request,
+/* What a request must know of the model it goes to. */
+struct request_limits {
+    const struct tokenizer *tokenizer;
+    size_t context_length; /* most tokens of prompt and answer */
+    size_t window;         /* tokens any layer looks back; 0: some layer sees everything */
+};
+
+/* Checks everything that can be wrong with a request. */
+bool request_create(const struct engine_request *params, uint64_t id,
+                    const struct request_limits *limits, struct request **request,
                     struct error *error);
 void request_free(
     struct request *request); /* its sequence must be out of the scheduler; NULL allowed */
