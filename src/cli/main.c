@@ -16,9 +16,8 @@
 #include <string.h>
 
 static const struct cli_command *const commands[] = {
-    &cli_pull_command,
-    &cli_list_command,
-    &cli_show_command,
+    &cli_run_command,  &cli_pull_command,     &cli_list_command,
+    &cli_show_command, &cli_tokenize_command, &cli_perplexity_command,
 };
 
 enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
@@ -27,9 +26,9 @@ static const struct {
     enum error_code error;
     enum cli_exit exit;
 } exit_codes[] = {
-    {ERROR_INVALID_ARGUMENT, CLI_USAGE}, {ERROR_NOT_FOUND, CLI_NOT_FOUND},
-    {ERROR_NETWORK, CLI_NETWORK},        {ERROR_NO_SPACE, CLI_NO_SPACE},
-    {ERROR_CANCELLED, CLI_INTERRUPTED},
+    {ERROR_INVALID_ARGUMENT, CLI_USAGE}, {ERROR_CONTEXT_LENGTH, CLI_USAGE},
+    {ERROR_NOT_FOUND, CLI_NOT_FOUND},    {ERROR_NETWORK, CLI_NETWORK},
+    {ERROR_NO_SPACE, CLI_NO_SPACE},      {ERROR_CANCELLED, CLI_INTERRUPTED},
 };
 
 static enum cli_exit exit_code_of(enum error_code code) {

@@ -4,7 +4,6 @@ import hashlib
 import json
 import random
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
@@ -169,10 +168,3 @@ class HubHandler(BaseHTTPRequestHandler):
                     return
         except OSError:
             pass  # the client has gone, as some tests want
-
-
-def wait_until(condition, seconds=10):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)

