@@ -35,11 +35,12 @@ void mailbox_send(struct mailbox *mailbox, struct mailbox_message *message) {
     mailbox->last = message;
     if (was_empty) {
         pthread_cond_signal(&mailbox->arrived);
+        if (mailbox->wake != NULL) { /* still locked: the receiver may release the box once it has
+                                        the message, and nothing here may touch it after that */
+            mailbox->wake(mailbox->wake_context);
+        }
     }
     pthread_mutex_unlock(&mailbox->lock);
-    if (was_empty && mailbox->wake != NULL) {
-        mailbox->wake(mailbox->wake_context);
-    }
 }
 
 static struct mailbox_message *take_all(struct mailbox *mailbox) {

@@ -3,8 +3,9 @@
  *
  * A message embeds a mailbox_message as its first member and belongs to whoever holds it: the
  * sender until send, the receiver after receive. A receiver that sleeps in something else (an event
- * loop) gives `wake`, which is called after a send that found the box empty, on the sender's
- * thread.
+ * loop) gives `wake`, which is called by a send that found the box empty, on the sender's thread;
+ * it must not use the box itself. Whoever has received a message may release the box at once, if no
+ * other is to come.
  */
 #ifndef MISTRAL_BASE_MAILBOX_H
 #define MISTRAL_BASE_MAILBOX_H

@@ -1,0 +1,57 @@
+/* api_error.c - see api_error.h. */
+#include "server/api_error.h"
+
+#include "base/json_writer.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+static const struct {
+    enum error_code code;
+    int status;
+    const char *api_code;
+    bool names_param;
+} meanings[] = {
+    {ERROR_INVALID_ARGUMENT, 400, "invalid_value", true},
+    {ERROR_UNSUPPORTED, 400, "unsupported_value", true},
+    {ERROR_CONTEXT_LENGTH, 400, "context_length_exceeded", true},
+    {ERROR_NOT_FOUND, 404, "not_found", false},
+    {ERROR_BUSY, 503, "queue_full", false},
+    {ERROR_CANCELLED, 503, "cancelled", false},
+};
+
+bool api_error_set(struct api_error *error, int status, const char *code, const char *param,
+                   const char *format, ...) {
+    error->status = status;
+    error->code = code;
+    snprintf(error->param, sizeof error->param, "%s", param == NULL ? "" : param);
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(error->message, sizeof error->message, format, arguments);
+    va_end(arguments);
+    return false;
+}
+
+bool api_error_from(struct api_error *error, const struct error *cause, const char *param) {
+    for (size_t i = 0; i < sizeof meanings / sizeof meanings[0]; i++) {
+        if (meanings[i].code == cause->code) {
+            return api_error_set(error, meanings[i].status, meanings[i].api_code,
+                                 meanings[i].names_param ? param : NULL, "%s", cause->message);
+        }
+    }
+    return api_error_set(error, 500, NULL, NULL, "%s", cause->message);
+}
+
+void api_error_write(const struct api_error *error, struct string_buffer *out) {
+    struct json_writer json = {.out = out};
+    json_write_object_begin(&json);
+    json_write_key(&json, "error");
+    json_write_object_begin(&json);
+    json_write_text_member(&json, "message", error->message);
+    json_write_text_member(&json, "type",
+                           error->status >= 500 ? "server_error" : "invalid_request_error");
+    json_write_text_member(&json, "param", error->param[0] == '\0' ? NULL : error->param);
+    json_write_text_member(&json, "code", error->code);
+    json_write_object_end(&json);
+    json_write_object_end(&json);
+}

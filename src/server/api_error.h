@@ -1,0 +1,33 @@
+/*
+ * api_error.h - why a request is refused, in OpenAI's terms: status, type, code, parameter,
+ * message.
+ *
+ * Pure; any thread.
+ */
+#ifndef MISTRAL_SERVER_API_ERROR_H
+#define MISTRAL_SERVER_API_ERROR_H
+
+#include "base/error.h"
+#include "base/string_buffer.h"
+
+#include <stdbool.h>
+
+struct api_error {
+    int status;       /* of HTTP */
+    const char *code; /* constant text; NULL: null */
+    char param[128];  /* the field at fault; empty: null */
+    char message[1024];
+};
+
+/* Sets all of it and returns false. `code` and `param` may be NULL. */
+bool api_error_set(struct api_error *error, int status, const char *code, const char *param,
+                   const char *format, ...) __attribute__((format(printf, 5, 6)));
+
+/* What a failure inside the program is to the client. `param` (may be NULL) is the field that held
+ * the input, and is named only where the input is at fault. Returns false. */
+bool api_error_from(struct api_error *error, const struct error *cause, const char *param);
+
+/* {"error":{"message":…,"type":…,"param":…,"code":…}} */
+void api_error_write(const struct api_error *error, struct string_buffer *out);
+
+#endif

@@ -1,0 +1,289 @@
+/* generation.c - see generation.h. */
+#include "server/generation.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/random.h"
+#include "server/server_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static void abandoned(void *user, enum http_abandoned why);
+
+/* --- its life --- */
+
+static void write_log_line(const struct generation *generation) {
+    struct engine_usage usage = generation_usage(generation);
+    log_event(LOG_INFO, "request", log_text("id", generation->id),
+              log_text("route", generation->kind->route), log_integer("status", generation->status),
+              log_text("end", generation->end_reason),
+              log_integer("prompt_tokens", (int64_t)usage.prompt_tokens),
+              log_integer("cached_tokens", (int64_t)usage.cached_tokens),
+              log_integer("generated_tokens", (int64_t)usage.generated_tokens),
+              log_number("queue_seconds", usage.queue_seconds),
+              log_number("prefill_seconds", usage.prefill_seconds),
+              log_number("decode_seconds", usage.decode_seconds),
+              log_number("seconds", clock_seconds(clock_now_ns() - generation->started_ns)));
+}
+
+/* Ends the generation when nobody waits for it any more: not the client, not the preparer, and the
+ * engine has said its last word. */
+static void release_if_over(struct generation *generation) {
+    if (generation->connection != NULL || generation->is_preparing ||
+        generation->running_count != 0) {
+        return;
+    }
+    write_log_line(generation);
+    LIST_REMOVE(generation, link);
+    for (size_t i = 0; i < generation->choice_count; i++) {
+        struct generation_choice *choice = &generation->choices[i];
+        string_buffer_deinit(&choice->text);
+        for (size_t k = 0; k < sizeof choice->logprobs / sizeof choice->logprobs[0]; k++) {
+            string_buffer_deinit(&choice->logprobs[k]);
+        }
+    }
+    for (size_t i = 0; i < generation->request.prompt_count; i++) {
+        token_list_deinit(&generation->request.prompts[i]);
+    }
+    string_buffer_deinit(&generation->body);
+    arena_deinit(&generation->arena);
+    free(generation);
+}
+
+void generation_begin(struct server *server, struct http_connection *connection,
+                      const struct generation_kind *kind) {
+    struct generation *generation = calloc(1, sizeof *generation);
+    if (generation == NULL) {
+        struct api_error error;
+        api_error_set(&error, 500, NULL, NULL, "The server is out of memory.");
+        server_respond_error(connection, kind->route, &error);
+        return;
+    }
+    generation->server = server;
+    generation->kind = kind;
+    generation->connection = connection;
+    generation->body = http_connection_take_body(connection);
+    generation->created = clock_wall_ns() / 1000000000;
+    generation->started_ns = http_connection_started_ns(connection);
+    generation->end_reason = "error";
+    snprintf(generation->id, sizeof generation->id, "%s%s", kind->id_prefix,
+             http_connection_request_id(connection));
+    LIST_INSERT_HEAD(&server->generations, generation, link);
+    http_connection_watch(connection, abandoned, generation);
+    generation->is_preparing = true;
+    preparer_send(server->preparer, generation);
+}
+
+static void cancel_running(struct generation *generation) {
+    for (size_t i = 0; i < generation->choice_count; i++) {
+        if (generation->choices[i].is_running) {
+            engine_cancel(generation->server->engine, generation->choices[i].engine_request);
+        }
+    }
+}
+
+static void abandoned(void *user, enum http_abandoned why) {
+    static const char *const reasons[] = {
+        [HTTP_CLIENT_LEFT] = "client_left",
+        [HTTP_SLOW_READER] = "slow_reader",
+        [HTTP_SERVER_STOPPED] = "server_stopped",
+    };
+    struct generation *generation = user;
+    generation->status = http_stream_begun(generation->connection) ? 200 : 499;
+    generation->connection = NULL;
+    generation->end_reason = reasons[why];
+    cancel_running(generation);
+    release_if_over(generation);
+}
+
+/* Tells the client, lets go of the connection, and asks the engine to stop. */
+static void fail(struct generation *generation, const struct api_error *error) {
+    if (generation->connection != NULL) {
+        bool has_begun = http_stream_begun(generation->connection);
+        generation->status = has_begun ? 200 : error->status;
+        if (has_begun) {
+            generation->format->failed(generation, error);
+        } else {
+            server_send_error(generation->connection, error);
+        }
+        generation->connection = NULL;
+        generation->end_reason = error->code != NULL ? error->code : "error";
+    }
+    cancel_running(generation);
+}
+
+void generation_stop(struct generation *generation, const struct api_error *error) {
+    fail(generation, error);
+    release_if_over(generation);
+}
+
+/* --- to the engine --- */
+
+/* The first choice has the request's own seed, so that n = 1 and n = 4 begin alike. */
+static uint64_t choice_seed(uint64_t seed, size_t choice) {
+    struct random_state random;
+    random_seed(&random, seed);
+    uint64_t value = seed;
+    for (size_t i = 0; i < choice; i++) {
+        value = random_next(&random);
+    }
+    return value;
+}
+
+static bool submit_choice(struct generation_choice *choice, struct api_error *error) {
+    struct generation *generation = choice->generation;
+    const struct generation_request *request = &generation->request;
+    const struct token_list *prompt =
+        &request->prompts[choice->index / request->choices_per_prompt];
+    struct engine_request wanted = {
+        .prompt = prompt->ids,
+        .prompt_count = prompt->count,
+        .max_tokens = request->max_tokens,
+        .sampling = request->sampling,
+        .stops = request->stops,
+        .stop_count = request->stop_count,
+        .ignore_end = request->ignore_end,
+        .want_logprobs = request->want_logprobs,
+        .top_logprobs = request->top_logprobs,
+        .echo_logprobs = request->echo_logprobs,
+        .replies = &generation->server->engine_events,
+        .user = choice,
+    };
+    wanted.sampling.seed =
+        choice_seed(request->sampling.seed, choice->index % request->choices_per_prompt);
+    struct error cause = {0};
+    if (!engine_submit(generation->server->engine, &wanted, &choice->engine_request, &cause)) {
+        return api_error_from(error, &cause,
+                              cause.code == ERROR_CONTEXT_LENGTH ? generation->kind->prompt_field
+                                                                 : NULL);
+    }
+    choice->is_running = true;
+    generation->running_count++;
+    return true;
+}
+
+static bool submit(struct generation *generation, struct api_error *error) {
+    const struct generation_request *request = &generation->request;
+    size_t count = request->prompt_count * request->choices_per_prompt;
+    generation->choices = arena_alloc(&generation->arena, count, sizeof *generation->choices);
+    if (generation->choices == NULL) {
+        return api_error_set(error, 500, NULL, NULL, "The server is out of memory.");
+    }
+    generation->choice_count = count;
+    for (size_t i = 0; i < count; i++) {
+        generation->choices[i].generation = generation;
+        generation->choices[i].index = i;
+        if (!submit_choice(&generation->choices[i], error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void generation_prepared(struct generation *generation) {
+    generation->is_preparing = false;
+    if (generation->connection != NULL) {
+        bool ready = generation->error.status == 0 && submit(generation, &generation->error);
+        if (!ready) {
+            fail(generation, &generation->error);
+        }
+    }
+    release_if_over(generation);
+}
+
+/* --- from the engine --- */
+
+static void check_answer_size(struct generation *generation) {
+    size_t total = 0;
+    bool failed = false;
+    for (size_t i = 0; i < generation->choice_count; i++) {
+        const struct generation_choice *choice = &generation->choices[i];
+        total += choice->text.length;
+        failed = failed || choice->text.failed;
+        for (size_t k = 0; k < sizeof choice->logprobs / sizeof choice->logprobs[0]; k++) {
+            total += choice->logprobs[k].length;
+            failed = failed || choice->logprobs[k].failed;
+        }
+    }
+    if (failed || total > generation->server->options->max_answer_bytes) {
+        struct api_error error;
+        api_error_set(&error, 500, "answer_too_large", NULL,
+                      "The answer has grown past %zu bytes; ask for a stream, or for fewer "
+                      "tokens, choices or log-probabilities.",
+                      generation->server->options->max_answer_bytes);
+        fail(generation, &error);
+    }
+}
+
+static void choice_ended(struct generation_choice *choice, const struct engine_event *event) {
+    struct generation *generation = choice->generation;
+    choice->is_running = false;
+    generation->running_count--;
+    choice->finish_reason = event->finish_reason;
+    choice->usage = event->usage;
+    if (generation->connection == NULL) {
+        return;
+    }
+    if (event->finish_reason == FINISH_CANCELLED) {
+        struct api_error error;
+        api_error_set(&error, 503, "cancelled", NULL, "The engine ended this request early.");
+        fail(generation, &error);
+        return;
+    }
+    generation->format->choice_done(choice, event);
+    generation->done_count++;
+    if (generation->done_count == generation->choice_count) {
+        generation->status = 200;
+        generation->end_reason = event->finish_reason == FINISH_LENGTH ? "length" : "stop";
+        generation->format->all_done(generation);
+        generation->connection = NULL;
+    }
+}
+
+void generation_event(struct engine_event *event) {
+    struct generation_choice *choice = event->user;
+    struct generation *generation = choice->generation;
+    switch (event->kind) {
+    case ENGINE_TOKENS:
+        if (generation->connection != NULL) {
+            generation->format->token(choice, event);
+            check_answer_size(generation);
+        }
+        break;
+    case ENGINE_DONE:
+        choice_ended(choice, event);
+        break;
+    case ENGINE_FAILED: {
+        choice->is_running = false;
+        generation->running_count--;
+        struct api_error error;
+        api_error_from(&error, &event->error, NULL);
+        fail(generation, &error);
+        break;
+    }
+    }
+    engine_event_free(event);
+    release_if_over(generation);
+}
+
+struct engine_usage generation_usage(const struct generation *generation) {
+    struct engine_usage total = {0};
+    for (size_t i = 0; i < generation->choice_count; i++) {
+        const struct engine_usage *usage = &generation->choices[i].usage;
+        if (i % generation->request.choices_per_prompt == 0) {
+            total.prompt_tokens += usage->prompt_tokens;
+            total.cached_tokens += usage->cached_tokens;
+        }
+        total.generated_tokens += usage->generated_tokens;
+        /* Choices run side by side: the longest is what the client waited for. */
+        total.queue_seconds =
+            usage->queue_seconds > total.queue_seconds ? usage->queue_seconds : total.queue_seconds;
+        total.prefill_seconds = usage->prefill_seconds > total.prefill_seconds
+                                    ? usage->prefill_seconds
+                                    : total.prefill_seconds;
+        total.decode_seconds = usage->decode_seconds > total.decode_seconds ? usage->decode_seconds
+                                                                            : total.decode_seconds;
+    }
+    return total;
+}

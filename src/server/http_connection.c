@@ -1,0 +1,422 @@
+/*
+ * http_connection.c - one connection: reads requests one after the other, sends their answers.
+ *
+ * A connection is freed only from the event loop's own calls (a read, a write, an end, a deadline),
+ * never while a handler is using it: whoever must drop one from elsewhere makes its deadline due.
+ */
+#include "server/http_connection.h"
+
+#include "base/clock.h"
+
+#include <event2/buffer.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+
+static const double linger_timeout = 2.0; /* seconds */
+/* A whole answer may take its time as long as the client takes it at this rate. */
+static const double slowest_reader = 16384.0; /* bytes a second */
+
+static const struct {
+    int status;
+    const char *phrase;
+} phrases[] = {
+    {200, "OK"},
+    {204, "No Content"},
+    {400, "Bad Request"},
+    {401, "Unauthorized"},
+    {403, "Forbidden"},
+    {404, "Not Found"},
+    {405, "Method Not Allowed"},
+    {408, "Request Timeout"},
+    {413, "Content Too Large"},
+    {414, "URI Too Long"},
+    {415, "Unsupported Media Type"},
+    {417, "Expectation Failed"},
+    {431, "Request Header Fields Too Large"},
+    {500, "Internal Server Error"},
+    {503, "Service Unavailable"},
+    {505, "HTTP Version Not Supported"},
+};
+
+static const char *phrase_of(int status) {
+    for (size_t i = 0; i < sizeof phrases / sizeof phrases[0]; i++) {
+        if (phrases[i].status == status) {
+            return phrases[i].phrase;
+        }
+    }
+    return "";
+}
+
+/* --- states and their deadlines --- */
+
+static void set_deadline(struct http_connection *connection, double seconds) {
+    struct timeval delay = {.tv_sec = (time_t)seconds,
+                            .tv_usec =
+                                (suseconds_t)((seconds - (double)(time_t)seconds) * 1000000.0)};
+    evtimer_add(&connection->deadline, &delay);
+}
+
+static void enter(struct http_connection *connection, enum connection_state state) {
+    const struct http_server_options *options = &connection->server->options;
+    connection->state = state;
+    connection->since_ns = clock_now_ns();
+    switch (state) {
+    case CONNECTION_IDLE:
+        set_deadline(connection, options->idle_timeout);
+        break;
+    case CONNECTION_HEAD:
+        set_deadline(connection, options->head_timeout);
+        break;
+    case CONNECTION_BODY:
+        set_deadline(connection, options->body_timeout);
+        break;
+    case CONNECTION_ANSWERING:
+        evtimer_del(&connection->deadline);
+        break;
+    case CONNECTION_FLUSHING: {
+        struct evbuffer *output = bufferevent_get_output(connection->stream);
+        set_deadline(connection,
+                     options->write_timeout + (double)evbuffer_get_length(output) / slowest_reader);
+        break;
+    }
+    case CONNECTION_LINGERING:
+        set_deadline(connection, linger_timeout);
+        break;
+    case CONNECTION_DROPPED:
+        evtimer_del(&connection->deadline);
+        event_active(&connection->deadline, EV_TIMEOUT, 0);
+        break;
+    }
+}
+
+static void prepare_request(struct http_connection *connection) {
+    http_request_deinit(&connection->request);
+    http_request_init(&connection->request, &connection->server->options.limits);
+    string_buffer_clear(&connection->answer_headers);
+    connection->is_chunked = false;
+    connection->stream_begun = false;
+    connection->abandoned = NULL;
+    connection->user = NULL;
+}
+
+void http_connection_free(struct http_connection *connection, enum http_abandoned why) {
+    struct http_server *server = connection->server;
+    if (connection->abandoned != NULL) {
+        connection->abandoned(connection->user, why);
+    }
+    TAILQ_REMOVE(&server->connections, connection, link);
+    server->connection_count--;
+    event_del(&connection->deadline);
+    bufferevent_free(connection->stream);
+    http_request_deinit(&connection->request);
+    string_buffer_deinit(&connection->answer_headers);
+    free(connection);
+}
+
+static void drop(struct http_connection *connection, enum http_abandoned why) {
+    if (connection->state != CONNECTION_DROPPED) {
+        connection->why = why;
+        enter(connection, CONNECTION_DROPPED);
+    }
+}
+
+static void name_request(struct http_connection *connection) {
+    struct random_state *random = &connection->server->random;
+    snprintf(connection->request_id, sizeof connection->request_id, "%016" PRIx64 "%08" PRIx32,
+             random_next(random), (uint32_t)(random_next(random) >> 32));
+    connection->started_ns = clock_now_ns();
+}
+
+void http_connection_drop(struct http_connection *connection) {
+    drop(connection, HTTP_SLOW_READER);
+}
+
+void http_connection_refuse(struct http_connection *connection, int status, const char *reason) {
+    if (connection->request_id[0] == '\0') {
+        name_request(connection);
+    }
+    connection->must_close = true;
+    enter(connection, CONNECTION_ANSWERING);
+    connection->server->handler.refused(connection->server->handler.context, connection, status,
+                                        reason);
+}
+
+static void on_deadline(evutil_socket_t socket, short what, void *context) {
+    (void)socket;
+    (void)what;
+    struct http_connection *connection = context;
+    switch (connection->state) {
+    case CONNECTION_HEAD:
+        http_connection_refuse(connection, 408, "the request's headers took too long to arrive");
+        break;
+    case CONNECTION_BODY:
+        http_connection_refuse(connection, 408, "the request's body took too long to arrive");
+        break;
+    case CONNECTION_IDLE:
+    case CONNECTION_ANSWERING:
+    case CONNECTION_FLUSHING:
+    case CONNECTION_LINGERING:
+        http_connection_free(connection, HTTP_SLOW_READER);
+        break;
+    case CONNECTION_DROPPED:
+        http_connection_free(connection, connection->why);
+        break;
+    }
+}
+
+/* --- reading --- */
+
+static void head_completed(struct http_connection *connection) {
+    struct http_server *server = connection->server;
+    struct http_request *request = &connection->request;
+    connection->must_close = !request->keep_alive || server->draining;
+    server->handler.head(server->handler.context, connection);
+    if (connection->state != CONNECTION_HEAD) {
+        return; /* answered */
+    }
+    bool has_body = request->phase != HTTP_PHASE_COMPLETE;
+    struct evbuffer *input = bufferevent_get_input(connection->stream);
+    if (has_body && request->expect_continue && evbuffer_get_length(input) == 0) {
+        bufferevent_write(connection->stream, "HTTP/1.1 100 Continue\r\n\r\n", 25);
+    }
+    enter(connection, CONNECTION_BODY);
+}
+
+/* Reads from what has arrived until a request is whole or the bytes run out. */
+static void read_request(struct http_connection *connection) {
+    struct http_server *server = connection->server;
+    struct evbuffer *input = bufferevent_get_input(connection->stream);
+    while (connection->state <= CONNECTION_BODY) {
+        struct evbuffer_iovec piece = {0};
+        bool has_bytes = evbuffer_peek(input, -1, NULL, &piece, 1) > 0 && piece.iov_len != 0;
+        if (!has_bytes && connection->request.phase != HTTP_PHASE_COMPLETE) {
+            return;
+        }
+        if (connection->state == CONNECTION_IDLE) {
+            enter(connection, CONNECTION_HEAD);
+            name_request(connection);
+        }
+        size_t consumed = 0;
+        enum http_progress progress =
+            http_request_feed(&connection->request, piece.iov_base, piece.iov_len, &consumed);
+        evbuffer_drain(input, consumed);
+        switch (progress) {
+        case HTTP_NEEDS_MORE:
+            break;
+        case HTTP_HEAD_COMPLETE:
+            head_completed(connection);
+            break;
+        case HTTP_COMPLETE:
+            enter(connection, CONNECTION_ANSWERING);
+            server->handler.request(server->handler.context, connection);
+            break;
+        case HTTP_MALFORMED:
+            http_connection_refuse(connection, connection->request.status,
+                                   connection->request.reason);
+            break;
+        }
+    }
+}
+
+static void on_read(struct bufferevent *stream, void *context) {
+    struct http_connection *connection = context;
+    struct evbuffer *input = bufferevent_get_input(stream);
+    if (connection->state <= CONNECTION_BODY) {
+        read_request(connection);
+    } else if (connection->state == CONNECTION_LINGERING) {
+        evbuffer_drain(input, evbuffer_get_length(input));
+    } else if (evbuffer_get_length(input) > connection->server->options.limits.max_head_bytes) {
+        if (connection->must_close && connection->state == CONNECTION_FLUSHING) {
+            evbuffer_drain(input, evbuffer_get_length(input)); /* it will not be read */
+        } else {
+            drop(connection, HTTP_CLIENT_LEFT); /* floods us with requests ahead of their turn */
+        }
+    }
+}
+
+/* --- after an answer --- */
+
+static void on_write(struct bufferevent *stream, void *context) {
+    struct http_connection *connection = context;
+    if (connection->state != CONNECTION_FLUSHING ||
+        evbuffer_get_length(bufferevent_get_output(stream)) != 0) {
+        return;
+    }
+    if (connection->client_closed) {
+        http_connection_free(connection, HTTP_CLIENT_LEFT);
+    } else if (connection->must_close || connection->server->draining) {
+        shutdown(bufferevent_getfd(stream), SHUT_WR);
+        enter(connection, CONNECTION_LINGERING);
+        evbuffer_drain(bufferevent_get_input(stream),
+                       evbuffer_get_length(bufferevent_get_input(stream)));
+    } else {
+        prepare_request(connection);
+        enter(connection, CONNECTION_IDLE);
+        read_request(connection);
+    }
+}
+
+static void on_event(struct bufferevent *stream, short what, void *context) {
+    struct http_connection *connection = context;
+    bool has_output = evbuffer_get_length(bufferevent_get_output(stream)) != 0;
+    if (what & BEV_EVENT_TIMEOUT) {
+        drop(connection, HTTP_SLOW_READER);
+    } else if ((what & BEV_EVENT_EOF) && connection->state == CONNECTION_FLUSHING && has_output) {
+        connection->client_closed = true; /* perhaps only half: it may still be reading */
+    } else {
+        http_connection_free(connection, HTTP_CLIENT_LEFT);
+    }
+}
+
+struct http_connection *http_connection_create(struct http_server *server, evutil_socket_t socket) {
+    struct http_connection *connection = calloc(1, sizeof *connection);
+    struct bufferevent *stream =
+        connection == NULL ? NULL
+                           : bufferevent_socket_new(server->base, socket, BEV_OPT_CLOSE_ON_FREE);
+    if (stream == NULL) {
+        free(connection);
+        evutil_closesocket(socket);
+        return NULL;
+    }
+    connection->server = server;
+    connection->stream = stream;
+    evtimer_assign(&connection->deadline, server->base, on_deadline, connection);
+    http_request_init(&connection->request, &server->options.limits);
+    TAILQ_INSERT_TAIL(&server->connections, connection, link);
+    server->connection_count++;
+    bufferevent_setcb(stream, on_read, on_write, on_event, connection);
+    struct timeval write_timeout = {.tv_sec = (time_t)server->options.write_timeout};
+    write_timeout.tv_usec =
+        (suseconds_t)((server->options.write_timeout - (double)write_timeout.tv_sec) * 1000000.0);
+    bufferevent_set_timeouts(stream, NULL, &write_timeout);
+    bufferevent_enable(stream, EV_READ | EV_WRITE);
+    enter(connection, CONNECTION_IDLE);
+    return connection;
+}
+
+/* --- answering --- */
+
+const struct http_request *http_connection_request(const struct http_connection *connection) {
+    return &connection->request;
+}
+
+struct string_buffer http_connection_take_body(struct http_connection *connection) {
+    struct string_buffer body = connection->request.body;
+    connection->request.body = (struct string_buffer){0};
+    return body;
+}
+
+const char *http_connection_request_id(const struct http_connection *connection) {
+    return connection->request_id;
+}
+
+int64_t http_connection_started_ns(const struct http_connection *connection) {
+    return connection->started_ns;
+}
+
+void http_connection_watch(struct http_connection *connection,
+                           void (*abandoned)(void *user, enum http_abandoned why), void *user) {
+    connection->abandoned = abandoned;
+    connection->user = user;
+}
+
+void http_add_header(struct http_connection *connection, const char *name, const char *value) {
+    string_buffer_append_format(&connection->answer_headers, "%s: %s\r\n", name, value);
+}
+
+static void write_head(struct http_connection *connection, int status, const char *content_type) {
+    struct evbuffer *output = bufferevent_get_output(connection->stream);
+    if (connection->state != CONNECTION_ANSWERING &&
+        connection->request.phase != HTTP_PHASE_COMPLETE) {
+        connection->must_close = true; /* the rest of the request will not be read */
+    }
+    if (connection->server->draining) {
+        connection->must_close = true;
+    }
+    time_t now = (time_t)(clock_wall_ns() / 1000000000);
+    struct tm utc;
+    gmtime_r(&now, &utc);
+    char date[64];
+    strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", &utc);
+    evbuffer_add_printf(output, "HTTP/1.1 %d %s\r\nDate: %s\r\n", status, phrase_of(status), date);
+    if (content_type != NULL) {
+        evbuffer_add_printf(output, "Content-Type: %s\r\n", content_type);
+    }
+    if (connection->must_close) {
+        evbuffer_add_printf(output, "Connection: close\r\n");
+    } else if (connection->request.is_http_1_0) {
+        evbuffer_add_printf(output, "Connection: keep-alive\r\n");
+    }
+    evbuffer_add(output, string_buffer_text(&connection->answer_headers),
+                 connection->answer_headers.length);
+}
+
+static void finish_answer(struct http_connection *connection) {
+    connection->abandoned = NULL; /* the handler is done with it */
+    if (connection->state == CONNECTION_DROPPED) {
+        return;
+    }
+    enter(connection, CONNECTION_FLUSHING);
+    if (evbuffer_get_length(bufferevent_get_output(connection->stream)) == 0) {
+        bufferevent_trigger(connection->stream, EV_WRITE,
+                            BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
+    }
+}
+
+void http_respond(struct http_connection *connection, int status, const char *content_type,
+                  const void *body, size_t length) {
+    struct evbuffer *output = bufferevent_get_output(connection->stream);
+    write_head(connection, status, content_type);
+    if (status != 204) {
+        evbuffer_add_printf(output, "Content-Length: %zu\r\n", length);
+    }
+    evbuffer_add(output, "\r\n", 2);
+    if (connection->request.method != HTTP_HEAD) {
+        evbuffer_add(output, body, length);
+    }
+    finish_answer(connection);
+}
+
+void http_stream_begin(struct http_connection *connection, int status, const char *content_type) {
+    connection->is_chunked = !connection->request.is_http_1_0;
+    connection->must_close = connection->must_close || !connection->is_chunked;
+    connection->stream_begun = true;
+    write_head(connection, status, content_type);
+    struct evbuffer *output = bufferevent_get_output(connection->stream);
+    evbuffer_add_printf(output, "%s\r\n",
+                        connection->is_chunked ? "Transfer-Encoding: chunked\r\n" : "");
+}
+
+void http_stream_write(struct http_connection *connection, const void *bytes, size_t length) {
+    struct evbuffer *output = bufferevent_get_output(connection->stream);
+    if (connection->state == CONNECTION_DROPPED || length == 0) {
+        return;
+    }
+    if (length > connection->server->options.max_queued_bytes ||
+        evbuffer_get_length(output) > connection->server->options.max_queued_bytes - length) {
+        drop(connection, HTTP_SLOW_READER);
+        return;
+    }
+    if (connection->is_chunked) {
+        evbuffer_add_printf(output, "%zx\r\n", length);
+    }
+    evbuffer_add(output, bytes, length);
+    if (connection->is_chunked) {
+        evbuffer_add(output, "\r\n", 2);
+    }
+}
+
+void http_stream_end(struct http_connection *connection) {
+    if (connection->is_chunked) {
+        evbuffer_add(bufferevent_get_output(connection->stream), "0\r\n\r\n", 5);
+    }
+    finish_answer(connection);
+}
+
+bool http_stream_begun(const struct http_connection *connection) {
+    return connection->stream_begun;
+}

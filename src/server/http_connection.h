@@ -1,0 +1,69 @@
+/* http_connection.h - between http_server.c (who is let in) and http_connection.c (what is said).
+ */
+#ifndef MISTRAL_SERVER_HTTP_CONNECTION_H
+#define MISTRAL_SERVER_HTTP_CONNECTION_H
+
+#include "base/random.h"
+#include "server/http_server.h"
+
+#include <event2/bufferevent.h>
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <event2/listener.h>
+#include <event2/util.h>
+#include <sys/queue.h>
+
+enum connection_state {
+    CONNECTION_IDLE,      /* no byte of a request yet */
+    CONNECTION_HEAD,      /* a head is arriving */
+    CONNECTION_BODY,      /* its body is arriving */
+    CONNECTION_ANSWERING, /* the handler has the request */
+    CONNECTION_FLUSHING,  /* the answer is complete and on its way out */
+    CONNECTION_LINGERING, /* our side is closed; what still comes is read and dropped, so that the
+                             answer is not lost to a reset (RFC 9112 9.6) */
+    CONNECTION_DROPPED,   /* ends at the next turn of the loop */
+};
+
+struct http_connection {
+    TAILQ_ENTRY(http_connection) link; /* in server->connections, oldest first */
+    struct http_server *server;
+    struct bufferevent *stream; /* owns the socket */
+    struct event deadline;
+    enum connection_state state;
+    int64_t since_ns;   /* when this state began */
+    bool client_closed; /* its side of the socket is closed */
+    bool must_close;    /* after this answer */
+    bool is_chunked;    /* the answer comes in pieces, each with its length */
+    bool stream_begun;
+    struct http_request request;
+    struct string_buffer answer_headers; /* lines for the answer's head, each with its line end */
+    char request_id[25];
+    int64_t started_ns; /* first byte of the request */
+    void (*abandoned)(void *user, enum http_abandoned why);
+    void *user;
+    enum http_abandoned why;
+};
+
+TAILQ_HEAD(http_connection_list, http_connection);
+
+struct http_server {
+    struct event_base *base;
+    struct http_server_options options;
+    struct http_handler handler;
+    struct evconnlistener *listener; /* NULL: nobody is accepted */
+    struct event *resume_accepting;
+    bool is_loopback;
+    bool draining;
+    struct http_connection_list connections;
+    size_t connection_count;
+    struct random_state random; /* request ids */
+};
+
+/* Takes over the socket; NULL (and the socket closed) when memory runs out. */
+struct http_connection *http_connection_create(struct http_server *server, evutil_socket_t socket);
+/* From the event loop only, never from inside a handler. */
+void http_connection_free(struct http_connection *connection, enum http_abandoned why);
+/* Answers through the handler's `refused`, and closes. */
+void http_connection_refuse(struct http_connection *connection, int status, const char *reason);
+
+#endif

@@ -1,0 +1,270 @@
+/*
+ * openai_chat.c - /v1/chat/completions: messages to a prompt, tokens to a message or its deltas.
+ */
+#include "server/openai.h"
+#include "server/openai_answer.h"
+#include "server/openai_messages.h"
+#include "server/openai_request.h"
+#include "server/server_internal.h"
+#include "server/sse.h"
+#include "text/chat_prompt.h"
+
+static const char chunk_object[] = "chat.completion.chunk";
+
+/* --- the answer --- */
+
+static void write_logprob_entry(struct json_writer *json, const struct tokenizer *tokenizer,
+                                struct token_logprob entry) {
+    struct string_view piece = tokenizer_piece(tokenizer, entry.token, true);
+    json_write_key(json, "token");
+    openai_write_token_text(json, piece, "");
+    json_write_key(json, "logprob");
+    openai_write_logprob(json, entry.logprob);
+    json_write_key(json, "bytes");
+    json_write_array_begin(json);
+    for (size_t i = 0; i < piece.length; i++) {
+        json_write_integer(json, (unsigned char)piece.data[i]);
+    }
+    json_write_array_end(json);
+}
+
+/* One element of logprobs.content. */
+static void write_token_logprobs(struct json_writer *json, const struct tokenizer *tokenizer,
+                                 const struct engine_event *event) {
+    json_write_object_begin(json);
+    write_logprob_entry(json, tokenizer, (struct token_logprob){event->token, event->logprob});
+    json_write_key(json, "top_logprobs");
+    json_write_array_begin(json);
+    for (size_t i = 0; i < event->top_count; i++) {
+        json_write_object_begin(json);
+        write_logprob_entry(json, tokenizer, event->top[i]);
+        json_write_object_end(json);
+    }
+    json_write_array_end(json);
+    json_write_object_end(json);
+}
+
+/* "logprobs": null, or its content; `content` is the array's inside. */
+static void write_logprobs(struct json_writer *json, const struct generation *generation,
+                           const struct string_buffer *content) {
+    json_write_key(json, "logprobs");
+    if (!openai_answer_of(generation)->want_logprobs) {
+        json_write_null(json);
+        return;
+    }
+    json_write_object_begin(json);
+    json_write_key(json, "content");
+    json_write_array_begin(json);
+    json_write_raw(json, string_buffer_text(content), content->length);
+    json_write_array_end(json);
+    json_write_key(json, "refusal");
+    json_write_null(json);
+    json_write_object_end(json);
+}
+
+static void collect_logprobs(struct generation_choice *choice, const struct engine_event *event,
+                             struct string_buffer *content) {
+    const struct openai_answer *answer = openai_answer_of(choice->generation);
+    if (answer->want_logprobs) {
+        struct json_writer json = {.out = content, .needs_comma = content->length != 0};
+        write_token_logprobs(&json, answer->model->tokenizer, event);
+    }
+}
+
+static void whole_token(struct generation_choice *choice, const struct engine_event *event) {
+    string_buffer_append(&choice->text, event->text, event->text_length);
+    collect_logprobs(choice, event, &choice->logprobs[0]);
+}
+
+static void whole_choice_done(struct generation_choice *choice, const struct engine_event *event) {
+    string_buffer_append(&choice->text, event->text, event->text_length);
+}
+
+static void write_choice(struct json_writer *json, const struct generation_choice *choice) {
+    json_write_object_begin(json);
+    json_write_integer_member(json, "index", (int64_t)choice->index);
+    json_write_key(json, "message");
+    json_write_object_begin(json);
+    json_write_text_member(json, "role", "assistant");
+    json_write_key(json, "content");
+    json_write_text(json, string_buffer_text(&choice->text), choice->text.length);
+    json_write_key(json, "refusal");
+    json_write_null(json);
+    json_write_object_end(json);
+    write_logprobs(json, choice->generation, &choice->logprobs[0]);
+    openai_write_finish_reason(json, choice, true);
+    json_write_object_end(json);
+}
+
+static void whole_all_done(struct generation *generation) {
+    struct string_buffer text = {0};
+    struct json_writer json = {.out = &text};
+    openai_answer_begin(&json, generation, "chat.completion");
+    for (size_t i = 0; i < generation->choice_count; i++) {
+        write_choice(&json, &generation->choices[i]);
+    }
+    openai_answer_end(&json, generation, OPENAI_USAGE_FULL);
+    server_send_json(generation->connection, 200, &text);
+    string_buffer_deinit(&text);
+}
+
+/* --- the stream --- */
+
+/* One chunk: a delta of role, content, or nothing. */
+struct delta {
+    bool has_role;
+    const char *content; /* NULL: none */
+    size_t content_length;
+    const struct string_buffer *logprobs; /* NULL: null */
+    bool is_last;
+};
+
+static void send_delta(struct generation_choice *choice, const struct delta *delta) {
+    struct generation *generation = choice->generation;
+    struct string_buffer text = {0};
+    struct json_writer json = {.out = &text};
+    openai_answer_begin(&json, generation, chunk_object);
+    json_write_object_begin(&json);
+    json_write_integer_member(&json, "index", (int64_t)choice->index);
+    json_write_key(&json, "delta");
+    json_write_object_begin(&json);
+    if (delta->has_role) {
+        json_write_text_member(&json, "role", "assistant");
+    }
+    if (delta->content != NULL) {
+        json_write_key(&json, "content");
+        json_write_text(&json, delta->content, delta->content_length);
+    }
+    json_write_object_end(&json);
+    if (delta->logprobs == NULL) {
+        json_write_key(&json, "logprobs");
+        json_write_null(&json);
+    } else {
+        write_logprobs(&json, generation, delta->logprobs);
+    }
+    openai_write_finish_reason(&json, choice, delta->is_last);
+    json_write_object_end(&json);
+    openai_answer_end(&json, generation, openai_chunk_usage(generation));
+    sse_send(generation->connection, &text);
+    string_buffer_deinit(&text);
+}
+
+static void announce_once(struct generation_choice *choice) {
+    if (!choice->was_announced) {
+        choice->was_announced = true;
+        send_delta(choice, &(struct delta){.has_role = true, .content = ""});
+    }
+}
+
+static void stream_token(struct generation_choice *choice, const struct engine_event *event) {
+    announce_once(choice);
+    struct string_buffer content = {0};
+    collect_logprobs(choice, event, &content);
+    if (event->text_length != 0 || content.length != 0) {
+        send_delta(choice, &(struct delta){.content = event->text == NULL ? "" : event->text,
+                                           .content_length = event->text_length,
+                                           .logprobs = content.length == 0 ? NULL : &content});
+    }
+    string_buffer_deinit(&content);
+}
+
+static void stream_choice_done(struct generation_choice *choice, const struct engine_event *event) {
+    announce_once(choice);
+    if (event->text_length != 0) {
+        send_delta(choice,
+                   &(struct delta){.content = event->text, .content_length = event->text_length});
+    }
+    send_delta(choice, &(struct delta){.is_last = true});
+}
+
+static void stream_all_done(struct generation *generation) {
+    openai_stream_done(generation, chunk_object);
+}
+
+static const struct generation_format whole_format = {
+    .token = whole_token,
+    .choice_done = whole_choice_done,
+    .all_done = whole_all_done,
+};
+
+static const struct generation_format stream_format = {
+    .token = stream_token,
+    .choice_done = stream_choice_done,
+    .all_done = stream_all_done,
+    .failed = openai_stream_failed,
+};
+
+/* --- the request --- */
+
+static const struct request_field fields[] = {
+    {"messages", FIELD_CUSTOM, .target = offsetof(struct openai_request, messages),
+     .read = openai_read_any},
+    {"max_tokens", FIELD_INTEGER, 1, 1e15, offsetof(struct openai_request, max_tokens)},
+    {"max_completion_tokens", FIELD_INTEGER, 1, 1e15,
+     offsetof(struct openai_request, max_completion_tokens)},
+    {"logprobs", FIELD_BOOL, .target = offsetof(struct openai_request, want_logprobs)},
+    {"top_logprobs", FIELD_INTEGER, 0, ENGINE_MAX_TOP_LOGPROBS,
+     offsetof(struct openai_request, top_logprobs)},
+    {"tools", FIELD_CUSTOM, .read = openai_refuse_unless_empty},
+    {"functions", FIELD_CUSTOM, .read = openai_refuse_unless_empty},
+    {.name = NULL},
+};
+
+static bool encode_messages(const json_t *messages, const struct served_model *model,
+                            struct token_list *prompt, struct api_error *error) {
+    json_t *normal = NULL;
+    if (!openai_messages_read(messages, &normal, error)) {
+        return false;
+    }
+    size_t bytes = 0;
+    for (size_t i = 0; i < json_array_size(normal); i++) {
+        bytes += json_string_length(json_object_get(json_array_get(normal, i), "content"));
+    }
+    struct error cause = {0};
+    bool ok = openai_check_prompt_bytes(bytes, model, "messages", error);
+    if (ok && model->chat_template == NULL) {
+        ok = api_error_set(error, 400, "no_chat_template", "model", "%s",
+                           model->chat_template_error.message);
+    }
+    if (ok && !chat_prompt_encode(model->chat_template, model->tokenizer, normal, prompt, &cause)) {
+        ok = api_error_from(error, &cause, "messages");
+    }
+    json_decref(normal);
+    return ok && openai_check_prompt(prompt, model, "messages", error);
+}
+
+static bool prepare(struct generation *generation, const struct served_model *model,
+                    const json_t *body, struct api_error *error) {
+    struct openai_request request;
+    struct generation_request *wanted = &generation->request;
+    if (!openai_request_read(body, fields, model, &generation->arena, &request, error)) {
+        return false;
+    }
+    if (request.top_logprobs > 0 && !request.want_logprobs) {
+        return api_error_set(error, 400, "invalid_value", "top_logprobs",
+                             "The 'top_logprobs' parameter is only allowed when 'logprobs' is "
+                             "enabled.");
+    }
+    struct openai_answer *answer = arena_alloc(&generation->arena, 1, sizeof *answer);
+    wanted->prompts = arena_alloc(&generation->arena, 1, sizeof *wanted->prompts);
+    if (answer == NULL || wanted->prompts == NULL) {
+        return api_error_set(error, 500, NULL, NULL, "The server is out of memory.");
+    }
+    wanted->prompt_count = 1;
+    wanted->want_logprobs = request.want_logprobs;
+    wanted->top_logprobs = request.top_logprobs > 0 ? (size_t)request.top_logprobs : 0;
+    *answer = (struct openai_answer){.model = model,
+                                     .include_usage = request.include_usage,
+                                     .want_logprobs = request.want_logprobs};
+    generation->details = answer;
+    generation->format = request.stream ? &stream_format : &whole_format;
+    return openai_request_apply(&request, model, 1, wanted, error) &&
+           encode_messages(request.messages, model, &wanted->prompts[0], error);
+}
+
+const struct generation_kind openai_chat_kind = {
+    .route = "/v1/chat/completions",
+    .id_prefix = "chatcmpl-",
+    .prompt_field = "messages",
+    .prepare = prepare,
+};

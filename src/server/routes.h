@@ -1,0 +1,17 @@
+/*
+ * routes.h - which path is answered by what, and what every request must pass first.
+ *
+ * Loop thread.
+ */
+#ifndef MISTRAL_SERVER_ROUTES_H
+#define MISTRAL_SERVER_ROUTES_H
+
+#include "server/http_server.h"
+
+/* The handler that `context`, a struct server, gives its HTTP server. */
+void routes_head(void *context, struct http_connection *connection);
+void routes_request(void *context, struct http_connection *connection);
+void routes_refused(void *context, struct http_connection *connection, int status,
+                    const char *reason);
+
+#endif

@@ -1,0 +1,60 @@
+/* served_model.c - see served_model.h. */
+#include "server/served_model.h"
+
+#include "base/clock.h"
+#include "base/hash_map.h"
+#include "base/log.h"
+#include "base/string_buffer.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+bool served_model_is(const struct served_model *model, const char *name) {
+    if (strcmp(name, model->id) == 0) {
+        return true;
+    }
+    for (size_t i = 0; i < model->alias_count; i++) {
+        if (strcmp(name, model->aliases[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void served_model_init(struct served_model *model, const struct server_options *options,
+                       const struct engine *engine) {
+    const struct engine_info *info = engine_info(engine);
+    *model = (struct served_model){.info = info};
+    model->id = options->model_id == NULL ? info->name : options->model_id;
+    model->aliases = options->model_aliases;
+    model->alias_count = options->model_alias_count;
+    model->tokenizer = engine_tokenizer(engine);
+    model->created = clock_wall_ns() / 1000000000;
+    model->default_temperature = options->default_temperature;
+    model->max_choices = options->max_choices;
+    for (size_t i = 0; i < info->vocabulary_size; i++) {
+        size_t length = tokenizer_piece(model->tokenizer, (int32_t)i, true).length;
+        model->longest_piece = length > model->longest_piece ? length : model->longest_piece;
+    }
+    struct string_buffer identity = {0};
+    string_buffer_append_format(&identity, "%s %s %s %" PRIu64, info->name, info->format,
+                                info->kernels, info->file_bytes);
+    snprintf(model->fingerprint, sizeof model->fingerprint, "fp_%016" PRIx64,
+             hash_bytes(string_buffer_text(&identity), identity.length, 0));
+    string_buffer_deinit(&identity);
+    if (info->chat_template == NULL) {
+        error_set(&model->chat_template_error, ERROR_UNSUPPORTED,
+                  "The model file has no chat template; use /v1/completions.");
+    } else if (!chat_template_create(info->chat_template, strlen(info->chat_template),
+                                     &model->chat_template, &model->chat_template_error)) {
+        error_prefix(&model->chat_template_error,
+                     "The model file's chat template cannot be used; use /v1/completions");
+        log_event(LOG_WARN, "chat_template_unusable",
+                  log_text("reason", model->chat_template_error.message));
+    }
+}
+
+void served_model_deinit(struct served_model *model) {
+    chat_template_free(model->chat_template);
+}

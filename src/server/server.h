@@ -1,0 +1,59 @@
+/*
+ * server.h - serves one engine over HTTP: the OpenAI API, with every client bounded.
+ *
+ * The calling thread becomes the event loop and owns all sockets. It never waits for the engine: it
+ * submits, cancels, and hears of tokens through a mailbox. A second thread of the server turns
+ * request bodies into tokens, so that a long prompt delays nobody else's answer.
+ */
+#ifndef MISTRAL_SERVER_SERVER_H
+#define MISTRAL_SERVER_SERVER_H
+
+#include "base/error.h"
+#include "engine/engine.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Filled from the configuration by cli/; everything pointed to must outlive server_run. */
+struct server_options {
+    const char *host;
+    uint16_t port;       /* 0: any that is free */
+    const char *api_key; /* NULL or empty: none is asked for */
+    bool allow_no_key;   /* listen where other machines can reach it although there is no key */
+    const char *const *allowed_origins; /* [allowed_origin_count]; "*" allows every page */
+    size_t allowed_origin_count;
+
+    const char *model_id;             /* NULL: the engine's name for its model */
+    const char *const *model_aliases; /* [model_alias_count]; requests may use these names too */
+    size_t model_alias_count;
+    float default_temperature; /* of requests that name none */
+
+    size_t max_connections;
+    size_t max_head_bytes;   /* of one request's line and headers */
+    size_t max_header_count; /* lines */
+    size_t max_body_bytes;
+    size_t max_queued_bytes; /* of one stream, not yet taken by its client; then it is dropped */
+    size_t max_answer_bytes; /* of one answer that is not streamed */
+    size_t max_choices;      /* n times prompts, of one request */
+    double head_timeout;     /* seconds, each, from its start to its end */
+    double body_timeout;
+    double idle_timeout;
+    double write_timeout; /* seconds without progress in sending */
+    double drain_timeout; /* what runs when asked to stop has this long to finish */
+
+    /* Called once, on the loop's thread, when connections are accepted. May be NULL. */
+    void (*listening)(void *context, const char *host, uint16_t port);
+    void *listening_context;
+};
+
+struct server_options server_options_default(void);
+
+/* Serves until SIGTERM or SIGINT, then finishes what runs and returns true. A second signal ends it
+ * at once. False: it could not start, or ERROR_CANCELLED: it ended at once while the engine still
+ * held requests; their mailbox then stays allocated, and the caller should leave the process
+ * without engine_free, which would wait for the engine's step. Takes over SIGTERM, SIGINT and
+ * SIGPIPE while it runs; one server a process. */
+bool server_run(const struct server_options *options, struct engine *engine, struct error *error);
+
+#endif

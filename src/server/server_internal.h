@@ -1,0 +1,49 @@
+/* server_internal.h - what the parts of one running server share. Loop thread, but for what
+ * preparer.h says. */
+#ifndef MISTRAL_SERVER_SERVER_INTERNAL_H
+#define MISTRAL_SERVER_SERVER_INTERNAL_H
+
+#include "base/mailbox.h"
+#include "server/access.h"
+#include "server/api_error.h"
+#include "server/generation.h"
+#include "server/http_server.h"
+#include "server/preparer.h"
+#include "server/served_model.h"
+#include "server/server.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct event;
+struct event_base;
+
+struct server {
+    const struct server_options *options;
+    struct engine *engine;
+    struct served_model model;
+    struct access_rules access;
+    struct event_base *base;
+    struct http_server *http;
+    struct preparer *preparer;
+    struct mailbox engine_events;
+    struct mailbox prepared;   /* generations whose body has become tokens */
+    int wake_read, wake_write; /* a pipe: a byte in it says that a mailbox has something */
+    struct event *wake_event, *terminate_event, *interrupt_event, *drain_event;
+    struct generation_list generations;
+    int signal_count;
+    bool abandoned_engine; /* ended at once while the engine held requests */
+};
+
+/* Answers with JSON and writes the request's log line. `route` is its pattern, for the log. */
+void server_respond_json(struct http_connection *connection, const char *route, int status,
+                         const struct string_buffer *json);
+void server_respond_error(struct http_connection *connection, const char *route,
+                          const struct api_error *error);
+/* The same without a log line, for a request that writes its own. */
+void server_send_json(struct http_connection *connection, int status,
+                      const struct string_buffer *json);
+void server_send_error(struct http_connection *connection, const struct api_error *error);
+
+#endif

@@ -1,0 +1,257 @@
+"""Starts the server over its scripted engine (tests/tools/fake_server.c) and speaks raw HTTP to it."""
+
+import json
+import os
+import queue
+import re
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+WAIT = 30  # seconds, for what should take milliseconds: a loaded machine is no failure
+
+
+class FakeServer:
+    """One running server. `events` are what its engine told, `log` the server's own log lines."""
+
+    def __init__(self, build_dir, *settings, environment=None):
+        program = build_dir / "tests" / "tools" / "fake_server"
+        self.process = subprocess.Popen(
+            [program, *settings], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, **(environment or {})})
+        self.was_signalled = False
+        self.events = []
+        self.log = []
+        self.stray = []  # lines of standard error that are no log lines: a sanitizer's report
+        self.arrived = threading.Condition()
+        self.readers = [
+            threading.Thread(target=self._read_events), threading.Thread(target=self._read_log)]
+        for reader in self.readers:
+            reader.start()
+        self.port = None
+        started = self.wait_event(lambda e: e["event"] in ("listening", "ended"))
+        if started["event"] == "listening":
+            self.port = started["port"]
+        else:
+            self.process.wait(WAIT)
+            for reader in self.readers:
+                reader.join(WAIT)
+
+    def _read_events(self):
+        for line in self.process.stdout:
+            with self.arrived:
+                self.events.append(json.loads(line))
+                self.arrived.notify_all()
+
+    def _read_log(self):
+        for line in self.process.stderr:
+            with self.arrived:
+                if line.startswith("{"):
+                    self.log.append(json.loads(line))
+                else:
+                    self.stray.append(line)
+                self.arrived.notify_all()
+
+    def _wait(self, kept, matches, timeout):
+        deadline = time.monotonic() + timeout
+        with self.arrived:
+            while True:
+                for entry in kept:
+                    if matches(entry):
+                        return entry
+                left = deadline - time.monotonic()
+                assert left > 0, f"did not come within {timeout} s; last: {kept[-5:]}"
+                self.arrived.wait(left)
+
+    def wait_event(self, matches, timeout=WAIT):
+        return self._wait(self.events, matches, timeout)
+
+    def wait_log(self, matches, timeout=WAIT):
+        return self._wait(self.log, matches, timeout)
+
+    def wait_idle(self, submitted=0, timeout=WAIT):
+        """Until the engine was given so many requests at least and has ended them all; how many."""
+        deadline = time.monotonic() + timeout
+        while True:
+            with self.arrived:
+                given = {e["id"] for e in self.events if e["event"] == "submit"}
+                ended = {e["id"] for e in self.events if e["event"] == "end"}
+            if given == ended and len(given) >= submitted:
+                return len(given)
+            assert time.monotonic() < deadline, f"never ended: {sorted(given - ended)[:10]}"
+            time.sleep(0.01)
+
+    @property
+    def base_url(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    def open_files(self):
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def connect(self, receive_buffer=None):
+        connection = socket.socket()
+        connection.settimeout(WAIT)
+        if receive_buffer is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        connection.connect(("127.0.0.1", self.port))
+        return connection
+
+    def exchange(self, data):
+        """Sends bytes on a connection of their own; the answer's bytes until the server closes."""
+        with self.connect() as connection:
+            send_as_far_as_taken(connection, data)
+            return receive_all(connection)
+
+    def request(self, method, path, body=None, headers=None):
+        """One request on a connection of its own → Answer."""
+        return parse_answer(self.exchange(make_request(method, path, body, headers)))
+
+    def assert_healthy(self):
+        answer = self.request("GET", "/health")
+        assert answer.status == 200, answer
+
+    def signal(self, number=signal.SIGTERM):
+        self.was_signalled = True
+        self.process.send_signal(number)
+
+    def stop(self, expected=0):
+        """Asks it to end; every way of ending must be clean (sanitizers speak through the status)."""
+        if not self.was_signalled and self.process.poll() is None:
+            self.signal()
+        status = self.process.wait(WAIT)
+        for reader in self.readers:
+            reader.join(WAIT)
+        self.process.stdout.close()
+        self.process.stderr.close()
+        assert status == expected, f"exit status {status}: {''.join(self.stray[-60:])}"
+
+
+class Answer:
+    def __init__(self, status, headers, body, rest):
+        self.status = status
+        self.headers = headers  # names in lower case
+        self.body = body
+        self.rest = rest  # bytes after this answer
+
+    @property
+    def json(self):
+        return json.loads(self.body)
+
+    def __repr__(self):
+        return f"Answer({self.status}, {self.headers}, {self.body[:300]!r})"
+
+
+def make_request(method, path, body=None, headers=None, keep_alive=False):
+    lines = [f"{method} {path} HTTP/1.1"]
+    fields = {"Host": "127.0.0.1"}
+    if not keep_alive:
+        fields["Connection"] = "close"
+    if isinstance(body, (dict, list)):
+        body = json.dumps(body)
+    if isinstance(body, str):
+        body = body.encode()
+    if body is not None:
+        fields["Content-Length"] = str(len(body))
+    fields.update(headers or {})
+    lines += [f"{name}: {value}" for name, value in fields.items() if value is not None]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + (body or b"")
+
+
+def send_as_far_as_taken(connection, data):
+    """A server may answer and close before it has read everything: that is for the answer to say."""
+    try:
+        connection.sendall(data)
+    except (BrokenPipeError, ConnectionResetError):
+        pass
+
+
+def receive_all(connection):
+    received = b""
+    while True:
+        try:
+            piece = connection.recv(65536)
+        except ConnectionResetError:
+            return received
+        if not piece:
+            return received
+        received += piece
+
+
+def receive_until(connection, marker):
+    received = b""
+    while marker not in received:
+        piece = connection.recv(65536)
+        assert piece, f"closed before {marker!r}: {received[-300:]!r}"
+        received += piece
+    return received
+
+
+def parse_answer(data):
+    head, separator, rest = data.partition(b"\r\n\r\n")
+    assert separator, f"no answer: {data[:300]!r}"
+    status_line, *lines = head.decode("latin-1").split("\r\n")
+    match = re.fullmatch(r"HTTP/1\.1 (\d{3}) [\x20-\x7e]+", status_line)
+    assert match, f"malformed status line: {status_line!r}"
+    headers = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        assert colon, f"malformed header: {line!r}"
+        headers[name.lower()] = value.strip()
+    if headers.get("transfer-encoding") == "chunked":
+        body, rest = parse_chunks(rest)
+    elif "content-length" in headers:
+        length = int(headers["content-length"])
+        body, rest = rest[:length], rest[length:]
+    else:
+        body, rest = rest, b""
+    return Answer(int(match[1]), headers, body, rest)
+
+
+def parse_chunks(data):
+    body = b""
+    while True:
+        size, separator, data = data.partition(b"\r\n")
+        assert separator, "the chunked answer is cut"
+        length = int(size, 16)
+        assert data[length:length + 2] == b"\r\n", "the chunked answer is cut"
+        body += data[:length]
+        data = data[length + 2:]
+        if length == 0:
+            return body, data
+
+
+def sse_objects(body):
+    """The JSON of each event of a stream, and whether it ended in [DONE]."""
+    text = body.decode("utf-8")
+    events = text.split("\n\n")
+    assert events.pop() == "", f"the last event is not finished: {text[-200:]!r}"
+    for event in events:
+        assert event.startswith("data: ") and "\n" not in event, event
+    payloads = [event[len("data: "):] for event in events]
+    is_done = payloads[-1:] == ["[DONE]"]
+    return [json.loads(p) for p in (payloads[:-1] if is_done else payloads)], is_done
+
+
+def chat(content, **fields):
+    return {"messages": [{"role": "user", "content": content}], **fields}
+
+
+def run_in_threads(count, work):
+    """work(i) on `count` threads; the first exception is raised here."""
+    failures = queue.Queue()
+
+    def guarded(i):
+        try:
+            work(i)
+        except BaseException as failure:  # noqa: BLE001 - handed to the caller below
+            failures.put(failure)
+
+    threads = [threading.Thread(target=guarded, args=(i,)) for i in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if not failures.empty():
+        raise failures.get()

@@ -1,0 +1,132 @@
+/*
+ * fake_server.c - the real server over a scripted engine (see ../support/fake_engine.h), for tests
+ * that drive it over real sockets.
+ *
+ * Options are name=value, as in the table below. Prints {"event":"listening","port":N} when ready
+ * and {"event":"ended","ok":…} when server_run has returned.
+ */
+#include "base/log.h"
+#include "fake_engine.h"
+#include "server/server.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char chat_template[] =
+    "{{ bos_token }}{% for message in messages %}<{{ message.role }}>{{ message.content }}\n"
+    "{% endfor %}<assistant>";
+
+struct settings {
+    struct server_options server;
+    size_t context_length, max_requests;
+    const char *template_source;
+    const char *origins[1];
+    const char *aliases[2];
+};
+
+enum kind { TEXT, PORT, NUMBER, SECONDS };
+
+#define AT(member) offsetof(struct settings, member)
+static const struct {
+    const char *name;
+    enum kind kind;
+    size_t target;
+} rows[] = {
+    {"host", TEXT, AT(server.host)},
+    {"port", PORT, AT(server.port)},
+    {"api_key", TEXT, AT(server.api_key)},
+    {"origin", TEXT, AT(origins[0])},
+    {"template", TEXT, AT(template_source)},
+    {"max_connections", NUMBER, AT(server.max_connections)},
+    {"max_head_bytes", NUMBER, AT(server.max_head_bytes)},
+    {"max_header_count", NUMBER, AT(server.max_header_count)},
+    {"max_body_bytes", NUMBER, AT(server.max_body_bytes)},
+    {"max_queued_bytes", NUMBER, AT(server.max_queued_bytes)},
+    {"max_answer_bytes", NUMBER, AT(server.max_answer_bytes)},
+    {"head_timeout", SECONDS, AT(server.head_timeout)},
+    {"body_timeout", SECONDS, AT(server.body_timeout)},
+    {"idle_timeout", SECONDS, AT(server.idle_timeout)},
+    {"write_timeout", SECONDS, AT(server.write_timeout)},
+    {"drain_timeout", SECONDS, AT(server.drain_timeout)},
+    {"context", NUMBER, AT(context_length)},
+    {"max_requests", NUMBER, AT(max_requests)},
+};
+
+static bool read_setting(struct settings *settings, const char *argument) {
+    const char *value = strchr(argument, '=');
+    if (strcmp(argument, "allow_no_key") == 0) {
+        settings->server.allow_no_key = true;
+        return true;
+    }
+    for (size_t i = 0; value != NULL && i < sizeof rows / sizeof rows[0]; i++) {
+        if (strncmp(argument, rows[i].name, (size_t)(value - argument)) == 0 &&
+            rows[i].name[value - argument] == '\0') {
+            char *target = (char *)settings + rows[i].target;
+            const char *text = value + 1;
+            size_t number = strtoull(text, NULL, 10);
+            double seconds = strtod(text, NULL);
+            switch (rows[i].kind) {
+            case TEXT:
+                memcpy(target, &text, sizeof text);
+                break;
+            case PORT:
+                settings->server.port = (uint16_t)number;
+                break;
+            case NUMBER:
+                memcpy(target, &number, sizeof number);
+                break;
+            case SECONDS:
+                memcpy(target, &seconds, sizeof seconds);
+                break;
+            }
+            return true;
+        }
+    }
+    return false;
+}
+
+static void on_listening(void *context, const char *host, uint16_t port) {
+    (void)context;
+    printf("{\"event\":\"listening\",\"host\":\"%s\",\"port\":%u}\n", host, (unsigned)port);
+    fflush(stdout);
+}
+
+int main(int argument_count, char **arguments) {
+    struct settings settings = {
+        .server = server_options_default(),
+        .context_length = 4096,
+        .max_requests = 64,
+        .template_source = chat_template,
+        .aliases = {"fake-alias", "organisation/fake"},
+    };
+    settings.server.port = 0;
+    settings.server.model_aliases = settings.aliases;
+    settings.server.model_alias_count = 2;
+    settings.server.listening = on_listening;
+    for (int i = 1; i < argument_count; i++) {
+        if (!read_setting(&settings, arguments[i])) {
+            fprintf(stderr, "fake_server: unknown setting '%s'\n", arguments[i]);
+            return 2;
+        }
+    }
+    settings.server.allowed_origins = settings.origins;
+    settings.server.allowed_origin_count = settings.origins[0] != NULL;
+    log_configure(LOG_INFO, LOG_FORMAT_JSON);
+    struct engine *engine =
+        fake_engine_create(settings.context_length, settings.max_requests,
+                           settings.template_source[0] == '\0' ? NULL : settings.template_source);
+    struct error error = {0};
+    bool ok = server_run(&settings.server, engine, &error);
+    printf("{\"event\":\"ended\",\"ok\":%s,\"code\":%d}\n", ok ? "true" : "false", (int)error.code);
+    fflush(stdout);
+    if (!ok) {
+        fprintf(stderr, "fake_server: %s\n", error.message);
+    }
+    if (error.code == ERROR_CANCELLED) {
+        _exit(3); /* the engine is still busy: see server_run */
+    }
+    engine_free(engine);
+    return ok ? 0 : 1;
+}
