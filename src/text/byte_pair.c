@@ -17,7 +17,7 @@ struct byte_pair_merge {
 
 static const uint64_t NO_PAIR = UINT64_MAX; /* ids stay below INT32_MAX */
 
-size_t byte_pair_piece(enum token_type type, const char *text, size_t length, char *out) {
+size_t byte_pair_piece(uint8_t type, const char *text, size_t length, char *out) {
     size_t decoded;
     if (type != TOKEN_USER_DEFINED && byte_alphabet_decode(text, length, out, &decoded)) {
         return decoded;

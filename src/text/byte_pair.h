@@ -24,7 +24,7 @@ struct byte_pair {
 };
 
 /* The piece writer for vocabulary_init: stand-ins become bytes; other text stays as it is. */
-size_t byte_pair_piece(enum token_type type, const char *text, size_t length, char *out);
+size_t byte_pair_piece(uint8_t type, const char *text, size_t length, char *out);
 
 /* The vocabulary must outlive this. A merge that is not two texts with a space between is
  * ERROR_FORMAT with its number. Merges that do not make a token out of two tokens are left out, and

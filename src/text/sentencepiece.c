@@ -14,22 +14,28 @@ enum { SPACE_MARK_BYTES = 3 };
 
 static const uint32_t NO_TOKEN = UINT32_MAX;
 
-/* A byte token is spelled "<0x0A>". */
+static int hex_digit(char digit) {
+    if (digit >= '0' && digit <= '9') {
+        return digit - '0';
+    }
+    return digit >= 'A' && digit <= 'F' ? digit - 'A' + 10 : -1;
+}
+
+/* A byte token is spelled "<0x0A>"; -1 for anything else. */
 static int parse_byte_token(struct string_view text) {
-    static const char digits[] = "0123456789ABCDEF";
     if (text.length != 6 || memcmp(text.data, "<0x", 3) != 0 || text.data[5] != '>') {
         return -1;
     }
-    const char *high = memchr(digits, text.data[3], 16);
-    const char *low = memchr(digits, text.data[4], 16);
-    return high == NULL || low == NULL ? -1 : (int)((high - digits) * 16 + (low - digits));
+    int high = hex_digit(text.data[3]);
+    int low = hex_digit(text.data[4]);
+    return high < 0 || low < 0 ? -1 : high * 16 + low;
 }
 
 static bool is_mark(const char *text, size_t length) {
     return length >= SPACE_MARK_BYTES && memcmp(text, SPACE_MARK, SPACE_MARK_BYTES) == 0;
 }
 
-size_t sentencepiece_piece(enum token_type type, const char *text, size_t length, char *out) {
+size_t sentencepiece_piece(uint8_t type, const char *text, size_t length, char *out) {
     int byte = type == TOKEN_BYTE ? parse_byte_token((struct string_view){text, length}) : -1;
     if (byte >= 0) {
         out[0] = (char)byte;

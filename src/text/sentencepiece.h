@@ -24,7 +24,7 @@ struct sentencepiece {
 };
 
 /* The piece writer for vocabulary_init: U+2581 becomes a space, a byte token its byte. */
-size_t sentencepiece_piece(enum token_type type, const char *text, size_t length, char *out);
+size_t sentencepiece_piece(uint8_t type, const char *text, size_t length, char *out);
 
 /* The vocabulary must outlive this. A score that is not a number is ERROR_FORMAT. */
 bool sentencepiece_init(struct sentencepiece *model, const struct vocabulary *vocabulary,

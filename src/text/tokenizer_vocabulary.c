@@ -27,8 +27,7 @@ static const char *const end_texts[] = {
     "_<EOT>",
     "[EOT]",
     "[EOS]",
-    "<\xef\xbd\x9c"
-    "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>",
+    "<\357\275\234end\342\226\201of\342\226\201sentence\357\275\234>",
     "<|fim_pad|>",
     "<|repo_name|>",
     "<|file_sep|>",

@@ -27,10 +27,10 @@ struct vocabulary {
     int32_t bos, eos, unknown;
 };
 
-/* How a family turns a token's text into its bytes: writes at most `length` bytes to out, returns
- * how many. Control and unknown tokens stand for their own text and are not asked about. */
-typedef size_t (*vocabulary_piece_writer)(enum token_type type, const char *text, size_t length,
-                                          char *out);
+/* How a family turns a token's text into its bytes (`type` is an enum token_type): writes at most
+ * `length` bytes to out, returns how many. Control and unknown tokens stand for their own text and
+ * are not asked about. */
+typedef size_t (*vocabulary_piece_writer)(uint8_t type, const char *text, size_t length, char *out);
 
 /* A count, type or special id out of range, or a token that is too long, is ERROR_FORMAT with the
  * number of the token at fault. Empty and duplicate texts are allowed: an empty one never matches,

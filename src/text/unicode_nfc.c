@@ -20,6 +20,13 @@ enum {
     CLASS_COUNT = 256,
 };
 
+/* utf8proc's options are an enum whose values are meant to be joined. */
+/* NOLINTBEGIN(clang-analyzer-optin.core.EnumCastOutOfRange) */
+static const utf8proc_option_t DECOMPOSE =
+    (utf8proc_option_t)(UTF8PROC_STABLE | UTF8PROC_DECOMPOSE);
+static const utf8proc_option_t COMPOSE = (utf8proc_option_t)(UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+/* NOLINTEND(clang-analyzer-optin.core.EnumCastOutOfRange) */
+
 static int combining_class(int32_t code_point) {
     return utf8proc_get_property(code_point)->combining_class;
 }
@@ -60,9 +67,8 @@ static size_t decompose(const char *text, size_t length, int32_t *points) {
         uint32_t code_point = 0;
         at += utf8_decode(text + at, length - at, &code_point);
         int boundary = 0;
-        utf8proc_ssize_t written =
-            utf8proc_decompose_char((int32_t)code_point, points + count, CANONICAL_EXPANSION_MAX,
-                                    UTF8PROC_STABLE | UTF8PROC_DECOMPOSE, &boundary);
+        utf8proc_ssize_t written = utf8proc_decompose_char(
+            (int32_t)code_point, points + count, CANONICAL_EXPANSION_MAX, DECOMPOSE, &boundary);
         if (written < 1 || written > CANONICAL_EXPANSION_MAX) {
             points[count++] = (int32_t)code_point;
         } else {
@@ -87,8 +93,7 @@ static bool append_composed(const char *text, size_t length, struct string_buffe
     }
     size_t count = decompose(text, length, points);
     order_marks(points, copy, count);
-    utf8proc_ssize_t composed = utf8proc_normalize_utf32(points, (utf8proc_ssize_t)count,
-                                                         UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+    utf8proc_ssize_t composed = utf8proc_normalize_utf32(points, (utf8proc_ssize_t)count, COMPOSE);
     for (utf8proc_ssize_t i = 0; i < composed; i++) {
         char encoded[4];
         string_buffer_append(out, encoded, utf8_encode((uint32_t)points[i], encoded));
