@@ -1,0 +1,102 @@
+/*
+ * serve.c - mistral serve: loads a model and serves it over HTTP until it is told to stop.
+ */
+#include "cli/cli.h"
+#include "cli/load.h"
+#include "cli/terminal.h"
+#include "server/server.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_ORIGINS = 64 };
+
+static const struct argument_option option_table[] = {{0}};
+
+/* What requests call the model: the last part of a path, without .gguf. */
+static void model_id_of(const char *name, char *id, size_t size) {
+    const char *slash = strrchr(name, '/');
+    snprintf(id, size, "%s", slash == NULL ? name : slash + 1);
+    size_t length = strlen(id);
+    if (length > 5 && strcmp(id + length - 5, ".gguf") == 0) {
+        id[length - 5] = '\0';
+    }
+}
+
+/* Cuts "a, b" at its commas, in place; returns how many names there are. */
+static size_t split_origins(char *text, const char **origins) {
+    size_t count = 0;
+    char *rest = NULL;
+    for (char *name = strtok_r(text, ", ", &rest); name != NULL && count < MAX_ORIGINS;
+         name = strtok_r(NULL, ", ", &rest)) {
+        origins[count++] = name;
+    }
+    return count;
+}
+
+static void say_listening(void *context, const char *host, uint16_t port) {
+    const char *model = context;
+    if (terminal_is(stderr)) {
+        fprintf(stderr, "serving %s on http://%s:%d (Ctrl-C stops)\n", model, host, port);
+    }
+}
+
+static bool serve_engine(const struct config *config, struct engine *engine, char *id,
+                         char *origins_text, struct error *error) {
+    const char *origins[MAX_ORIGINS];
+    const char *aliases[] = {engine_info(engine)->name, config->default_model};
+    struct server_options options = server_options_default();
+    options.host = config->host;
+    options.port = (uint16_t)config->port;
+    options.api_key = config->api_key;
+    options.allow_no_key = config->allow_no_key;
+    options.allowed_origins = origins;
+    options.allowed_origin_count = split_origins(origins_text, origins);
+    options.model_id = id;
+    options.model_aliases = aliases;
+    options.model_alias_count = sizeof aliases / sizeof aliases[0];
+    options.default_temperature = (float)config->temperature;
+    options.max_connections = (size_t)config->max_connections;
+    options.max_body_bytes = (size_t)config->max_body_size;
+    options.drain_timeout = config->drain_timeout;
+    options.listening = say_listening;
+    options.listening_context = id;
+    return server_run(&options, engine, error);
+}
+
+static bool serve(struct cli *cli, struct error *error) {
+    const struct config *config = &cli->config;
+    const char *name = cli->operands.count > 0 ? cli->operands.texts[0] : config->default_model;
+    struct engine_options options = load_engine_options(config);
+    struct generator generator = {0};
+    char id[256];
+    model_id_of(name, id, sizeof id);
+    char *origins = strdup(config->allowed_origins == NULL ? "" : config->allowed_origins);
+    bool done =
+        origins != NULL || error_set(error, ERROR_OUT_OF_MEMORY, "no memory for the settings");
+    done = done && load_model(cli, name, &options, &generator, error) &&
+           serve_engine(config, generator.engine, id, origins, error);
+    if (!done && error->code == ERROR_CANCELLED) {
+        /* Ended at once while a step was under way: waiting for the engine would be to wait for it.
+         */
+        _Exit(CLI_INTERRUPTED);
+    }
+    generator_deinit(&generator);
+    free(origins);
+    return done;
+}
+
+const struct cli_command cli_serve_command = {
+    .name = "serve",
+    .usage = "[MODEL]",
+    .summary = "serve a model over HTTP: the OpenAI API",
+    .details =
+        "Without MODEL, the setting default_model is served. SIGTERM and Ctrl-C let running\n"
+        "answers finish; a second one ends at once.\n",
+    .reader = READ_BY_SERVE,
+    .minimum_operands = 0,
+    .maximum_operands = 1,
+    .options = option_table,
+    .run = serve,
+};
