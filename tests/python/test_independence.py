@@ -17,11 +17,23 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-@pytest.mark.parametrize("name", MODELS)
-def test_requests_do_not_depend_on_their_company(name, seed, build_dir, tmp_path):
-    model = make_model(tmp_path / "model.gguf", **MODELS[name])
-    run = subprocess.run(
-        [build_dir / "tests" / "tools" / "engine_workload", model, str(seed), "200"], capture_output=True, text=True, timeout=600
-    )
+
+
+def run_workload(build_dir, folder, name, seed, count):
+    model = make_model(folder / "model.gguf", **MODELS[name])
+    workload = build_dir / "tests" / "tools" / "engine_workload"
+    run = subprocess.run([workload, model, str(seed), str(count)], capture_output=True, text=True, timeout=900)
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-1000:]
+
+
+@pytest.mark.release_only
+@pytest.mark.timeout(1000)
+@pytest.mark.parametrize("name, seed", [("f32", 1), ("q8_0", 2), ("window", 3)])
+def test_requests_do_not_depend_on_their_company(name, seed, build_dir, tmp_path):
+    run_workload(build_dir, tmp_path, name, seed, 200)
+
+
+@pytest.mark.timeout(1000)
+@pytest.mark.parametrize("name", MODELS)
+def test_a_few_requests_do_not_depend_on_their_company(name, build_dir, tmp_path):
+    run_workload(build_dir, tmp_path, name, 4, 24)
