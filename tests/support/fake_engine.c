@@ -17,8 +17,8 @@
 
 enum { FIRST_BYTE_TOKEN = 4, BYTE_COUNT = 256, TOKEN_COUNT = FIRST_BYTE_TOKEN + BYTE_COUNT };
 
-static const char *const words[] = {"alpha ", "beta ", "gamma ", "delta ", "grün ", "日本 ",
-                                    "\xf0\x9f\x8c\x8d ", "omega "};
+static const char *const words[] = {
+    "alpha ", "beta ", "gamma ", "delta ", "grün ", "日本 ", "\xf0\x9f\x8c\x8d ", "omega "};
 
 struct script {
     int64_t tokens, prefill, delay, stall, fail, bytes, stuck;
@@ -115,8 +115,8 @@ static void write_reply(const struct engine *engine, struct sequence *sequence) 
     random_seed(&random, sampling->temperature > 0.0f ? sampling->seed : 0);
     struct string_buffer text = {0};
     for (int64_t i = 0; i < sequence->script.tokens; i++) {
-        string_buffer_append_text(
-            &text, words[random_next(&random) % (sizeof words / sizeof words[0])]);
+        string_buffer_append_text(&text,
+                                  words[random_next(&random) % (sizeof words / sizeof words[0])]);
     }
     if (sequence->script.bytes != 0) { /* one token each, whatever its text */
         for (int64_t i = 0; i < sequence->script.tokens; i++) {
@@ -131,7 +131,8 @@ static void write_reply(const struct engine *engine, struct sequence *sequence) 
 
 /* --- events --- */
 
-static struct engine_event *new_event(const struct sequence *sequence, enum engine_event_kind kind) {
+static struct engine_event *new_event(const struct sequence *sequence,
+                                      enum engine_event_kind kind) {
     struct engine_event *event = must(calloc(1, sizeof *event));
     event->kind = kind;
     event->request_id = sequence->id;
@@ -467,8 +468,7 @@ static struct sequence *sequence_create(struct engine *engine, const struct engi
         stops[i].length = request->stops[i].length;
     }
     sequence->request.stops = stops;
-    sequence->matcher =
-        (struct stop_matcher){.stops = stops, .stop_count = request->stop_count};
+    sequence->matcher = (struct stop_matcher){.stops = stops, .stop_count = request->stop_count};
     sequence->detokenizer.tokenizer = engine->tokenizer;
     sequence->submitted_ns = clock_now_ns();
     return sequence;

@@ -1,9 +1,9 @@
 /*
  * fake_engine.h - an engine that follows a script instead of a model, behind the real engine.h.
  *
- * Tests of the server link this in place of the engine's own file: same thread, same mailboxes, same
- * rules, but timing, failures and text are the test's. A prompt holds its script between double
- * brackets: "[[tokens=5 delay=20]]", words of name=value:
+ * Tests of the server link this in place of the engine's own file: same thread, same mailboxes,
+ * same rules, but timing, failures and text are the test's. A prompt holds its script between
+ * double brackets: "[[tokens=5 delay=20]]", words of name=value:
  *
  *   tokens=N    text of N words, then the end (default 8)
  *   prefill=MS  time before the first token
