@@ -50,8 +50,8 @@ static bool normalize_source(struct arena *arena, const char *source, size_t len
 bool chat_template_create(const char *source, size_t length, struct chat_template **chat_template,
                           struct error *error) {
     size_t bad_at;
-    struct jinja_name *loop_name;
-    struct string_view text;
+    struct jinja_name *loop_name = NULL;
+    struct string_view text = {0};
     struct chat_template *created = NULL;
     if (length > MAX_SOURCE_BYTES) {
         return error_set(error, ERROR_FORMAT, "line 1: the chat template is larger than %d KiB",

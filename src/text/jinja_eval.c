@@ -232,14 +232,15 @@ static bool evaluate_slice(struct jinja_render *render, const struct jinja_node 
 /* The arguments of a call, filter or test, in the rendering's memory. */
 static bool evaluate_arguments(struct jinja_render *render, const struct jinja_node *node,
                                struct jinja_call *call) {
-    if (node->call.positional > 0) {
-        call->arguments = jinja_alloc(render, node->call.positional, sizeof *call->arguments);
+    if (node->call.arguments == NULL) {
+        return true;
     }
-    if (node->call.keywords > 0) {
-        call->keywords = jinja_alloc(render, node->call.keywords, sizeof *call->keywords);
+    call->arguments = jinja_alloc(render, node->call.positional, sizeof *call->arguments);
+    call->keywords = jinja_alloc(render, node->call.keywords, sizeof *call->keywords);
+    if (call->arguments == NULL || call->keywords == NULL) {
+        return false;
     }
-    for (const struct jinja_part *part = node->call.arguments; !render->failed && part != NULL;
-         part = part->next) {
+    for (const struct jinja_part *part = node->call.arguments; part != NULL; part = part->next) {
         struct jinja_value value;
         if (!jinja_evaluate(render, part->value, &value)) {
             return false;
@@ -250,7 +251,7 @@ static bool evaluate_arguments(struct jinja_render *render, const struct jinja_n
             call->arguments[call->count++] = value;
         }
     }
-    return !render->failed;
+    return true;
 }
 
 static bool evaluate_call(struct jinja_render *render, const struct jinja_node *node,
@@ -354,6 +355,9 @@ static bool load_context(struct jinja_render *render, const struct jinja_name *n
 bool jinja_enter_scope(struct jinja_render *render, const struct jinja_scope *scope) {
     for (const struct jinja_load *load = scope->loads; load != NULL; load = load->next) {
         struct jinja_value *slot = &render->activation->slots[load->slot];
+        if (!jinja_spend(render, 1)) {
+            return false;
+        }
         switch (load->action) {
         case JINJA_LOAD_NOTHING:
             *slot = (struct jinja_value){.kind = JINJA_MISSING};

@@ -19,6 +19,12 @@ static bool expect_operator(struct jinja_parser *parser, const char *text) {
     return jinja_parser_expect(parser, JINJA_TOKEN_OPERATOR, text);
 }
 
+/* Takes this token and the one after it, which has been looked at. */
+static bool skip_two(struct jinja_parser *parser) {
+    bool first = jinja_parser_next(parser);
+    return first && jinja_parser_next(parser);
+}
+
 static struct jinja_node *constant(struct jinja_parser *parser, struct jinja_value value,
                                    uint32_t line) {
     struct jinja_node *node = jinja_new_node(parser, JINJA_CONSTANT, line);
@@ -80,15 +86,13 @@ static struct jinja_node *parse_bracketed(struct jinja_parser *parser, enum jinj
     return jinja_parser_next(parser) ? node : NULL;
 }
 
-static bool at_tuple_end(const struct jinja_parser *parser, const char *end) {
+static bool at_tuple_end(const struct jinja_parser *parser) {
     return parser->token.kind == JINJA_TOKEN_OUTPUT_END ||
-           parser->token.kind == JINJA_TOKEN_BLOCK_END || at_operator(parser, ")") ||
-           (end != NULL && at_name(parser, end));
+           parser->token.kind == JINJA_TOKEN_BLOCK_END || at_operator(parser, ")");
 }
 
 /* Items with commas between them; one item without a comma is itself. `one` parses an item. */
-static struct jinja_node *parse_items(struct jinja_parser *parser, const char *end, bool flag,
-                                      bool may_be_empty,
+static struct jinja_node *parse_items(struct jinja_parser *parser, bool flag, bool may_be_empty,
                                       struct jinja_node *(*one)(struct jinja_parser *, bool)) {
     struct jinja_node *tuple = jinja_new_node(parser, JINJA_TUPLE_LITERAL, parser->token.line);
     if (tuple == NULL) {
@@ -96,7 +100,7 @@ static struct jinja_node *parse_items(struct jinja_parser *parser, const char *e
     }
     struct jinja_node **tail = &tuple->sequence.items;
     bool comma = false;
-    while (!at_tuple_end(parser, end)) {
+    while (!at_tuple_end(parser)) {
         if (!add_item(parser, tuple, &tail, one(parser, flag))) {
             return NULL;
         }
@@ -119,9 +123,8 @@ static struct jinja_node *parse_items(struct jinja_parser *parser, const char *e
     return tuple;
 }
 
-struct jinja_node *jinja_parse_tuple(struct jinja_parser *parser, bool conditional,
-                                     const char *end) {
-    return parse_items(parser, end, conditional, false, jinja_parse_expression);
+struct jinja_node *jinja_parse_tuple(struct jinja_parser *parser, bool conditional) {
+    return parse_items(parser, conditional, false, jinja_parse_expression);
 }
 
 static bool is_literal_name(struct string_view name, struct jinja_value *value) {
@@ -152,7 +155,7 @@ static struct jinja_node *parse_one_target(struct jinja_parser *parser, bool nam
         if (!jinja_parser_enter(parser)) {
             return NULL;
         }
-        struct jinja_node *inner = jinja_parse_target(parser, NULL, namespaces);
+        struct jinja_node *inner = jinja_parse_target(parser, namespaces);
         parser->nesting--;
         return inner != NULL && expect_operator(parser, ")") ? inner : NULL;
     }
@@ -175,9 +178,8 @@ static struct jinja_node *parse_one_target(struct jinja_parser *parser, bool nam
     return jinja_parser_expect(parser, JINJA_TOKEN_NAME, NULL) ? node : NULL;
 }
 
-struct jinja_node *jinja_parse_target(struct jinja_parser *parser, const char *end,
-                                      bool namespaces) {
-    return parse_items(parser, end, namespaces, false, parse_one_target);
+struct jinja_node *jinja_parse_target(struct jinja_parser *parser, bool namespaces) {
+    return parse_items(parser, namespaces, false, parse_one_target);
 }
 
 /* Adjacent string literals are one. */
@@ -206,7 +208,7 @@ static struct jinja_node *parse_parenthesis(struct jinja_parser *parser) {
     if (!jinja_parser_next(parser)) {
         return NULL;
     }
-    struct jinja_node *node = parse_items(parser, NULL, true, true, jinja_parse_expression);
+    struct jinja_node *node = parse_items(parser, true, true, jinja_parse_expression);
     return node != NULL && expect_operator(parser, ")") ? node : NULL;
 }
 
@@ -268,7 +270,7 @@ static bool parse_argument(struct jinja_parser *parser, struct jinja_node *call,
         }
         if (after.kind == JINJA_TOKEN_OPERATOR && string_view_is(after.text, "=")) {
             part->name = token.text;
-            if (!jinja_parser_next(parser) || !jinja_parser_next(parser)) {
+            if (!skip_two(parser)) {
                 return false;
             }
         }
@@ -406,14 +408,18 @@ static struct jinja_node *parse_postfix(struct jinja_parser *parser, struct jinj
     return node;
 }
 
-/* A filter's or test's name, which may have dots. */
-static bool parse_dotted_name(struct jinja_parser *parser, struct string_view *name) {
+/* A filter's or test's name. With dots in it, it can be written, but there is none of that name. */
+static bool parse_filter_name(struct jinja_parser *parser, struct string_view *name, bool *dotted) {
     *name = parser->token.text;
+    *dotted = false;
     if (!jinja_parser_expect(parser, JINJA_TOKEN_NAME, NULL)) {
         return false;
     }
-    if (at_operator(parser, ".")) {
-        return jinja_parser_fail(parser, parser->token.line, "no filter or test has a '.' in it");
+    while (at_operator(parser, ".")) {
+        *dotted = true;
+        if (!jinja_parser_next(parser) || !jinja_parser_expect(parser, JINJA_TOKEN_NAME, NULL)) {
+            return false;
+        }
     }
     return true;
 }
@@ -426,12 +432,13 @@ struct jinja_node *jinja_parse_filters(struct jinja_parser *parser, struct jinja
         }
         named = false;
         struct jinja_node *node = jinja_new_node(parser, JINJA_FILTER, parser->token.line);
-        if (node == NULL || !parse_dotted_name(parser, &node->call.name) ||
+        bool dotted;
+        if (node == NULL || !parse_filter_name(parser, &node->call.name, &dotted) ||
             !jinja_adopt(parser, node, subject)) {
             return NULL;
         }
         node->call.subject = subject;
-        node->call.builtin = jinja_find_filter(node->call.name);
+        node->call.builtin = dotted ? NULL : jinja_find_filter(node->call.name);
         if (at_operator(parser, "(") && !parse_arguments(parser, node)) {
             return NULL;
         }
@@ -470,15 +477,16 @@ static bool parse_test_argument(struct jinja_parser *parser, struct jinja_node *
 
 static struct jinja_node *parse_test(struct jinja_parser *parser, struct jinja_node *subject) {
     uint32_t line = parser->token.line;
-    bool negated;
+    bool negated, dotted;
     struct jinja_node *node = jinja_new_node(parser, JINJA_TEST, line);
     if (node == NULL || !jinja_parser_next(parser) ||
         !jinja_parser_skip(parser, JINJA_TOKEN_NAME, "not", &negated) ||
-        !parse_dotted_name(parser, &node->call.name) || !jinja_adopt(parser, node, subject)) {
+        !parse_filter_name(parser, &node->call.name, &dotted) ||
+        !jinja_adopt(parser, node, subject)) {
         return NULL;
     }
     node->call.subject = subject;
-    node->call.builtin = jinja_find_test(node->call.name);
+    node->call.builtin = dotted ? NULL : jinja_find_test(node->call.name);
     bool parsed = true;
     if (at_operator(parser, "(")) {
         parsed = parse_arguments(parser, node);
@@ -624,7 +632,7 @@ static bool take_comparison(struct jinja_parser *parser, enum jinja_comparison *
         }
         if (after.kind == JINJA_TOKEN_NAME && string_view_is(after.text, "in")) {
             *comparison = JINJA_NOT_IN;
-            return jinja_parser_next(parser) && jinja_parser_next(parser);
+            return skip_two(parser);
         }
     }
     *taken = false;

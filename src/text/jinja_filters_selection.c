@@ -30,13 +30,7 @@ static bool map_attribute(struct jinja_render *render, const struct jinja_call *
     if (path == NULL) {
         return jinja_fail(render, "map requires a filter argument");
     }
-    if (!jinja_path(render, item, path, result)) {
-        return false;
-    }
-    if (jinja_is_undefined(result) && otherwise != NULL && otherwise->kind != JINJA_NONE) {
-        *result = *otherwise;
-    }
-    return true;
+    return jinja_path(render, item, path, otherwise, result);
 }
 
 /* map("upper"), map("replace", "a", "b"): the rest of the arguments are the filter's. */
@@ -63,7 +57,7 @@ static bool map_filter(struct jinja_render *render, const struct jinja_call *cal
 static bool filter_map(struct jinja_render *render, const struct jinja_call *call,
                        struct jinja_value *result) {
     struct jinja_iteration iteration;
-    struct jinja_value list, item, mapped;
+    struct jinja_value list, item, mapped = jinja_none();
     if (!jinja_new_list(render, JINJA_LIST, 0, &list)) {
         return false;
     }
@@ -90,7 +84,7 @@ static bool passes(struct jinja_render *render, const struct jinja_call *call, b
     struct jinja_value verdict;
     inner.subject = *item;
     if (by_attribute) {
-        if (!jinja_path(render, item, &call->arguments[0], &inner.subject)) {
+        if (!jinja_path(render, item, &call->arguments[0], NULL, &inner.subject)) {
             return false;
         }
         inner.arguments++;

@@ -78,14 +78,14 @@ static bool filter_items(struct jinja_render *render, const struct jinja_call *c
 /* What an item is sorted by: a part of it, in lower case unless the case matters. */
 static bool sort_key(struct jinja_render *render, const struct jinja_value *item,
                      const struct jinja_value *path, bool case_sensitive, struct jinja_value *key) {
-    if (!jinja_path(render, item, path, key)) {
+    if (!jinja_path(render, item, path, NULL, key)) {
         return false;
     }
     if (key->kind != JINJA_STRING || case_sensitive) {
         return true;
     }
     struct jinja_builder builder = {.render = render};
-    if (!jinja_spend(render, key->text.length / 8)) {
+    if (!jinja_spend_characters(render, key->text.length)) {
         return false;
     }
     jinja_append_lower(&builder, key->text);
@@ -271,7 +271,7 @@ static bool filter_sum(struct jinja_render *render, const struct jinja_call *cal
     }
     while (jinja_next(render, &iteration, &item)) {
         struct jinja_value total = *result;
-        if (!jinja_path(render, &item, &call->arguments[0], &part) ||
+        if (!jinja_path(render, &item, &call->arguments[0], NULL, &part) ||
             !jinja_binary(render, JINJA_ADD, &total, &part, result)) {
             return false;
         }

@@ -15,7 +15,8 @@ static bool map_case(struct jinja_render *render, const struct jinja_call *call,
                      case_mapping *mapping, struct jinja_value *result) {
     struct string_view text;
     struct jinja_builder builder = {.render = render};
-    if (!jinja_to_text(render, &call->subject, &text) || !jinja_spend(render, text.length / 8)) {
+    if (!jinja_to_text(render, &call->subject, &text) ||
+        !jinja_spend_characters(render, text.length)) {
         return false;
     }
     mapping(&builder, text);
@@ -39,7 +40,8 @@ static bool filter_capitalize(struct jinja_render *render, const struct jinja_ca
     return map_case(render, call, jinja_append_capitalized, result);
 }
 
-/* Jinja's own idea of title case: words end at spaces, hyphens and opening brackets only. */
+/* Jinja's own idea of title case: words end at spaces, hyphens and opening brackets only, and the
+ * first character is in upper case, not in title case. */
 static void append_words_capitalized(struct jinja_builder *builder, struct string_view text) {
     size_t start = 0;
     for (size_t at = 0; at <= text.length;) {
@@ -51,7 +53,9 @@ static void append_words_capitalized(struct jinja_builder *builder, struct strin
                          (bytes == 1 && strchr("-({[<", character.data[0]) != NULL);
         if (separator) {
             struct string_view word = {text.data + start, at - start};
-            jinja_append_capitalized(builder, word);
+            size_t first = jinja_character_bytes(word.data, word.length);
+            jinja_append_upper(builder, jinja_text_until(word, first));
+            jinja_append_lower(builder, jinja_text_from(word, first));
             jinja_append_view(builder, character);
             start = at + bytes;
         }
@@ -64,20 +68,23 @@ static bool filter_title(struct jinja_render *render, const struct jinja_call *c
     return map_case(render, call, append_words_capitalized, result);
 }
 
+/* The method of this name, of the subject as text; one marked safe stays so. */
+static bool call_method(struct jinja_render *render, const char *name,
+                        const struct jinja_call *call, struct jinja_value *result) {
+    struct jinja_call method = *call;
+    if (call->subject.kind != JINJA_STRING) {
+        struct string_view text;
+        if (!jinja_to_text(render, &call->subject, &text)) {
+            return false;
+        }
+        method.subject = jinja_string(text);
+    }
+    return jinja_find_method(JINJA_STRING, string_view_of(name))->function(render, &method, result);
+}
+
 static bool filter_trim(struct jinja_render *render, const struct jinja_call *call,
                         struct jinja_value *result) {
-    const struct jinja_value *characters = &call->arguments[0];
-    bool given = jinja_given(characters) && characters->kind != JINJA_NONE;
-    struct string_view text;
-    if (!jinja_to_text(render, &call->subject, &text) ||
-        (given && !jinja_expect_string(render, characters, "trim's characters")) ||
-        !jinja_spend(render, text.length / 8 * (1 + (given ? characters->text.length / 8 : 0)))) {
-        return false;
-    }
-    *result =
-        jinja_string(jinja_text_strip(text, given ? &characters->text : NULL, JINJA_STRIP_BOTH));
-    result->safe = call->subject.kind == JINJA_STRING && call->subject.safe;
-    return true;
+    return call_method(render, "strip", call, result);
 }
 
 static bool filter_string(struct jinja_render *render, const struct jinja_call *call,
@@ -104,25 +111,21 @@ static bool filter_escape(struct jinja_render *render, const struct jinja_call *
     return jinja_escape(render, &call->subject, result);
 }
 
-/* Everything as text first, unlike the method. */
+/* Everything as plain text first, unlike the method. */
 static bool filter_replace(struct jinja_render *render, const struct jinja_call *call,
                            struct jinja_value *result) {
-    struct jinja_value subject, arguments[3] = {{0}, {0}, call->arguments[2]};
-    struct string_view texts[3];
-    if (!jinja_to_text(render, &call->subject, &texts[0]) ||
-        !jinja_to_text(render, &call->arguments[0], &texts[1]) ||
-        !jinja_to_text(render, &call->arguments[1], &texts[2])) {
-        return false;
+    struct jinja_value arguments[3] = {{0}, {0}, call->arguments[2]};
+    struct jinja_call plain = *call;
+    plain.subject.safe = false;
+    plain.arguments = arguments;
+    for (size_t i = 0; i < 2; i++) {
+        struct string_view text;
+        if (!jinja_to_text(render, &call->arguments[i], &text)) {
+            return false;
+        }
+        arguments[i] = jinja_string(text);
     }
-    subject = jinja_string(texts[0]);
-    arguments[0] = jinja_string(texts[1]);
-    arguments[1] = jinja_string(texts[2]);
-    if (arguments[2].kind == JINJA_NONE) {
-        arguments[2].kind = JINJA_MISSING;
-    }
-    struct jinja_call method = {.subject = subject, .arguments = arguments, .count = 3};
-    return jinja_find_method(JINJA_STRING, string_view_of("replace"))
-        ->function(render, &method, result);
+    return call_method(render, "replace", &plain, result);
 }
 
 static bool filter_join(struct jinja_render *render, const struct jinja_call *call,
@@ -142,7 +145,7 @@ static bool filter_join(struct jinja_render *render, const struct jinja_call *ca
         if (!first) {
             jinja_append_view(&builder, separator);
         }
-        if (!jinja_path(render, &item, &call->arguments[1], &part) ||
+        if (!jinja_path(render, &item, &call->arguments[1], NULL, &part) ||
             !jinja_append_value(&builder, &part)) {
             return false;
         }
@@ -177,7 +180,7 @@ static bool filter_indent(struct jinja_render *render, const struct jinja_call *
     bool first = jinja_truth(&call->arguments[1]), blank = jinja_truth(&call->arguments[2]);
     if (!jinja_expect_string(render, &call->subject, "what is indented") ||
         !indentation(render, &call->arguments[0], 4, &indent) ||
-        !jinja_spend(render, call->subject.text.length / 8)) {
+        !jinja_spend_characters(render, call->subject.text.length)) {
         return false;
     }
     rest = call->subject.text;
@@ -242,7 +245,7 @@ static bool filter_from_json(struct jinja_render *render, const struct jinja_cal
     struct jinja_value subject = call->subject;
     json_error_t reason;
     if (!jinja_expect_string(render, &subject, "what from_json reads") ||
-        !jinja_spend(render, subject.text.length / 8)) {
+        !jinja_spend_characters(render, subject.text.length)) {
         return false;
     }
     if (subject.text.length > MAX_BYTES) {

@@ -96,7 +96,7 @@ bool jinja_from_json(struct jinja_render *render, const json_t *json, bool borro
     return done;
 }
 
-static void append_escaped(struct jinja_builder *builder, uint32_t c, bool ascii_only) {
+static void append_escaped(struct jinja_builder *builder, uint32_t c) {
     static const char short_escapes[] = "\bb\ff\nn\rr\tt\"\"\\\\";
     for (const char *at = short_escapes; *at != '\0'; at += 2) {
         if (c == (uint32_t)(unsigned char)at[0]) {
@@ -104,9 +104,7 @@ static void append_escaped(struct jinja_builder *builder, uint32_t c, bool ascii
             return;
         }
     }
-    if (c >= 0x20 && (c < 0x7f || !ascii_only)) {
-        jinja_append_code_point(builder, c);
-    } else if (c > 0xffff) {
+    if (c > 0xffff) {
         jinja_append_format(builder, "\\u%04" PRIx32 "\\u%04" PRIx32,
                             0xd800 + ((c - 0x10000) >> 10), 0xdc00 + ((c - 0x10000) & 0x3ff));
     } else {
@@ -114,21 +112,37 @@ static void append_escaped(struct jinja_builder *builder, uint32_t c, bool ascii
     }
 }
 
+/* Bytes from the start that are written as they are: printable ASCII, and beyond ASCII if allowed.
+ */
+static size_t plain_bytes(struct string_view text, bool ascii_only) {
+    size_t at = 0;
+    while (at < text.length) {
+        unsigned char c = (unsigned char)text.data[at];
+        if (c < 0x20 || c == '"' || c == '\\' || (ascii_only && c >= 0x7f)) {
+            break;
+        }
+        at++;
+    }
+    return at;
+}
+
 static void append_json_string(struct jinja_builder *builder, struct string_view text,
                                bool ascii_only) {
-    if (!jinja_spend(builder->render, text.length / 8)) {
+    if (!jinja_spend_characters(builder->render, text.length)) {
         return;
     }
     jinja_append_char(builder, '"');
-    size_t bytes;
-    for (size_t at = 0; at < text.length; at += bytes) {
-        uint32_t code_point;
-        bytes = utf8_decode(text.data + at, text.length - at, &code_point);
-        if (bytes == 0) {
-            bytes = 1;
-            code_point = 0xfffd;
+    for (size_t at = 0; at < text.length;) {
+        struct string_view rest = {text.data + at, text.length - at};
+        size_t plain = plain_bytes(rest, ascii_only), bytes = 0;
+        uint32_t code_point = 0;
+        jinja_append(builder, rest.data, plain);
+        if (plain < rest.length) {
+            bytes = utf8_decode(rest.data + plain, rest.length - plain, &code_point);
+            bytes = size_max(bytes, 1);
+            append_escaped(builder, code_point);
         }
-        append_escaped(builder, code_point, ascii_only);
+        at += plain + bytes;
     }
     jinja_append_char(builder, '"');
 }

@@ -402,10 +402,12 @@ static bool balance(struct jinja_lexer *lexer, const struct jinja_token *token,
         lexer->brackets[lexer->bracket_count++] = found[1];
         return true;
     }
-    if (lexer->bracket_count == 0 || lexer->brackets[--lexer->bracket_count] != *found) {
+    bool awaited = lexer->bracket_count > 0 && lexer->brackets[lexer->bracket_count - 1] == *found;
+    if (!awaited) {
         return error_set(error, ERROR_FORMAT, "line %u: unexpected '%c'", (unsigned)token->line,
                          *found);
     }
+    lexer->bracket_count--;
     return true;
 }
 
@@ -417,7 +419,7 @@ static bool lex_operator(struct jinja_lexer *lexer, struct jinja_token *token,
     for (size_t i = 0; i < sizeof operators / sizeof operators[0]; i++) {
         if (starts_with(lexer, operators[i])) {
             token->kind = JINJA_TOKEN_OPERATOR;
-            token->text = jinja_text_until(rest_of(lexer), strlen(operators[i]));
+            token->text = string_view_of(operators[i]);
             if (!balance(lexer, token, error)) {
                 return false;
             }

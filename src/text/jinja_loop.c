@@ -3,16 +3,19 @@
 
 #include "text/jinja_eval.h"
 
-/* Whether the for statement's condition holds for an item. */
+/* Whether the for statement's condition holds for an item. One that was unpacked becomes a tuple of
+ * its parts, as Jinja's generator makes it. */
 static bool test_item(struct jinja_render *render, const struct jinja_loop *loop,
-                      const struct jinja_value *item, bool *holds) {
+                      struct jinja_value *item, bool *holds) {
     const struct jinja_node *statement = loop->statement;
+    const struct jinja_node *target = statement->loop.test_target;
     struct jinja_activation *activation = render->activation;
     struct jinja_value value = jinja_none();
     render->activation = loop->activation;
     bool done = jinja_enter_scope(render, &statement->loop.test_scope) &&
-                jinja_assign(render, statement->loop.test_target, item) &&
-                jinja_evaluate(render, statement->loop.test, &value);
+                jinja_assign(render, target, item) &&
+                jinja_evaluate(render, statement->loop.test, &value) &&
+                (target->kind != JINJA_TUPLE_LITERAL || jinja_evaluate(render, target, item));
     render->activation = activation;
     *holds = jinja_truth(&value);
     return done;

@@ -26,7 +26,7 @@ static bool give_built(const struct jinja_call *call, const struct jinja_builder
 
 static bool spend_search(struct jinja_render *render, struct string_view text,
                          struct string_view needle) {
-    return jinja_spend(render, text.length / 16 * (1 + needle.length / 16));
+    return jinja_spend_search(render, text.length, needle.length);
 }
 
 /* An optional argument; *given is false for None. */
@@ -53,14 +53,15 @@ static bool strip(struct jinja_render *render, const struct jinja_call *call,
                   enum jinja_strip_sides sides, struct jinja_value *result) {
     const struct jinja_value *characters = &call->arguments[0];
     bool given;
-    if (!optional_string(render, characters, "strip's characters", &given) ||
-        !jinja_spend(render, call->subject.text.length / 16 *
-                                 (1 + (given ? characters->text.length / 8 : 0)))) {
+    if (!optional_string(render, characters, "strip's characters", &given)) {
         return false;
     }
-    return give_text(call,
-                     jinja_text_strip(call->subject.text, given ? &characters->text : NULL, sides),
-                     result);
+    struct string_view text =
+        jinja_text_strip(call->subject.text, given ? &characters->text : NULL, sides);
+    size_t removed = call->subject.text.length - text.length;
+    size_t compared = given ? characters->text.length : 0; /* with each character looked at */
+    return give_text(call, text, result) &&
+           jinja_spend_characters(render, (removed + 2) * (1 + compared / 2));
 }
 
 static bool string_strip(struct jinja_render *render, const struct jinja_call *call,
@@ -208,7 +209,8 @@ static bool string_splitlines(struct jinja_render *render, const struct jinja_ca
                               struct jinja_value *result) {
     struct string_view rest = call->subject.text, line, ending;
     bool keep = jinja_truth(&call->arguments[0]);
-    if (!jinja_new_list(render, JINJA_LIST, 0, result) || !jinja_spend(render, rest.length / 8)) {
+    if (!jinja_new_list(render, JINJA_LIST, 0, result) ||
+        !jinja_spend_characters(render, rest.length)) {
         return false;
     }
     while (jinja_next_line(&rest, &line, &ending)) {
@@ -312,7 +314,7 @@ typedef void case_mapping(struct jinja_builder *builder, struct string_view text
 static bool map_case(struct jinja_render *render, const struct jinja_call *call,
                      case_mapping *mapping, struct jinja_value *result) {
     struct jinja_builder builder = {.render = render};
-    if (!jinja_spend(render, call->subject.text.length / 8)) {
+    if (!jinja_spend_characters(render, call->subject.text.length)) {
         return false;
     }
     mapping(&builder, call->subject.text);
@@ -510,7 +512,7 @@ static bool every(struct jinja_render *render, const struct jinja_call *call,
                   bool (*passes)(uint32_t), struct jinja_value *result) {
     struct string_view text = call->subject.text;
     bool all = text.length > 0;
-    if (!jinja_spend(render, text.length / 8)) {
+    if (!jinja_spend_characters(render, text.length)) {
         return false;
     }
     size_t bytes;

@@ -352,7 +352,7 @@ static bool indexed_element(struct jinja_render *render, const struct jinja_valu
         rest.length = jinja_character_bytes(rest.data, rest.length);
         *result = jinja_string(rest);
         result->safe = object->safe;
-        return jinja_spend(render, object->text.length / 8);
+        return jinja_spend_characters(render, object->text.length);
     } else {
         *result = object->list->items[at];
     }
@@ -442,7 +442,7 @@ static bool slice_indices(struct jinja_render *render, const struct jinja_value 
 static bool slice_text(struct jinja_render *render, const struct jinja_value *object, int64_t start,
                        int64_t step, size_t taken, struct jinja_value *result) {
     struct string_view text = object->text;
-    if (!jinja_spend(render, text.length / 8)) {
+    if (!jinja_spend_characters(render, text.length)) {
         return false;
     }
     if (step == 1) {
@@ -466,66 +466,90 @@ static bool slice_text(struct jinja_render *render, const struct jinja_value *ob
     return done;
 }
 
+/* A range again. With at most 100000 steps in it, no product here leaves 64 bits unless the range's
+ * own step is that large. */
+static bool slice_range(struct jinja_render *render, const struct jinja_range *object,
+                        int64_t start, int64_t step, size_t taken, struct jinja_value *result) {
+    struct jinja_range *range = jinja_alloc(render, 1, sizeof *range);
+    int64_t offset, width;
+    if (range == NULL) {
+        return false;
+    }
+    range->count = taken;
+    if (__builtin_mul_overflow(object->step, step, &range->step) ||
+        __builtin_mul_overflow(object->step, start, &offset) ||
+        __builtin_add_overflow(object->start, offset, &range->start) ||
+        __builtin_mul_overflow(range->step, (int64_t)taken, &width) ||
+        __builtin_add_overflow(range->start, width, &range->stop)) {
+        return fail_overflow(render);
+    }
+    *result = (struct jinja_value){.kind = JINJA_RANGE, .range = range};
+    return true;
+}
+
 bool jinja_slice(struct jinja_render *render, const struct jinja_value *object,
                  const struct jinja_value bounds[3], struct jinja_value *result) {
-    struct jinja_value source = *object;
     if (jinja_is_undefined(object)) {
         return jinja_fail_undefined(render, object);
     }
-    if (object->kind == JINJA_RANGE && !jinja_collect(render, object, &source)) {
-        return false;
-    }
-    if (source.kind != JINJA_STRING && !jinja_is_sequence(&source)) {
+    bool is_range = object->kind == JINJA_RANGE;
+    if (object->kind != JINJA_STRING && !is_range && !jinja_is_sequence(object)) {
         return jinja_fail(render, "'%s' object cannot be sliced", jinja_type_name(object));
     }
     size_t count = 0, taken = 0;
     int64_t start = 0, step = 1;
-    if (!jinja_length(render, &source, &count) ||
+    if (!jinja_length(render, object, &count) ||
         !slice_indices(render, bounds, count, &start, &step, &taken)) {
         return false;
     }
-    if (source.kind == JINJA_STRING) {
-        return slice_text(render, &source, start, step, taken, result);
+    if (object->kind == JINJA_STRING) {
+        return slice_text(render, object, start, step, taken, result);
     }
-    if (!jinja_new_list(render, source.kind, taken, result)) {
+    if (is_range) {
+        return slice_range(render, object->range, start, step, taken, result);
+    }
+    if (!jinja_new_list(render, object->kind, taken, result)) {
         return false;
     }
     for (size_t i = 0; i < taken; i++) {
-        result->list->items[i] = source.list->items[start + (int64_t)i * step];
+        result->list->items[i] = object->list->items[start + (int64_t)i * step];
     }
     result->list->count = taken;
     return true;
 }
 
-bool jinja_path(struct jinja_render *render, const struct jinja_value *object,
-                const struct jinja_value *path, struct jinja_value *result) {
-    *result = *object;
-    if (path->kind != JINJA_STRING) {
-        return path->kind == JINJA_NONE || path->kind == JINJA_MISSING ||
-               jinja_element(render, object, path, result);
+/* One part of a path: a number is an index. */
+static struct jinja_value path_key(struct string_view name) {
+    int64_t number = 0;
+    bool digits = name.length > 0 && name.length < 18;
+    for (size_t i = 0; digits && i < name.length; i++) {
+        digits = name.data[i] >= '0' && name.data[i] <= '9';
+        number = number * 10 + (name.data[i] - '0');
     }
-    struct string_view rest = path->text;
-    while (true) {
+    return digits ? jinja_integer(number) : jinja_string(name);
+}
+
+bool jinja_path(struct jinja_render *render, const struct jinja_value *object,
+                const struct jinja_value *path, const struct jinja_value *otherwise,
+                struct jinja_value *result) {
+    struct string_view rest = path->kind == JINJA_STRING ? path->text : (struct string_view){0};
+    *result = *object;
+    if (path->kind == JINJA_NONE || path->kind == JINJA_MISSING) {
+        return true;
+    }
+    for (bool more = true; more;) {
         size_t dot = jinja_text_find(rest, string_view_of("."), 0);
-        struct string_view name = jinja_text_until(rest, dot);
-        struct jinja_value key = jinja_string(name), element;
-        int64_t number = 0;
-        bool digits = name.length > 0 && name.length < 18;
-        for (size_t i = 0; digits && i < name.length; i++) {
-            digits = name.data[i] >= '0' && name.data[i] <= '9';
-            number = number * 10 + (name.data[i] - '0');
-        }
-        if (digits) {
-            key = jinja_integer(number);
-        }
+        struct jinja_value key =
+            path->kind == JINJA_STRING ? path_key(jinja_text_until(rest, dot)) : *path;
         struct jinja_value current = *result;
-        if (!jinja_element(render, &current, &key, &element)) {
+        if (!jinja_element(render, &current, &key, result)) {
             return false;
         }
-        *result = element;
-        if (dot == JINJA_NOT_FOUND) {
-            return true;
+        if (jinja_is_undefined(result) && otherwise != NULL && otherwise->kind != JINJA_NONE) {
+            *result = *otherwise;
         }
-        rest = jinja_text_from(rest, dot + 1);
+        more = dot != JINJA_NOT_FOUND;
+        rest = more ? jinja_text_from(rest, dot + 1) : rest;
     }
+    return true;
 }

@@ -33,8 +33,10 @@ bool jinja_element(struct jinja_render *render, const struct jinja_value *object
 bool jinja_slice(struct jinja_render *render, const struct jinja_value *object,
                  const struct jinja_value bounds[3], struct jinja_value *result);
 
-/* A key path as in "function.name" or "0": what map(attribute=…) and its like look up. */
+/* A key path as in "function.name" or "0": what map(attribute=…) and its like look up. `otherwise`
+ * takes the place of what is undefined on the way; NULL or None for nothing. */
 bool jinja_path(struct jinja_render *render, const struct jinja_value *object,
-                const struct jinja_value *path, struct jinja_value *result);
+                const struct jinja_value *path, const struct jinja_value *otherwise,
+                struct jinja_value *result);
 
 #endif

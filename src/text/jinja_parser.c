@@ -174,14 +174,14 @@ static bool parse_body_until(struct jinja_parser *parser, struct jinja_node *own
 }
 
 static bool parse_set(struct jinja_parser *parser, struct jinja_node *node) {
-    node->block.target = jinja_parse_target(parser, NULL, true);
+    node->block.target = jinja_parse_target(parser, true);
     bool assign;
     if (node->block.target == NULL ||
         !jinja_parser_skip(parser, JINJA_TOKEN_OPERATOR, "=", &assign)) {
         return false;
     }
     if (assign) {
-        node->block.value = jinja_parse_tuple(parser, true, NULL);
+        node->block.value = jinja_parse_tuple(parser, true);
         return node->block.value != NULL && jinja_adopt(parser, node, node->block.value);
     }
     node->kind = JINJA_SET_BLOCK;
@@ -208,7 +208,7 @@ static bool parse_if(struct jinja_parser *parser, struct jinja_node *node) {
             *next = branch;
             return parse_body_until(parser, node, "endif", &branch->body);
         }
-        branch->value = jinja_parse_tuple(parser, false, NULL);
+        branch->value = jinja_parse_tuple(parser, false);
         if (branch->value == NULL || !jinja_adopt(parser, node, branch->value) ||
             !parse_body(parser, node, ends, &branch->body, &end)) {
             return false;
@@ -224,11 +224,11 @@ static bool parse_if(struct jinja_parser *parser, struct jinja_node *node) {
 static bool parse_for_head(struct jinja_parser *parser, struct jinja_node *node) {
     struct jinja_lexer target_lexer = parser->lexer;
     struct jinja_token target_token = parser->token;
-    node->loop.target = jinja_parse_target(parser, "in", false);
+    node->loop.target = jinja_parse_target(parser, false);
     if (node->loop.target == NULL || !jinja_parser_expect(parser, JINJA_TOKEN_NAME, "in")) {
         return false;
     }
-    node->loop.iterable = jinja_parse_tuple(parser, false, "recursive");
+    node->loop.iterable = jinja_parse_tuple(parser, false);
     if (node->loop.iterable == NULL || !jinja_adopt(parser, node, node->loop.target) ||
         !jinja_adopt(parser, node, node->loop.iterable)) {
         return false;
@@ -246,7 +246,7 @@ static bool parse_for_head(struct jinja_parser *parser, struct jinja_node *node)
         struct jinja_token token = parser->token;
         parser->lexer = target_lexer;
         parser->token = target_token;
-        node->loop.test_target = jinja_parse_target(parser, "in", false);
+        node->loop.test_target = jinja_parse_target(parser, false);
         parser->lexer = lexer;
         parser->token = token;
         if (node->loop.test_target == NULL) {
@@ -347,7 +347,7 @@ static bool parse_with(struct jinja_parser *parser, struct jinja_node *node) {
         if (part == NULL) {
             return false;
         }
-        part->target = jinja_parse_target(parser, NULL, false);
+        part->target = jinja_parse_target(parser, false);
         if (part->target == NULL || !jinja_parser_expect(parser, JINJA_TOKEN_OPERATOR, "=")) {
             return false;
         }
@@ -413,7 +413,7 @@ static struct jinja_node *parse_output(struct jinja_parser *parser) {
     if (node == NULL || !jinja_parser_next(parser)) {
         return NULL;
     }
-    node->binary.left = jinja_parse_tuple(parser, true, NULL);
+    node->binary.left = jinja_parse_tuple(parser, true);
     if (node->binary.left == NULL || !jinja_adopt(parser, node, node->binary.left) ||
         !jinja_parser_expect(parser, JINJA_TOKEN_OUTPUT_END, NULL)) {
         return NULL;

@@ -53,13 +53,10 @@ struct jinja_node *jinja_new_variable(struct jinja_parser *parser, struct string
 
 /* One expression; `conditional`: "a if b else c" is allowed at the top. */
 struct jinja_node *jinja_parse_expression(struct jinja_parser *parser, bool conditional);
-/* One expression, or several with commas between: a tuple. `end` is a name that ends it, or NULL.
- */
-struct jinja_node *jinja_parse_tuple(struct jinja_parser *parser, bool conditional,
-                                     const char *end);
-/* What can be assigned to. `end` as above; `namespaces`: ns.name is allowed. */
-struct jinja_node *jinja_parse_target(struct jinja_parser *parser, const char *end,
-                                      bool namespaces);
+/* One expression, or several with commas between: a tuple. */
+struct jinja_node *jinja_parse_tuple(struct jinja_parser *parser, bool conditional);
+/* What can be assigned to; `namespaces`: also ns.name. */
+struct jinja_node *jinja_parse_target(struct jinja_parser *parser, bool namespaces);
 /* The filters after a "|", put around `subject` (NULL for the text of a block). `named`: the first
  * name comes without its "|". */
 struct jinja_node *jinja_parse_filters(struct jinja_parser *parser, struct jinja_node *subject,

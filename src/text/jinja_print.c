@@ -224,7 +224,7 @@ bool jinja_append_repr(struct jinja_builder *builder, const struct jinja_value *
         break;
     }
     case JINJA_STRING:
-        if (!jinja_spend(render, value->text.length / 8)) {
+        if (!jinja_spend_characters(render, value->text.length)) {
             return false;
         }
         jinja_append_text(builder, value->safe ? "Markup(" : "");

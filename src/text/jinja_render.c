@@ -13,6 +13,8 @@ enum {
     SMALL_BYTES = 4 * 1024, /* larger allocations do not come from a slab */
     ALIGNMENT = 16,
     BYTES_PER_STEP = 64,
+    SEARCHED_BYTES_PER_STEP = 16,
+    DECODED_BYTES_PER_STEP = 2,
 };
 
 void jinja_render_deinit(struct jinja_render *render) {
@@ -50,8 +52,18 @@ bool jinja_spend(struct jinja_render *render, size_t steps) {
     return !render->failed;
 }
 
-bool jinja_spend_bytes(struct jinja_render *render, size_t bytes) {
-    return jinja_spend(render, bytes / BYTES_PER_STEP);
+bool jinja_spend_bytes(struct jinja_render *render, size_t length) {
+    return jinja_spend(render, length / BYTES_PER_STEP);
+}
+
+bool jinja_spend_characters(struct jinja_render *render, size_t length) {
+    return jinja_spend(render, length / DECODED_BYTES_PER_STEP);
+}
+
+bool jinja_spend_search(struct jinja_render *render, size_t length, size_t needle_length) {
+    /* Neither is larger than JINJA_MAX_MEMORY_BYTES or a caller's JSON: no overflow in 64 bits. */
+    return jinja_spend(render,
+                       length / SEARCHED_BYTES_PER_STEP * (1 + needle_length / BYTES_PER_STEP));
 }
 
 bool jinja_enter(struct jinja_render *render) {

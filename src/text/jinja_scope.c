@@ -10,6 +10,8 @@
  */
 #include "text/jinja_ast.h"
 
+#include "base/bytes.h"
+
 /* A name of a frame that is being walked. */
 struct jinja_symbol {
     struct jinja_symbol *shadowed; /* same name, outer frame */
@@ -21,6 +23,7 @@ struct jinja_symbol {
 
 struct frame {
     struct frame *outer;
+    bool outer_soft;
     struct jinja_scope *scope;
     struct jinja_symbol *symbols;
     uint32_t *slot_count; /* of its function */
@@ -33,6 +36,7 @@ struct resolver {
     struct jinja_name *loop_name;
     unsigned loops;    /* for statements around */
     unsigned branches; /* if statements of this frame around; first walk only */
+    bool soft;         /* inside an if of this frame; second walk only */
     struct error *error;
 };
 
@@ -99,10 +103,12 @@ static bool assign_name(struct resolver *resolver, struct jinja_name *name, uint
 
 static void enter_frame(struct resolver *resolver, struct frame *frame, struct jinja_scope *scope) {
     *frame = (struct frame){.outer = resolver->frame,
+                            .outer_soft = resolver->soft,
                             .scope = scope,
                             .slot_count = resolver->frame->slot_count,
                             .depth = resolver->frame->depth};
     resolver->frame = frame;
+    resolver->soft = false;
 }
 
 static void leave_frame(struct resolver *resolver) {
@@ -110,6 +116,7 @@ static void leave_frame(struct resolver *resolver) {
          symbol = symbol->next) {
         symbol->name->symbol = symbol->shadowed;
     }
+    resolver->soft = resolver->frame->outer_soft;
     resolver->frame = resolver->frame->outer;
 }
 
@@ -261,12 +268,27 @@ static bool collect_frame(struct resolver *resolver, struct jinja_node *body) {
 
 /* The second walk. */
 
+/* A filter or test that does not exist is an error at once, except where an if may go around it. */
+static bool fail_unknown(struct resolver *resolver, const struct jinja_node *node) {
+    return error_set(resolver->error, ERROR_FORMAT, "line %u: no %s named '%.*s'",
+                     (unsigned)node->line, node->kind == JINJA_FILTER ? "filter" : "test",
+                     (int)size_min(node->call.name.length, 40), node->call.name.data);
+}
+
 static bool bind_expression(struct resolver *resolver, struct jinja_node *node) {
     if (node->kind == JINJA_VARIABLE || node->kind == JINJA_NAMESPACE_TARGET) {
         node->variable.reference = reference_to(resolver, node->variable.name->symbol);
         return true;
     }
-    return visit_children(resolver, node, bind_expression);
+    bool soft = resolver->soft;
+    if ((node->kind == JINJA_FILTER || node->kind == JINJA_TEST) && node->call.builtin == NULL &&
+        !soft) {
+        return fail_unknown(resolver, node);
+    }
+    resolver->soft = soft || node->kind == JINJA_CONDITIONAL;
+    bool bound = visit_children(resolver, node, bind_expression);
+    resolver->soft = soft;
+    return bound;
 }
 
 static bool bind_body(struct resolver *resolver, struct jinja_node *body);
@@ -363,14 +385,15 @@ static bool bind_macro(struct resolver *resolver, struct jinja_node *node) {
 }
 
 static bool bind_branches(struct resolver *resolver, struct jinja_node *node) {
-    for (struct jinja_part *branch = node->condition.branches; branch != NULL;
+    bool soft = resolver->soft, bound = true;
+    resolver->soft = true;
+    for (struct jinja_part *branch = node->condition.branches; bound && branch != NULL;
          branch = branch->next) {
-        if (!visit_optional(resolver, branch->value, bind_expression) ||
-            !bind_body(resolver, branch->body)) {
-            return false;
-        }
+        bound = visit_optional(resolver, branch->value, bind_expression) &&
+                bind_body(resolver, branch->body);
     }
-    return true;
+    resolver->soft = soft;
+    return bound;
 }
 
 static bool bind_statement(struct resolver *resolver, struct jinja_node *node) {

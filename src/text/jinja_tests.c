@@ -76,7 +76,8 @@ static bool test_case(struct jinja_render *render, const struct jinja_call *call
                       struct jinja_value *result) {
     struct string_view text;
     bool any = false;
-    if (!jinja_to_text(render, &call->subject, &text) || !jinja_spend(render, text.length / 8)) {
+    if (!jinja_to_text(render, &call->subject, &text) ||
+        !jinja_spend_characters(render, text.length)) {
         return false;
     }
     size_t bytes;

@@ -301,22 +301,27 @@ static void append_upper_character(struct jinja_builder *builder, uint32_t code_
     }
 }
 
-static void append_title_character(struct jinja_builder *builder, uint32_t code_point) {
-    uint32_t title = (uint32_t)utf8proc_totitle((utf8proc_int32_t)code_point);
-    const uint32_t *special = code_point < 0x80 ? NULL : find_special_upper(code_point);
-    if (special == NULL || title != code_point) {
-        jinja_append_code_point(builder, title);
-        return;
-    }
-    jinja_append_code_point(builder, special[0]);
-    for (size_t i = 1; i < 3 && special[i] != 0; i++) {
-        jinja_append_code_point(builder, simple_lower(special[i]));
-    }
-}
-
 static bool is_cased(uint32_t code_point) {
     utf8proc_category_t kind = category(code_point);
     return kind >= UTF8PROC_CATEGORY_LU && kind <= UTF8PROC_CATEGORY_LT;
+}
+
+static void append_title_character(struct jinja_builder *builder, uint32_t code_point) {
+    enum { SMALL_SHARP_S = 0xdf, CAPITAL_IOTA = 0x399, IOTA_BELOW = 0x345 };
+    uint32_t title = (uint32_t)utf8proc_totitle((utf8proc_int32_t)code_point);
+    const uint32_t *special = code_point < 0x80 ? NULL : find_special_upper(code_point);
+    /* utf8proc has a capital sharp s as the title case of the small one; Unicode has "Ss". */
+    if (special == NULL || category(code_point) == UTF8PROC_CATEGORY_LT ||
+        (title != code_point && code_point != SMALL_SHARP_S)) {
+        jinja_append_code_point(builder, title);
+        return;
+    }
+    bool lower = false;
+    for (size_t i = 0; i < 3 && special[i] != 0; i++) {
+        uint32_t rest = special[i] == CAPITAL_IOTA ? IOTA_BELOW : simple_lower(special[i]);
+        jinja_append_code_point(builder, lower ? rest : special[i]);
+        lower = lower || is_cased(special[i]);
+    }
 }
 
 /* Marks and format characters do not end a word for the rule of the final sigma. */

@@ -296,11 +296,9 @@ bool jinja_is_iterable(const struct jinja_value *value) {
 
 bool jinja_iterate(struct jinja_render *render, const struct jinja_value *value,
                    struct jinja_iteration *iteration) {
-    if (!jinja_is_iterable(value) || value->kind == JINJA_LOOP) {
-        return jinja_fail(render, "'%s' object is not iterable", jinja_type_name(value));
-    }
     *iteration = (struct jinja_iteration){.source = *value};
-    return true;
+    return (jinja_is_iterable(value) && value->kind != JINJA_LOOP) ||
+           jinja_fail(render, "'%s' object is not iterable", jinja_type_name(value));
 }
 
 static bool next_character(struct jinja_iteration *iteration, struct jinja_value *item) {
@@ -564,7 +562,7 @@ bool jinja_contains(struct jinja_render *render, const struct jinja_value *conta
                               jinja_type_name(item));
         }
         *contains = jinja_text_find(container->text, item->text, 0) != JINJA_NOT_FOUND;
-        return jinja_spend_bytes(render, container->text.length);
+        return jinja_spend_search(render, container->text.length, item->text.length);
     }
     if (container->kind == JINJA_DICT) {
         if (!jinja_is_hashable(item)) {
