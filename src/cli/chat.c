@@ -28,7 +28,7 @@ struct chat {
     struct generator *generator;
     const struct run_settings *settings;
     struct conversation conversation;
-    char *system; /* owned; NULL: none */
+    struct string_buffer system; /* empty: none */
     EditLine *editor;
     History *history;
     struct string_buffer history_path; /* empty: not kept */
@@ -234,21 +234,22 @@ static bool do_help(struct chat *chat, const char *argument, struct error *error
 
 static bool do_clear(struct chat *chat, const char *argument, struct error *error) {
     (void)argument;
-    return conversation_restart(&chat->conversation, chat->system, error);
+    const char *system = chat->system.length == 0 ? NULL : string_buffer_text(&chat->system);
+    return conversation_restart(&chat->conversation, system, error);
 }
 
 /* Without a text: shows the one in force. */
 static bool do_system(struct chat *chat, const char *argument, struct error *error) {
     if (argument[0] == '\0') {
-        printf("%s\n", chat->system == NULL ? "(no system text)" : chat->system);
+        printf("%s\n",
+               chat->system.length == 0 ? "(no system text)" : string_buffer_text(&chat->system));
         return true;
     }
-    char *copy = strdup(argument);
-    if (copy == NULL) {
+    string_buffer_clear(&chat->system);
+    string_buffer_append_text(&chat->system, argument);
+    if (chat->system.failed) {
         return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for the text");
     }
-    free(chat->system);
-    chat->system = copy;
     return do_clear(chat, "", error);
 }
 
@@ -367,6 +368,6 @@ bool chat_run(struct generator *generator, const struct run_settings *settings,
     }
     close_editor(&chat);
     conversation_deinit(&chat.conversation);
-    free(chat.system);
+    string_buffer_deinit(&chat.system);
     return done;
 }

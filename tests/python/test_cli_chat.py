@@ -10,11 +10,14 @@ import subprocess
 import termios
 import time
 
+from pathlib import Path
+
 import pytest
 
 from program import Program, wait_until
 
 PROMPT = b">>> "
+SUPPRESSIONS = Path(__file__).with_name("libedit.supp")
 
 
 class Terminal:
@@ -25,7 +28,9 @@ class Terminal:
         self.modes = termios.tcgetattr(follower)
         self.follower = follower
         self.process = subprocess.Popen(
-            [program.path, *arguments], env={**program.environment, "NO_COLOR": "1", **(environment or {})},
+            [program.path, *arguments],
+            env={**program.environment, "NO_COLOR": "1", "LSAN_OPTIONS": f"suppressions={SUPPRESSIONS}:print_suppressions=0",
+                 **(environment or {})},
             stdin=follower, stdout=follower, stderr=follower, start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
         self.unread = b""

@@ -81,6 +81,7 @@ def test_a_stop_text_ends_the_answer(run):
     assert told["text"] == whole[: whole.index(word)]
 
 
+@pytest.mark.release_only
 def test_a_seed_makes_an_answer_again(program, smollm2):
     draw = lambda *more: json.loads(program.good("run", smollm2, "--json", "-n", "12", "--temperature", "1.5", *more, "Hi"))
     first = draw()
@@ -88,6 +89,7 @@ def test_a_seed_makes_an_answer_again(program, smollm2):
     assert {tuple(draw("--seed", str(seed))["tokens"]) for seed in (1, 2, 3)} != {tuple(first["tokens"])}
 
 
+@pytest.mark.release_only
 def test_portable_kernels_give_an_answer_too(run):
     fast, portable = answer(run, "-n", "3", "Hi"), answer(run, "-n", "3", "--portable-kernels", "Hi")
     assert portable["tokens"] == fast["tokens"]
