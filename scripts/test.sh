@@ -72,7 +72,7 @@ run_unit_tests() { # FOLDER RESULT_NAME
 run_python_tests() { # FOLDER RESULT_NAME [pytest argument...]
     local folder=$1 name=$2
     shift 2
-    (cd "$PROJECT_ROOT" && MISTRAL_BUILD_DIR="$folder" "$PYTHON_ENVIRONMENT/bin/python" -m pytest \
+    (cd "$PROJECT_ROOT" && BUILD_FOLDER="$folder" "$PYTHON_ENVIRONMENT/bin/python" -m pytest \
         --numprocesses "$(cpu_count)" --dist loadfile --junitxml "$RESULTS/$name.xml" "$@")
 }
 

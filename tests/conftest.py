@@ -17,8 +17,8 @@ def source_root():
 
 @pytest.fixture(scope="session")
 def build_dir():
-    """The build under test: MISTRAL_BUILD_DIR, or build/ beside the sources."""
-    return Path(os.environ.get("MISTRAL_BUILD_DIR", SOURCE_ROOT / "build")).resolve()
+    """The build under test: BUILD_FOLDER, or build/ beside the sources."""
+    return Path(os.environ.get("BUILD_FOLDER", SOURCE_ROOT / "build")).resolve()
 
 
 @pytest.fixture(scope="session")

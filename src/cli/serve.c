@@ -45,7 +45,11 @@ static void say_listening(void *context, const char *host, uint16_t port) {
 static bool serve_engine(const struct config *config, struct engine *engine, char *id,
                          char *origins_text, struct error *error) {
     const char *origins[MAX_ORIGINS];
-    const char *aliases[] = {engine_info(engine)->name, config->default_model};
+    /* The file's own name too, where an alias was typed. Never default_model: a request for another
+     * model than this one must not be answered by it. */
+    char stem[256];
+    model_id_of(engine_info(engine)->path, stem, sizeof stem);
+    const char *aliases[] = {engine_info(engine)->name, stem};
     struct server_options options = server_options_default();
     options.host = config->host;
     options.port = (uint16_t)config->port;
@@ -72,6 +76,7 @@ static bool serve(struct cli *cli, struct error *error) {
     struct generator generator = {0};
     char id[256];
     model_id_of(name, id, sizeof id);
+    config_log_settings(config, READ_BY_SERVE);
     char *origins = strdup(config->allowed_origins == NULL ? "" : config->allowed_origins);
     bool done =
         origins != NULL || error_set(error, ERROR_OUT_OF_MEMORY, "no memory for the settings");

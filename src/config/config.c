@@ -15,6 +15,7 @@
 #include "config/suggest.h"
 #include "config/toml.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -476,6 +477,60 @@ bool config_load(const struct config_source *source, struct config *config,
 void config_deinit(struct config *config) {
     arena_deinit(&config->arena);
     *config = (struct config){0};
+}
+
+static void append_value(const struct knob *knob, const struct knob_value *value,
+                         struct string_buffer *out) {
+    switch (knob->kind) {
+    case KNOB_INTEGER:
+        string_buffer_append_format(out, "%" PRId64, value->integer);
+        break;
+    case KNOB_BYTES:
+        string_buffer_append_format(out, "%" PRIu64, value->bytes);
+        break;
+    case KNOB_NUMBER:
+        string_buffer_append_format(out, "%g", value->number);
+        break;
+    case KNOB_BOOL:
+        string_buffer_append_text(out, value->boolean ? "true" : "false");
+        break;
+    case KNOB_SECRET:
+        string_buffer_append_text(out, value->text == NULL ? "" : "(set)");
+        break;
+    case KNOB_CHOICE:
+    case KNOB_TEXT:
+    case KNOB_PATH:
+        string_buffer_append_text(out, value->text == NULL ? "" : value->text);
+        break;
+    }
+}
+
+void config_log_settings(const struct config *config, enum config_reader reader) {
+    for (size_t i = 0; i < KNOB_COUNT; i++) {
+        const struct knob *knob = &knob_rows[i];
+        const struct config_origin *origin = &config->origins[i];
+        if (origin->layer == CONFIG_FROM_DEFAULT || (knob->readers & reader) == 0) {
+            continue;
+        }
+        size_t at = 0;
+        struct string_view key;
+        knob_next_word(knob->keys, &at, &key);
+        struct knob_value value = knob_fetch(knob, config);
+        struct string_buffer text = {0};
+        string_buffer_append(&text, key.data, key.length);
+        string_buffer_append_char(&text, '\0');
+        size_t value_at = text.length;
+        append_value(knob, &value, &text);
+        string_buffer_append_char(&text, '\0');
+        size_t origin_at = text.length;
+        config_describe_origin(origin, &text);
+        if (!text.failed) {
+            log_event(LOG_INFO, "setting", log_text("key", text.data),
+                      log_text("value", text.data + value_at),
+                      log_text("from", text.data + origin_at));
+        }
+        string_buffer_deinit(&text);
+    }
 }
 
 /* Help. */

@@ -93,6 +93,10 @@ void config_deinit(struct config *config);
  * not an error, since a shell or an orchestrator may carry what belongs to something else. */
 void config_warn_of_unknown_environment(char *const *environment);
 
+/* Logs each setting that a subcommand reads and somebody has set, with its value and where it came
+ * from; secrets without their value. */
+void config_log_settings(const struct config *config, enum config_reader reader);
+
 /* "config.toml:3:8", "environment variable MISTRAL_PORT", "--port", "default". */
 void config_describe_origin(const struct config_origin *origin, struct string_buffer *out);
 

@@ -4,6 +4,18 @@ import os
 import subprocess
 import time
 
+from make_model import make_model
+
+CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}[{{ message.role }}] {{ message.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}[assistant]{% endif %}"
+)
+
+
+def make_chat_model(folder):
+    """A model that chats nonsense, loads at once and has room for a very long answer."""
+    return make_model(folder / "nonsense.gguf", context=32768, chat_template=CHAT_TEMPLATE)
+
 
 class Program:
     def __init__(self, path, home):

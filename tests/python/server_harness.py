@@ -1,4 +1,5 @@
-"""Starts the server over its scripted engine (tests/tools/fake_server.c) and speaks raw HTTP to it."""
+"""Starts the server, over its scripted engine (tests/tools/fake_server.c) or a real model, and
+speaks raw HTTP to it."""
 
 import json
 import os
@@ -13,14 +14,19 @@ import time
 WAIT = 30  # seconds, for what should take milliseconds: a loaded machine is no failure
 
 
-class FakeServer:
-    """One running server. `events` are what its engine told, `log` the server's own log lines."""
+def own_environment():
+    """This process's, without what somebody may have set there for a server of theirs."""
+    return {name: value for name, value in os.environ.items()
+            if not name.startswith(("MISTRAL_", "OLLAMA_", "DEFAULT_MODEL"))}
 
-    def __init__(self, build_dir, *settings, environment=None):
-        program = build_dir / "tests" / "tools" / "fake_server"
+
+class Server:
+    """One running server process. `log` are its own log lines, `events` the lines it prints."""
+
+    def __init__(self, command, environment=None):
         self.process = subprocess.Popen(
-            [program, *settings], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env={**os.environ, **(environment or {})})
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**own_environment(), **(environment or {})})
         self.was_signalled = False
         self.events = []
         self.log = []
@@ -31,13 +37,6 @@ class FakeServer:
         for reader in self.readers:
             reader.start()
         self.port = None
-        started = self.wait_event(lambda e: e["event"] in ("listening", "ended"))
-        if started["event"] == "listening":
-            self.port = started["port"]
-        else:
-            self.process.wait(WAIT)
-            for reader in self.readers:
-                reader.join(WAIT)
 
     def _read_events(self):
         for line in self.process.stdout:
@@ -70,18 +69,6 @@ class FakeServer:
 
     def wait_log(self, matches, timeout=WAIT):
         return self._wait(self.log, matches, timeout)
-
-    def wait_idle(self, submitted=0, timeout=WAIT):
-        """Until the engine was given so many requests at least and has ended them all; how many."""
-        deadline = time.monotonic() + timeout
-        while True:
-            with self.arrived:
-                given = {e["id"] for e in self.events if e["event"] == "submit"}
-                ended = {e["id"] for e in self.events if e["event"] == "end"}
-            if given == ended and len(given) >= submitted:
-                return len(given)
-            assert time.monotonic() < deadline, f"never ended: {sorted(given - ended)[:10]}"
-            time.sleep(0.01)
 
     @property
     def base_url(self):
@@ -126,6 +113,43 @@ class FakeServer:
         self.process.stdout.close()
         self.process.stderr.close()
         assert status == expected, f"exit status {status}: {''.join(self.stray[-60:])}"
+
+
+class FakeServer(Server):
+    """The server over its scripted engine; `events` are what that engine told."""
+
+    def __init__(self, build_dir, *settings, environment=None):
+        program = build_dir / "tests" / "tools" / "fake_server"
+        super().__init__([program, *settings], environment)
+        started = self.wait_event(lambda e: e["event"] in ("listening", "ended"))
+        if started["event"] == "listening":
+            self.port = started["port"]
+        else:
+            self.process.wait(WAIT)
+            for reader in self.readers:
+                reader.join(WAIT)
+
+    def wait_idle(self, submitted=0, timeout=WAIT):
+        """Until the engine was given so many requests at least and has ended them all; how many."""
+        deadline = time.monotonic() + timeout
+        while True:
+            with self.arrived:
+                given = {e["id"] for e in self.events if e["event"] == "submit"}
+                ended = {e["id"] for e in self.events if e["event"] == "end"}
+            if given == ended and len(given) >= submitted:
+                return len(given)
+            assert time.monotonic() < deadline, f"never ended: {sorted(given - ended)[:10]}"
+            time.sleep(0.01)
+
+
+class RealServer(Server):
+    """`mistral serve` with a real model. Settings are command-line options."""
+
+    def __init__(self, program, model, *settings, home):
+        super().__init__(
+            [program, "serve", model, "--port", "0", "--log-level", "info", "--log-format", "json",
+             *settings], {"HOME": str(home)})
+        self.port = self.wait_log(lambda e: e["event"] == "listening")["port"]
 
 
 class Answer:

@@ -10,7 +10,7 @@ import pytest
 
 from program import Program
 
-COMMANDS = ["run", "pull", "list", "show", "tokenize", "perplexity"]
+COMMANDS = ["run", "serve", "pull", "list", "show", "tokenize", "perplexity"]
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_each_command_has_help(program, name):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["shw"], "unknown command 'shw'; did you mean 'show'?"),
+        (["serv"], "unknown command 'serv'; did you mean 'serve'?"),
         (["zzz"], "unknown command 'zzz'; 'mistral --help' lists them"),
         (["list", "--jsn"], "unknown option '--jsn'; did you mean '--json'?"),
         (["list", "--port", "1"], "--port is a setting that this subcommand does not read"),
@@ -96,6 +96,14 @@ def test_an_unknown_name_in_the_environment_is_a_warning(program):
     assert done.returncode == 0
     assert done.err.count("\n") == 1
     assert "unknown_environment_variable" in done.err and "did you mean 'MISTRAL_PORT'?" in done.err
+
+
+def test_every_setting_is_read_by_code(source_root):
+    """A row of knobs.def that nothing outside src/config reads would be decoration."""
+    rows = re.findall(r"^KNOB\((\w+),", (source_root / "src/config/knobs.def").read_text(), re.MULTILINE)
+    assert len(rows) > 20
+    code = "".join(path.read_text() for path in (source_root / "src").rglob("*.c") if path.parent.name != "config")
+    assert [row for row in rows if not re.search(rf"config(\.|->){row}\b", code)] == []
 
 
 # The models folder.

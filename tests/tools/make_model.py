@@ -64,7 +64,7 @@ def vocabulary(size):
 
 def default_codec():
     root = Path(__file__).resolve().parents[2]
-    return Path(os.environ.get("MISTRAL_BUILD_DIR", root / "build")) / "tests" / "tools" / "quant_codec"
+    return Path(os.environ.get("BUILD_FOLDER", root / "build")) / "tests" / "tools" / "quant_codec"
 
 
 def encode(values, format_name, codec):
