@@ -1,6 +1,12 @@
 /*
  * chat_template.h - renders a model's chat template: the part of Jinja that real GGUF files use.
  *
+ * A template renders as Hugging Face transformers renders it: blocks trimmed (trim_blocks,
+ * lstrip_blocks), no automatic escaping, its tojson, raise_exception, strftime_now and generation
+ * tag. Beyond that, lists have append and pop, from_json reads JSON, and tojson writes iterators,
+ * for templates that were written for other engines. Not there: inheritance, includes, call blocks,
+ * recursive loops, integers past 64 bits.
+ *
  * Compiled once, rendered many times, on any thread (a render keeps its state to itself). A
  * template comes from a file and is hostile: nesting, output size and the number of steps are
  * bounded.

@@ -26,16 +26,18 @@ struct jinja_name {
     bool from_context;
 };
 
+enum jinja_load_action {
+    JINJA_LOAD_NOTHING, /* assigned later, or never */
+    JINJA_LOAD_CONTEXT, /* the caller's variable of that name, or a global function */
+    JINJA_LOAD_OUTER,   /* the value of an outer frame's variable */
+    JINJA_LOAD_LATER,   /* a parameter: set by whoever enters the frame */
+};
+
 /* What a frame's slot holds when the frame is entered. */
 struct jinja_load {
     struct jinja_load *next;
     uint32_t slot;
-    enum {
-        JINJA_LOAD_NOTHING, /* assigned later, or never */
-        JINJA_LOAD_CONTEXT, /* the caller's variable of that name, or a global function */
-        JINJA_LOAD_OUTER,   /* the value of an outer frame's variable */
-        JINJA_LOAD_LATER,   /* a parameter: set by whoever enters the frame */
-    } action;
+    enum jinja_load_action action;
     struct jinja_reference outer;
     struct jinja_name *name; /* context */
 };

@@ -36,7 +36,7 @@ static bool clean_number(struct string_view text, char out[MAX_DIGITS]) {
     return true;
 }
 
-static bool parse_integer(struct string_view text, int base, int64_t *value) {
+static bool parse_integer(struct string_view text, int64_t base, int64_t *value) {
     char digits[MAX_DIGITS], *end;
     if (!clean_number(text, digits)) {
         return false;
@@ -47,9 +47,12 @@ static bool parse_integer(struct string_view text, int base, int64_t *value) {
     if (start[0] == '0' && start[1] != '\0' && strchr(letters, start[1]) != NULL) {
         memmove(start, start + 2, strlen(start + 2) + 1);
     }
+    if (base < 2 || base > 36) {
+        return false;
+    }
     bool digit = (start[0] >= '0' && start[0] <= '9') || ((start[0] | 0x20) >= 'a' && base > 10);
     errno = 0;
-    *value = strtoll(digits, &end, base);
+    *value = strtoll(digits, &end, (int)base);
     return digit && *end == '\0' && errno == 0;
 }
 
@@ -74,19 +77,14 @@ static bool float_to_integer(double number, int64_t *value) {
 static bool filter_int(struct jinja_render *render, const struct jinja_call *call,
                        struct jinja_value *result) {
     const struct jinja_value *subject = &call->subject;
+    const struct jinja_value *given_base = &call->arguments[1];
     int64_t value = 0, base = 10;
     double number = 0;
     if (jinja_is_undefined(subject)) {
         return jinja_fail_undefined(render, subject);
     }
-    if (jinja_given(&call->arguments[1])) {
-        if (!jinja_expect_integer(render, &call->arguments[1], "int's base")) {
-            return false;
-        }
-        base = jinja_integral(&call->arguments[1]);
-        if (base < 2 || base > 36) {
-            return jinja_fail(render, "int's base must be from 2 to 36");
-        }
+    if (jinja_given(given_base)) { /* one that is none reads no integers */
+        base = jinja_is_integral(given_base) ? jinja_integral(given_base) : 0;
     }
     bool good = false;
     if (jinja_is_integral(subject)) {
@@ -98,7 +96,7 @@ static bool filter_int(struct jinja_render *render, const struct jinja_call *cal
             return jinja_fail(render, "a float does not fit in an integer");
         }
     } else if (subject->kind == JINJA_STRING) {
-        good = parse_integer(subject->text, (int)base, &value) ||
+        good = parse_integer(subject->text, base, &value) ||
                (parse_float(subject->text, &number) && float_to_integer(number, &value));
     }
     *result = good                               ? jinja_integer(value)

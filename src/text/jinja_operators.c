@@ -413,42 +413,46 @@ static bool slice_bound(struct jinja_render *render, const struct jinja_value *b
     return true;
 }
 
-/* Every index that a slice takes, from `start` by `step`; *taken is how many. */
+/* The indices that a slice takes: `taken` of them, from `start` by `step`, before `stop`. */
+struct slice {
+    int64_t start, stop, step;
+    size_t taken;
+};
+
 static bool slice_indices(struct jinja_render *render, const struct jinja_value bounds[3],
-                          size_t count, int64_t *start, int64_t *step, size_t *taken) {
-    *step = 1;
+                          size_t count, struct slice *slice) {
+    slice->step = 1;
     if (bounds[2].kind != JINJA_NONE) {
         if (!jinja_expect_integer(render, &bounds[2], "a slice's step")) {
             return false;
         }
-        *step = jinja_integral(&bounds[2]);
-        if (*step == 0 || *step == INT64_MIN) {
+        slice->step = jinja_integral(&bounds[2]);
+        if (slice->step == 0 || slice->step == INT64_MIN) {
             return jinja_fail(render, "slice step cannot be zero");
         }
     }
-    int64_t low = *step < 0 ? -1 : 0;
-    int64_t high = *step < 0 ? (int64_t)count - 1 : (int64_t)count;
-    int64_t stop;
-    if (!slice_bound(render, &bounds[0], count, low, high, *step < 0 ? high : low, start) ||
-        !slice_bound(render, &bounds[1], count, low, high, *step < 0 ? low : high, &stop)) {
+    bool back = slice->step < 0;
+    int64_t low = back ? -1 : 0, high = back ? (int64_t)count - 1 : (int64_t)count;
+    if (!slice_bound(render, &bounds[0], count, low, high, back ? high : low, &slice->start) ||
+        !slice_bound(render, &bounds[1], count, low, high, back ? low : high, &slice->stop)) {
         return false;
     }
-    int64_t span = *step < 0 ? *start - stop : stop - *start;
-    int64_t stride = *step < 0 ? -*step : *step;
-    *taken = span <= 0 ? 0 : (size_t)((span - 1) / stride) + 1;
+    int64_t span = back ? slice->start - slice->stop : slice->stop - slice->start;
+    int64_t stride = back ? -slice->step : slice->step;
+    slice->taken = span <= 0 ? 0 : (size_t)((span - 1) / stride) + 1;
     return true;
 }
 
-static bool slice_text(struct jinja_render *render, const struct jinja_value *object, int64_t start,
-                       int64_t step, size_t taken, struct jinja_value *result) {
+static bool slice_text(struct jinja_render *render, const struct jinja_value *object,
+                       const struct slice *slice, struct jinja_value *result) {
     struct string_view text = object->text;
     if (!jinja_spend_characters(render, text.length)) {
         return false;
     }
-    if (step == 1) {
-        size_t from = jinja_text_offset(text, (size_t)start);
+    if (slice->step == 1) {
+        size_t from = jinja_text_offset(text, (size_t)slice->start);
         struct string_view rest = jinja_text_from(text, from);
-        *result = jinja_string(jinja_text_until(rest, jinja_text_offset(rest, taken)));
+        *result = jinja_string(jinja_text_until(rest, jinja_text_offset(rest, slice->taken)));
         result->safe = object->safe;
         return true;
     }
@@ -457,8 +461,8 @@ static bool slice_text(struct jinja_render *render, const struct jinja_value *ob
         return false;
     }
     struct jinja_builder builder = {.render = render};
-    for (size_t i = 0; i < taken; i++) {
-        size_t at = (size_t)(start + (int64_t)i * step);
+    for (size_t i = 0; i < slice->taken; i++) {
+        size_t at = (size_t)(slice->start + (int64_t)i * slice->step);
         jinja_append_view(&builder, characters.list->items[at].text);
     }
     bool done = jinja_finish(&builder, result);
@@ -466,21 +470,20 @@ static bool slice_text(struct jinja_render *render, const struct jinja_value *ob
     return done;
 }
 
-/* A range again. With at most 100000 steps in it, no product here leaves 64 bits unless the range's
- * own step is that large. */
+/* A range again. */
 static bool slice_range(struct jinja_render *render, const struct jinja_range *object,
-                        int64_t start, int64_t step, size_t taken, struct jinja_value *result) {
+                        const struct slice *slice, struct jinja_value *result) {
     struct jinja_range *range = jinja_alloc(render, 1, sizeof *range);
-    int64_t offset, width;
+    int64_t start, stop;
     if (range == NULL) {
         return false;
     }
-    range->count = taken;
-    if (__builtin_mul_overflow(object->step, step, &range->step) ||
-        __builtin_mul_overflow(object->step, start, &offset) ||
-        __builtin_add_overflow(object->start, offset, &range->start) ||
-        __builtin_mul_overflow(range->step, (int64_t)taken, &width) ||
-        __builtin_add_overflow(range->start, width, &range->stop)) {
+    range->count = slice->taken;
+    if (__builtin_mul_overflow(object->step, slice->step, &range->step) ||
+        __builtin_mul_overflow(object->step, slice->start, &start) ||
+        __builtin_mul_overflow(object->step, slice->stop, &stop) ||
+        __builtin_add_overflow(object->start, start, &range->start) ||
+        __builtin_add_overflow(object->start, stop, &range->stop)) {
         return fail_overflow(render);
     }
     *result = (struct jinja_value){.kind = JINJA_RANGE, .range = range};
@@ -496,25 +499,24 @@ bool jinja_slice(struct jinja_render *render, const struct jinja_value *object,
     if (object->kind != JINJA_STRING && !is_range && !jinja_is_sequence(object)) {
         return jinja_fail(render, "'%s' object cannot be sliced", jinja_type_name(object));
     }
-    size_t count = 0, taken = 0;
-    int64_t start = 0, step = 1;
-    if (!jinja_length(render, object, &count) ||
-        !slice_indices(render, bounds, count, &start, &step, &taken)) {
+    size_t count = 0;
+    struct slice slice = {0};
+    if (!jinja_length(render, object, &count) || !slice_indices(render, bounds, count, &slice)) {
         return false;
     }
     if (object->kind == JINJA_STRING) {
-        return slice_text(render, object, start, step, taken, result);
+        return slice_text(render, object, &slice, result);
     }
     if (is_range) {
-        return slice_range(render, object->range, start, step, taken, result);
+        return slice_range(render, object->range, &slice, result);
     }
-    if (!jinja_new_list(render, object->kind, taken, result)) {
+    if (!jinja_new_list(render, object->kind, slice.taken, result)) {
         return false;
     }
-    for (size_t i = 0; i < taken; i++) {
-        result->list->items[i] = object->list->items[start + (int64_t)i * step];
+    for (size_t i = 0; i < slice.taken; i++) {
+        result->list->items[i] = object->list->items[slice.start + (int64_t)i * slice.step];
     }
-    result->list->count = taken;
+    result->list->count = slice.taken;
     return true;
 }
 

@@ -58,8 +58,8 @@ bool jinja_fail(struct jinja_render *render, const char *format, ...)
 bool jinja_fail_memory(struct jinja_render *render);
 
 bool jinja_spend(struct jinja_render *render, size_t steps);
-/* The prices of copying or comparing text, of taking it apart into characters, and of looking for one
- * text in another (of the plainest search: their product). Lengths are in bytes. */
+/* The prices of copying or comparing text, of taking it apart into characters, and of looking for
+ * one text in another (of the plainest search: their product). Lengths are in bytes. */
 bool jinja_spend_bytes(struct jinja_render *render, size_t length);
 bool jinja_spend_characters(struct jinja_render *render, size_t length);
 bool jinja_spend_search(struct jinja_render *render, size_t length, size_t needle_length);

@@ -51,7 +51,8 @@ static struct jinja_reference reference_to(const struct resolver *resolver,
 }
 
 /* Adds a name to the frame; `action` says what it holds at first. */
-static bool define(struct resolver *resolver, struct jinja_name *name, int action) {
+static bool define(struct resolver *resolver, struct jinja_name *name,
+                   enum jinja_load_action action) {
     struct frame *frame = resolver->frame;
     struct jinja_symbol *outer = name->symbol;
     if (outer != NULL && outer->frame == frame) {

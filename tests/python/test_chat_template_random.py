@@ -10,7 +10,7 @@ import re
 from template_oracle import Oracle, Renderer, describe_difference, make_environment
 from test_chat_template_language import VARIABLES
 
-COUNT, SEED = 3000, 20240615
+COUNT, SEED = 2000, 20240615
 
 # What an expression of each kind can be: "#" stands for a number, "$" for text, "@" for a list, "&" for
 # a dict, "?" for a truth, "*" for anything.
