@@ -14,6 +14,7 @@
 
 enum {
     HTTP_MAX_REDIRECTS = 10,
+    HTTP_BUFFER_BYTES = 256 * 1024,
     HTTP_MESSAGE_BYTES = 512, /* of an error's body that are read */
 };
 
@@ -139,6 +140,7 @@ static void set_options(CURL *curl, struct transfer *transfer, struct curl_slist
     curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 1L);
     curl_easy_setopt(curl, CURLOPT_MAXREDIRS, (long)HTTP_MAX_REDIRECTS);
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(curl, CURLOPT_BUFFERSIZE, (long)HTTP_BUFFER_BYTES);
     curl_easy_setopt(curl, CURLOPT_USERAGENT, "mistral.c");
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers); /* not sent on to another host */
     curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, request->timeout_seconds);
