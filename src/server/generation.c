@@ -92,6 +92,7 @@ static void abandoned(void *user, enum http_abandoned why) {
     struct generation *generation = user;
     generation->status = http_stream_begun(generation->connection) ? 200 : 499;
     generation->connection = NULL;
+    atomic_store_explicit(&generation->is_unwanted, true, memory_order_relaxed);
     generation->end_reason = reasons[why];
     cancel_running(generation);
     release_if_over(generation);

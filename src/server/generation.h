@@ -16,6 +16,7 @@
 #include "server/api_error.h"
 #include "server/http_server.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -85,7 +86,8 @@ struct generation {
     struct arena arena; /* everything below that has no other owner */
 
     bool is_preparing;
-    struct api_error error; /* why it could not be prepared: status is not 0 */
+    atomic_bool is_unwanted; /* the client has left: the preparer need not begin */
+    struct api_error error;  /* why it could not be prepared: status is not 0 */
     struct generation_request request;
     const struct generation_format *format;
     void *details; /* the API's own: what it needs to write the answer */

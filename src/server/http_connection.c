@@ -93,6 +93,12 @@ static void enter(struct http_connection *connection, enum connection_state stat
     }
 }
 
+/* The request's body counts until it is answered, whoever holds it by then. */
+static void count_body(struct http_connection *connection, size_t bytes) {
+    connection->server->body_bytes += bytes - connection->body_bytes;
+    connection->body_bytes = bytes;
+}
+
 static void prepare_request(struct http_connection *connection) {
     http_request_deinit(&connection->request);
     http_request_init(&connection->request, &connection->server->options.limits);
@@ -110,8 +116,14 @@ void http_connection_free(struct http_connection *connection, enum http_abandone
     }
     TAILQ_REMOVE(&server->connections, connection, link);
     server->connection_count--;
+    count_body(connection, 0);
     event_del(&connection->deadline);
+    /* Closed here: libevent itself would do it at a later turn of the loop, and a burst of new
+     * connections, each taking an idle one's place, would run out of descriptors. */
+    evutil_socket_t socket = bufferevent_getfd(connection->stream);
+    bufferevent_disable(connection->stream, EV_READ | EV_WRITE);
     bufferevent_free(connection->stream);
+    evutil_closesocket(socket);
     http_request_deinit(&connection->request);
     string_buffer_deinit(&connection->answer_headers);
     free(connection);
@@ -204,6 +216,11 @@ static void read_request(struct http_connection *connection) {
         enum http_progress progress =
             http_request_feed(&connection->request, piece.iov_base, piece.iov_len, &consumed);
         evbuffer_drain(input, consumed);
+        count_body(connection, connection->request.body.length);
+        if (connection->body_bytes != 0 && server->body_bytes > server->options.max_bodies_bytes) {
+            http_connection_refuse(connection, 503, "too many large requests, try again later");
+            return;
+        }
         switch (progress) {
         case HTTP_NEEDS_MORE:
             break;
@@ -275,8 +292,7 @@ static void on_event(struct bufferevent *stream, short what, void *context) {
 struct http_connection *http_connection_create(struct http_server *server, evutil_socket_t socket) {
     struct http_connection *connection = calloc(1, sizeof *connection);
     struct bufferevent *stream =
-        connection == NULL ? NULL
-                           : bufferevent_socket_new(server->base, socket, BEV_OPT_CLOSE_ON_FREE);
+        connection == NULL ? NULL : bufferevent_socket_new(server->base, socket, 0);
     if (stream == NULL) {
         free(connection);
         evutil_closesocket(socket);
@@ -357,6 +373,8 @@ static void write_head(struct http_connection *connection, int status, const cha
 
 static void finish_answer(struct http_connection *connection) {
     connection->abandoned = NULL; /* the handler is done with it */
+    string_buffer_deinit(&connection->request.body);
+    count_body(connection, 0);
     if (connection->state == CONNECTION_DROPPED) {
         return;
     }

@@ -27,7 +27,7 @@ enum connection_state {
 struct http_connection {
     TAILQ_ENTRY(http_connection) link; /* in server->connections, oldest first */
     struct http_server *server;
-    struct bufferevent *stream; /* owns the socket */
+    struct bufferevent *stream; /* its socket is ours to close */
     struct event deadline;
     enum connection_state state;
     int64_t since_ns;   /* when this state began */
@@ -36,6 +36,7 @@ struct http_connection {
     bool is_chunked;    /* the answer comes in pieces, each with its length */
     bool stream_begun;
     struct http_request request;
+    size_t body_bytes;                   /* of server->body_bytes, this request's share */
     struct string_buffer answer_headers; /* lines for the answer's head, each with its line end */
     char request_id[25];
     int64_t started_ns; /* first byte of the request */
@@ -56,6 +57,7 @@ struct http_server {
     bool draining;
     struct http_connection_list connections;
     size_t connection_count;
+    size_t body_bytes;          /* of all requests that are not answered yet */
     struct random_state random; /* request ids */
 };
 

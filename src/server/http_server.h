@@ -4,10 +4,10 @@
  * Owns every socket and every connection. Knows nothing of routes, JSON or models: a handler
  * decides what to answer. One thread: that of the event base. Nothing here waits.
  *
- * The bounds: connections, header bytes and lines, body bytes, the time a head, a body and an idle
- * connection may take (measured from their start, so that a trickle does not help), the bytes
- * queued for a slow reader, and the time without progress when sending. An idle connection gives
- * way to a new one when all places are taken.
+ * The bounds: connections, header bytes and lines, body bytes of one and of all, the time a head, a
+ * body and an idle connection may take (measured from their start, so that a trickle does not
+ * help), the bytes queued for a slow reader, and the time without progress when sending. An idle
+ * connection gives way to a new one when all places are taken.
  */
 #ifndef MISTRAL_SERVER_HTTP_SERVER_H
 #define MISTRAL_SERVER_HTTP_SERVER_H
@@ -27,6 +27,7 @@ struct http_connection;
 struct http_server_options {
     struct http_limits limits;
     size_t max_connections;
+    size_t max_bodies_bytes; /* of all requests together, until each is answered */
     size_t max_queued_bytes; /* of one stream, written and not yet taken by the client */
     double head_timeout;     /* seconds, each */
     double body_timeout;

@@ -18,7 +18,8 @@ struct preparer {
 
 static void prepare(const struct preparer *preparer, struct generation *generation) {
     json_t *body = NULL;
-    if (json_body_parse(string_buffer_text(&generation->body), generation->body.length, &body,
+    if (!atomic_load_explicit(&generation->is_unwanted, memory_order_relaxed) &&
+        json_body_parse(string_buffer_text(&generation->body), generation->body.length, &body,
                         &generation->error)) {
         (void)generation->kind->prepare(generation, preparer->model, body, &generation->error);
         json_decref(body);

@@ -3,6 +3,7 @@
  */
 #include "server/server.h"
 
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "server/routes.h"
@@ -31,6 +32,7 @@ struct server_options server_options_default(void) {
         .max_head_bytes = 32 * 1024,
         .max_header_count = 100,
         .max_body_bytes = 16 * 1024 * 1024,
+        .max_bodies_bytes = 256 * 1024 * 1024,
         .max_queued_bytes = 1024 * 1024,
         .max_answer_bytes = 64 * 1024 * 1024,
         .max_choices = 16,
@@ -254,6 +256,7 @@ static bool start_http(struct server *server, struct error *error) {
                    .max_header_count = options->max_header_count,
                    .max_body_bytes = options->max_body_bytes},
         .max_connections = fit_connections(options->max_connections),
+        .max_bodies_bytes = size_max(options->max_bodies_bytes, options->max_body_bytes),
         .max_queued_bytes = options->max_queued_bytes,
         .head_timeout = options->head_timeout,
         .body_timeout = options->body_timeout,

@@ -33,6 +33,7 @@ struct server_options {
     size_t max_head_bytes;   /* of one request's line and headers */
     size_t max_header_count; /* lines */
     size_t max_body_bytes;
+    size_t max_bodies_bytes; /* of all requests that are not answered yet */
     size_t max_queued_bytes; /* of one stream, not yet taken by its client; then it is dropped */
     size_t max_answer_bytes; /* of one answer that is not streamed */
     size_t max_choices;      /* n times prompts, of one request */

@@ -5,6 +5,7 @@ import json
 import os
 import queue
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -23,10 +24,12 @@ def own_environment():
 class Server:
     """One running server process. `log` are its own log lines, `events` the lines it prints."""
 
-    def __init__(self, command, environment=None):
+    def __init__(self, command, environment=None, most_files=None):
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env={**own_environment(), **(environment or {})})
+            env={**own_environment(), **(environment or {})},
+            preexec_fn=None if most_files is None else lambda: resource.setrlimit(
+                resource.RLIMIT_NOFILE, (most_files, most_files)))
         self.was_signalled = False
         self.events = []
         self.log = []
@@ -118,9 +121,9 @@ class Server:
 class FakeServer(Server):
     """The server over its scripted engine; `events` are what that engine told."""
 
-    def __init__(self, build_dir, *settings, environment=None):
+    def __init__(self, build_dir, *settings, environment=None, most_files=None):
         program = build_dir / "tests" / "tools" / "fake_server"
-        super().__init__([program, *settings], environment)
+        super().__init__([program, *settings], environment, most_files)
         started = self.wait_event(lambda e: e["event"] in ("listening", "ended"))
         if started["event"] == "listening":
             self.port = started["port"]

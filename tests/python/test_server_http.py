@@ -3,6 +3,7 @@
 import json
 import random
 import resource
+import select
 import socket
 import struct
 import time
@@ -425,6 +426,47 @@ def test_two_thousand_idle_connections_lock_nobody_out(build_dir, many_files):
         for connection in connections:
             connection.close()
         server.assert_healthy()
+    finally:
+        server.stop()
+
+
+def test_few_open_files_mean_few_connections(build_dir, many_files):
+    server = FakeServer(build_dir, "max_connections=1000", most_files=300)
+    try:
+        line = server.wait_log(lambda e: e["event"] == "fewer_connections")
+        assert line["wanted"] == 1000 and 0 < line["allowed"] < 300
+        connections = [server.connect() for _ in range(500)]
+        server.assert_healthy()
+        assert server.open_files() < 300
+        assert not any(e["event"] == "accept_failed" for e in server.log)
+        for connection in connections:
+            connection.close()
+    finally:
+        server.stop()
+
+
+def test_bodies_together_are_bounded(build_dir):
+    server = FakeServer(build_dir, "max_body_bytes=100000", "max_bodies_bytes=350000")
+    head = POST + b"Content-Length: 100000\r\n\r\n"
+    try:
+        large = [server.connect() for _ in range(4)]
+        for connection in large:
+            send_as_far_as_taken(connection, head + b" " * 99_999)
+        refused, _, _ = select.select(large, [], [], 30)
+        assert len(refused) == 1, "three have room, whichever they are"
+        answer = parse_answer(receive_all(refused[0]))
+        assert_error(answer, 503)
+        assert answer.headers["retry-after"] == "1"
+        large.remove(refused[0])
+        server.assert_healthy()
+        for connection in large:
+            connection.sendall(b"!")
+            assert b" 400 " in receive_until(connection, b"}}"), "the others are answered"
+        with server.connect() as connection:
+            connection.sendall(head + b" " * 100_000)
+            assert b" 400 " in receive_until(connection, b"}}"), "and then there is room again"
+        for connection in [*large, *refused]:
+            connection.close()
     finally:
         server.stop()
 

@@ -43,6 +43,7 @@ static const struct {
     {"max_head_bytes", NUMBER, AT(server.max_head_bytes)},
     {"max_header_count", NUMBER, AT(server.max_header_count)},
     {"max_body_bytes", NUMBER, AT(server.max_body_bytes)},
+    {"max_bodies_bytes", NUMBER, AT(server.max_bodies_bytes)},
     {"max_queued_bytes", NUMBER, AT(server.max_queued_bytes)},
     {"max_answer_bytes", NUMBER, AT(server.max_answer_bytes)},
     {"head_timeout", SECONDS, AT(server.head_timeout)},
