@@ -67,9 +67,6 @@ def deviations(peer, entry):
     return found, lost_margins
 
 
-CHECKED_CHUNKS = (0, 11, 24)  # that the slow reference kernels are compared on
-
-
 def perplexity(peer, text):
     """As llama.cpp's own tool: chunks of 512 tokens, the second half of each is scored, the first
     token of a chunk is replaced by BOS only if the model adds one."""
@@ -85,9 +82,8 @@ def perplexity(peer, text):
         chunks.append(sum(scored) / len(scored))
     return {
         "tokens": len(tokens),
-        "scored": sum(PERPLEXITY_CONTEXT - 1 - first for _ in chunks),
         "perplexity": round(math.exp(sum(chunks) / len(chunks)), 5),
-        "chunks": {str(number): round(chunks[number], 6) for number in CHECKED_CHUNKS},  # mean -log p
+        "chunks": [round(chunk, 6) for chunk in chunks],  # mean negative log-likelihood of each
     }
 
 
