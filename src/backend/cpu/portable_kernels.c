@@ -30,19 +30,28 @@ static void unpack_rows(const struct cpu_weight *weight, size_t panel, size_t fi
     }
 }
 
+/* Four rows of the panel. The compilers' vector type, which has every processor's arithmetic: left
+ * to itself GCC 12 vectorises along the columns, through shuffles, several times as slowly. */
+typedef float quad __attribute__((vector_size(4 * sizeof(float)), may_alias));
+
+enum { PANEL_QUADS = PANEL_ROWS / 4 };
+_Static_assert(PANEL_QUADS == 4, "multiply_f32 has one sum for each");
+
 static void multiply_f32(const void *unpacked, const uint8_t *activations, size_t stride,
                          size_t row_count, size_t columns, float *sums) {
-    const float *weights = unpacked;
+    const quad *weights = unpacked; /* [columns][4] */
     for (size_t row = 0; row < row_count; row++) {
         const float *x = (const float *)(activations + row * stride);
-        float sum[PANEL_ROWS]; /* a copy, which the compiler can keep in registers */
+        quad sum[PANEL_QUADS];
         memcpy(sum, sums + row * PANEL_ROWS, sizeof sum);
+        quad sum0 = sum[0], sum1 = sum[1], sum2 = sum[2], sum3 = sum[3];
         for (size_t c = 0; c < columns; c++) {
-            for (size_t r = 0; r < PANEL_ROWS; r++) {
-                sum[r] += weights[c * PANEL_ROWS + r] * x[c];
-            }
+            sum0 += weights[c * PANEL_QUADS] * x[c];
+            sum1 += weights[c * PANEL_QUADS + 1] * x[c];
+            sum2 += weights[c * PANEL_QUADS + 2] * x[c];
+            sum3 += weights[c * PANEL_QUADS + 3] * x[c];
         }
-        memcpy(sums + row * PANEL_ROWS, sum, sizeof sum);
+        memcpy(sums + row * PANEL_ROWS, (const quad[]){sum0, sum1, sum2, sum3}, sizeof sum);
     }
 }
 
