@@ -4,11 +4,22 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdlib.h>
 
 /* About 50 µs of spinning on current processors: longer than the gap between two ops of a step,
  * shorter than anyone's patience with a busy idle process. */
 enum { SPIN_ROUNDS = 2000 };
+
+/* A run is open while its owner works on it. A worker that comes to it then counts itself in, and
+ * is waited for; one that comes later, because its core was busy with something else, is not
+ * missed: the others have done its chunks. So a worker that sleeps never holds up a run. */
+#define RUN_OPEN   (UINT64_C(1) << 31)
+#define RUN_INSIDE (RUN_OPEN - 1)
+
+static uint64_t run_number(uint64_t run) {
+    return run >> 32;
+}
 
 struct worker {
     struct thread_pool *pool;
@@ -20,10 +31,9 @@ struct thread_pool {
     size_t thread_count;
     size_t started;         /* workers whose thread exists; owner only */
     struct worker *workers; /* [thread_count - 1] */
-    thread_pool_task task;  /* written before generation moves, read after */
+    thread_pool_task task;  /* written before the run opens, read inside */
     void *context;
-    _Alignas(64) _Atomic size_t generation; /* one a run; odd jumps mean nothing */
-    _Alignas(64) _Atomic size_t pending;    /* workers still inside the current run */
+    _Alignas(64) _Atomic uint64_t run; /* number of the run << 32 | RUN_OPEN | workers inside */
     _Alignas(64) _Atomic size_t next_chunk;
     _Alignas(64) _Atomic size_t sleepers;
     _Atomic bool stopping;
@@ -39,50 +49,81 @@ static void relax(void) {
 #endif
 }
 
-/* Sleeps until the generation differs from `seen`. The sleeper count and the generation are both
+/* Sleeps until another run than `seen` has begun. The sleeper count and the run are both
  * sequentially consistent, so either the owner sees the sleeper or the sleeper sees the new run. */
-static void sleep_until_run(struct thread_pool *pool, size_t seen) {
+static void sleep_until_run(struct thread_pool *pool, uint64_t seen) {
     pthread_mutex_lock(&pool->lock);
     atomic_fetch_add(&pool->sleepers, 1);
-    while (atomic_load(&pool->generation) == seen) {
+    while (run_number(atomic_load(&pool->run)) == seen) {
         pthread_cond_wait(&pool->wake, &pool->lock);
     }
     atomic_fetch_sub(&pool->sleepers, 1);
     pthread_mutex_unlock(&pool->lock);
 }
 
-static size_t wait_for_run(struct thread_pool *pool, size_t seen) {
+static uint64_t wait_for_run(struct thread_pool *pool, uint64_t seen) {
     for (int round = 0; round < SPIN_ROUNDS; round++) {
-        size_t now = atomic_load_explicit(&pool->generation, memory_order_acquire);
-        if (now != seen) {
-            return now;
+        uint64_t run = atomic_load_explicit(&pool->run, memory_order_acquire);
+        if (run_number(run) != seen) {
+            return run;
         }
         relax();
     }
     sleep_until_run(pool, seen);
-    return atomic_load(&pool->generation);
+    return atomic_load(&pool->run);
+}
+
+/* Counts this worker in, unless the run is over. */
+static bool enter_run(struct thread_pool *pool, uint64_t run) {
+    while ((run & RUN_OPEN) != 0) {
+        if (atomic_compare_exchange_weak_explicit(&pool->run, &run, run + 1, memory_order_acquire,
+                                                  memory_order_acquire)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static void *worker_main(void *argument) {
     struct worker *worker = argument;
     struct thread_pool *pool = worker->pool;
-    size_t seen = 0;
+    uint64_t seen = 0;
     for (;;) {
-        seen = wait_for_run(pool, seen);
+        uint64_t run = wait_for_run(pool, seen);
         if (atomic_load_explicit(&pool->stopping, memory_order_relaxed)) {
             return NULL;
         }
-        pool->task(pool->context, worker->index, pool->thread_count);
-        atomic_fetch_sub_explicit(&pool->pending, 1, memory_order_release);
+        /* Entering may meet a later run than the one that woke us, so `seen` is read inside. */
+        if (enter_run(pool, run)) {
+            seen = run_number(atomic_load_explicit(&pool->run, memory_order_relaxed));
+            pool->task(pool->context, worker->index);
+            atomic_fetch_sub_explicit(&pool->run, 1, memory_order_release);
+        } else {
+            seen = run_number(run);
+        }
     }
 }
 
-static void start_generation(struct thread_pool *pool) {
-    atomic_fetch_add(&pool->generation, 1);
+static void start_run(struct thread_pool *pool) {
+    uint64_t last = atomic_load_explicit(&pool->run, memory_order_relaxed);
+    atomic_store(&pool->run, (run_number(last) + 1) << 32 | RUN_OPEN);
     if (atomic_load(&pool->sleepers) > 0) {
         pthread_mutex_lock(&pool->lock);
         pthread_cond_broadcast(&pool->wake);
         pthread_mutex_unlock(&pool->lock);
+    }
+}
+
+/* Lets no more workers in and waits for those inside. */
+static void end_run(struct thread_pool *pool) {
+    uint64_t run = atomic_fetch_and_explicit(&pool->run, ~RUN_OPEN, memory_order_acquire);
+    for (int round = 0; (run & RUN_INSIDE) != 0; round++) {
+        /* More threads than cores: let the straggler have this one. */
+        if (round > SPIN_ROUNDS) {
+            sched_yield();
+        }
+        relax();
+        run = atomic_load_explicit(&pool->run, memory_order_acquire);
     }
 }
 
@@ -120,7 +161,7 @@ void thread_pool_free(struct thread_pool *pool) {
         return;
     }
     atomic_store(&pool->stopping, true);
-    start_generation(pool);
+    start_run(pool);
     for (size_t i = 0; i < pool->started; i++) {
         pthread_join(pool->workers[i].thread, NULL);
     }
@@ -134,25 +175,22 @@ size_t thread_pool_size(const struct thread_pool *pool) {
     return pool->thread_count;
 }
 
-void thread_pool_run(struct thread_pool *pool, thread_pool_task task, void *context) {
+void thread_pool_run_alone(struct thread_pool *pool, thread_pool_task task, void *context) {
     atomic_store_explicit(&pool->next_chunk, 0, memory_order_relaxed);
+    task(context, 0);
+}
+
+void thread_pool_run(struct thread_pool *pool, thread_pool_task task, void *context) {
     if (pool->thread_count == 1) {
-        task(context, 0, 1);
+        thread_pool_run_alone(pool, task, context);
         return;
     }
+    atomic_store_explicit(&pool->next_chunk, 0, memory_order_relaxed);
     pool->task = task;
     pool->context = context;
-    atomic_store_explicit(&pool->pending, pool->thread_count - 1, memory_order_relaxed);
-    start_generation(pool);
-    task(context, 0, pool->thread_count);
-    int round = 0;
-    while (atomic_load_explicit(&pool->pending, memory_order_acquire) != 0) {
-        /* More threads than cores: let the straggler have this one. */
-        if (++round > SPIN_ROUNDS) {
-            sched_yield();
-        }
-        relax();
-    }
+    start_run(pool);
+    task(context, 0);
+    end_run(pool);
 }
 
 size_t thread_pool_next_chunk(struct thread_pool *pool) {

@@ -191,6 +191,11 @@ size_t encoding_row_bytes(enum encoding encoding, size_t columns);
 /* Runs task on all threads when there is more than one item of work, else here alone. */
 void cpu_run(struct cpu_backend *cpu, size_t work_items, thread_pool_task task, void *context);
 
+enum { CPU_CHUNK_ROWS = 4 }; /* rows of a batch that a thread takes at a time */
+
+/* Inside a task: the next rows nobody has taken, first <= row < end. False: none is left. */
+bool cpu_next_rows(struct cpu_backend *cpu, size_t row_count, size_t *first, size_t *end);
+
 /* Floats of scratch that a thread needs for attention with this head size. */
 size_t cpu_attention_scratch_floats(size_t head_dim);
 /* Floats of scratch that a thread needs for a matmul. */

@@ -65,26 +65,31 @@ static void store_row(const struct rope_job *job, const struct batch_span *span,
     }
 }
 
-static void rope_store_rows(void *context, size_t thread_index, size_t thread_count) {
+static void rope_store_row(const struct rope_job *job, const struct batch_span *span, size_t row) {
+    size_t dim = job->kv->layout.head_dim, pairs = job->cpu->rope->pair_count;
+    const float *cosines = job->cpu->cosines + row * pairs;
+    const float *sines = job->cpu->sines + row * pairs;
+    for (size_t head = 0; head < job->head_count; head++) {
+        rotate(job->q->data + row * job->q->columns + head * dim, cosines, sines, pairs);
+    }
+    for (size_t head = 0; head < job->kv->layout.kv_head_count; head++) {
+        rotate(job->k->data + row * job->k->columns + head * dim, cosines, sines, pairs);
+    }
+    store_row(job, span, row - span->first_row);
+}
+
+static void rope_store_rows(void *context, size_t thread_index) {
     const struct rope_job *job = context;
     const struct batch *batch = job->cpu->batch;
-    size_t dim = job->kv->layout.head_dim, pairs = job->cpu->rope->pair_count;
-    for (size_t s = 0; s < batch->span_count; s++) {
-        const struct batch_span *span = &batch->spans[s];
-        for (size_t i = 0; i < span->row_count; i++) {
-            size_t row = span->first_row + i;
-            if (row % thread_count != thread_index) {
-                continue;
+    (void)thread_index;
+    const struct batch_span *span = batch->spans;
+    size_t first, end;
+    while (cpu_next_rows(job->cpu, batch->row_count, &first, &end)) {
+        for (size_t row = first; row < end; row++) {
+            while (row >= span->first_row + span->row_count) {
+                span++;
             }
-            const float *cosines = job->cpu->cosines + row * pairs;
-            const float *sines = job->cpu->sines + row * pairs;
-            for (size_t head = 0; head < job->head_count; head++) {
-                rotate(job->q->data + row * job->q->columns + head * dim, cosines, sines, pairs);
-            }
-            for (size_t head = 0; head < job->kv->layout.kv_head_count; head++) {
-                rotate(job->k->data + row * job->k->columns + head * dim, cosines, sines, pairs);
-            }
-            store_row(job, span, i);
+            rope_store_row(job, span, row);
         }
     }
 }
@@ -100,7 +105,7 @@ void cpu_rope_store(struct backend *backend, struct activation *q, struct activa
                            (struct cpu_kv *)kv,
                            head_count,
                            layer};
-    cpu_run(cpu, cpu->batch->row_count / 4, rope_store_rows, &job);
+    cpu_run(cpu, cpu->batch->row_count / CPU_CHUNK_ROWS, rope_store_rows, &job);
 }
 
 /* ---- attention ---- */
@@ -246,14 +251,13 @@ static size_t span_items(const struct attention_job *job, const struct batch_spa
     return size_divide_up(span->row_count, job->tile_rows) * job->shape->kv_head_count;
 }
 
-static void attend_items(void *context, size_t thread_index, size_t thread_count) {
+static void attend_items(void *context, size_t thread_index) {
     const struct attention_job *job = context;
     const struct batch *batch = job->cpu->batch;
     struct attention_scratch scratch =
         lay_out(cpu_scratch(job->cpu, thread_index), job->shape->head_dim);
-    bool shared = thread_count > 1;
-    size_t own = 0, span_index = 0, span_start = 0, item;
-    while ((item = shared ? thread_pool_next_chunk(job->cpu->pool) : own++) < job->item_count) {
+    size_t span_index = 0, span_start = 0, item;
+    while ((item = thread_pool_next_chunk(job->cpu->pool)) < job->item_count) {
         while (item - span_start >= span_items(job, &batch->spans[span_index])) {
             span_start += span_items(job, &batch->spans[span_index++]);
         }

@@ -68,10 +68,16 @@ size_t encoding_row_bytes(enum encoding encoding, size_t columns) {
 
 void cpu_run(struct cpu_backend *cpu, size_t work_items, thread_pool_task task, void *context) {
     if (work_items <= 1) {
-        task(context, 0, 1);
+        thread_pool_run_alone(cpu->pool, task, context);
     } else {
         thread_pool_run(cpu->pool, task, context);
     }
+}
+
+bool cpu_next_rows(struct cpu_backend *cpu, size_t row_count, size_t *first, size_t *end) {
+    *first = thread_pool_next_chunk(cpu->pool) * CPU_CHUNK_ROWS;
+    *end = size_min(*first + CPU_CHUNK_ROWS, row_count);
+    return *first < row_count;
 }
 
 static bool grow(void *slot, size_t count, size_t size, const char *what, struct error *error) {
@@ -132,9 +138,11 @@ static void pack_panel(const struct pack_job *job, size_t panel) {
     }
 }
 
-static void pack_panels(void *context, size_t thread_index, size_t thread_count) {
+static void pack_panels(void *context, size_t thread_index) {
     const struct pack_job *job = context;
-    for (size_t panel = thread_index; panel < job->panels; panel += thread_count) {
+    (void)thread_index;
+    size_t panel;
+    while ((panel = thread_pool_next_chunk(job->cpu->pool)) < job->panels) {
         pack_panel(job, panel);
     }
 }
@@ -333,11 +341,16 @@ struct norm_job {
     float epsilon;
 };
 
-static void norm_rows(void *context, size_t thread_index, size_t thread_count) {
+static void norm_rows(void *context, size_t thread_index) {
     const struct norm_job *job = context;
-    for (size_t row = thread_index; row < job->cpu->batch->row_count; row += thread_count) {
-        job->cpu->kernels->rms_norm(job->x->data + row * job->x->columns, job->weight, job->epsilon,
-                                    job->x->columns, job->out->data + row * job->out->columns);
+    (void)thread_index;
+    size_t first, end;
+    while (cpu_next_rows(job->cpu, job->cpu->batch->row_count, &first, &end)) {
+        for (size_t row = first; row < end; row++) {
+            job->cpu->kernels->rms_norm(job->x->data + row * job->x->columns, job->weight,
+                                        job->epsilon, job->x->columns,
+                                        job->out->data + row * job->out->columns);
+        }
     }
 }
 

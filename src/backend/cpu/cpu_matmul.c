@@ -40,20 +40,28 @@ static size_t panel_count(const struct cpu_weight *weight) {
 
 /* ---- encoding ---- */
 
-static void encode_rows(void *context, size_t thread_index, size_t thread_count) {
-    const struct matmul_job *job = context;
+static void encode_row(const struct matmul_job *job, size_t row) {
     const struct cpu_backend *cpu = job->cpu;
     size_t bytes32 = encoding_row_bytes(ENCODING_Q8_32, job->columns);
     size_t bytes256 = encoding_row_bytes(ENCODING_Q8_256, job->columns);
-    for (size_t row = thread_index; row < job->row_count; row += thread_count) {
-        const float *values = job->x + row * job->columns;
-        if (job->needed[ENCODING_Q8_32]) {
-            void *out = cpu->encoded[ENCODING_Q8_32] + row * bytes32;
-            cpu->kernels->encode_q8_32(values, job->columns, out);
-        }
-        if (job->needed[ENCODING_Q8_256]) {
-            void *out = cpu->encoded[ENCODING_Q8_256] + row * bytes256;
-            cpu->kernels->encode_q8_256(values, job->columns, out);
+    const float *values = job->x + row * job->columns;
+    if (job->needed[ENCODING_Q8_32]) {
+        void *out = cpu->encoded[ENCODING_Q8_32] + row * bytes32;
+        cpu->kernels->encode_q8_32(values, job->columns, out);
+    }
+    if (job->needed[ENCODING_Q8_256]) {
+        void *out = cpu->encoded[ENCODING_Q8_256] + row * bytes256;
+        cpu->kernels->encode_q8_256(values, job->columns, out);
+    }
+}
+
+static void encode_rows(void *context, size_t thread_index) {
+    const struct matmul_job *job = context;
+    (void)thread_index;
+    size_t first, end;
+    while (cpu_next_rows(job->cpu, job->row_count, &first, &end)) {
+        for (size_t row = first; row < end; row++) {
+            encode_row(job, row);
         }
     }
 }
@@ -67,7 +75,7 @@ static void encode_activations(struct matmul_job *job) {
         }
     }
     if (job->needed[ENCODING_Q8_32] || job->needed[ENCODING_Q8_256]) {
-        cpu_run(job->cpu, job->row_count / 4, encode_rows, job);
+        cpu_run(job->cpu, job->row_count / CPU_CHUNK_ROWS, encode_rows, job);
     }
 }
 
@@ -165,9 +173,8 @@ static const struct matmul_target *locate_chunk(const struct matmul_job *job, si
     return NULL;
 }
 
-static void multiply_chunks(void *context, size_t thread_index, size_t thread_count) {
+static void multiply_chunks(void *context, size_t thread_index) {
     const struct matmul_job *job = context;
-    (void)thread_count;
     struct matmul_scratch *scratch = (void *)cpu_scratch(job->cpu, thread_index);
     size_t chunk;
     while ((chunk = thread_pool_next_chunk(job->cpu->pool)) < job->chunk_count) {

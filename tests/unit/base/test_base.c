@@ -131,10 +131,9 @@ struct pool_job {
     size_t chunks;
 };
 
-static void add_chunks(void *context, size_t thread_index, size_t thread_count) {
+static void add_chunks(void *context, size_t thread_index) {
     struct pool_job *job = context;
     (void)thread_index;
-    (void)thread_count;
     for (size_t c; (c = thread_pool_next_chunk(job->pool)) < job->chunks;) {
         atomic_fetch_add(&job->sum, c);
     }
