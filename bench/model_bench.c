@@ -47,7 +47,7 @@ static void step(struct bench *bench, size_t streams, size_t position, size_t ro
         }
     }
     struct batch batch = {streams * rows, tokens, streams, spans, streams, logit_rows};
-    model_forward(bench->model, &batch, bench->kv, bench->logits);
+    model_forward(bench->model, &batch, bench->kv, bench->logits, NULL, 0);
 }
 
 static void read_prompt(struct bench *bench, size_t stream_count, size_t length) {

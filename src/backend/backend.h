@@ -159,6 +159,11 @@ struct backend_ops {
     void (*logits)(struct backend *backend, const struct activation *x,
                    const struct weight *norm_weight, float epsilon, const struct weight *output,
                    float *logits);
+    /* out[i] = final norm of x[first_row + i]: [row_count][d_model], f32, in host memory, complete
+     * when the call returns. */
+    void (*hidden)(struct backend *backend, const struct activation *x,
+                   const struct weight *norm_weight, float epsilon, size_t first_row,
+                   size_t row_count, float *out);
 };
 
 struct backend {

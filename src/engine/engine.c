@@ -39,6 +39,7 @@ struct step_buffers {
     struct batch_span *spans; /* [max_rows] */
     uint32_t *logit_rows;     /* [max_logits] */
     float *logits;            /* [max_logits][vocabulary] */
+    struct model_pool *pools; /* [max_rows] */
 };
 
 struct engine {
@@ -104,6 +105,24 @@ static void build_batch(struct engine *engine, const struct step_plan *plan, str
     }
 }
 
+/* The parts of the batch that are embedded, into step->pools; returns how many. */
+static size_t find_pools(const struct engine *engine, const struct step_plan *plan) {
+    size_t count = 0;
+    for (size_t i = 0; i < plan->row_count; i++) {
+        struct request *request = plan->rows[i].sequence->user;
+        if (request->pooled == NULL) {
+            continue;
+        }
+        if (plan->rows[i].first_position == 0) { /* anew, when it was set back */
+            memset(request->pooled, 0, engine->info.embedding_length * sizeof *request->pooled);
+        }
+        const struct batch_span *span = &engine->step.spans[i];
+        engine->step.pools[count++] =
+            (struct model_pool){span->first_row, span->row_count, request->pooled};
+    }
+    return count;
+}
+
 static void end_request(struct engine *engine, struct request *request) {
     if (request->sequence->state != SEQUENCE_NEW) { /* the scheduler took it */
         scheduler_finish(engine->scheduler, request->sequence);
@@ -165,6 +184,17 @@ static void use_logits(struct engine *engine, const struct step_row *row, const 
     }
 }
 
+/* After a part of an embedded prompt was computed. */
+static void end_if_pooled(struct engine *engine, struct request *request,
+                          struct step_counts *counts) {
+    const struct sequence *sequence = request->sequence;
+    if (sequence->computed == sequence->prompt_count) {
+        counts->prompt_tokens += sequence->prompt_count;
+        request_send_embedding(request, engine->info.embedding_length);
+        end_request(engine, request);
+    }
+}
+
 static void publish_stats(struct engine *engine, const struct step_counts *counts) {
     struct scheduler_stats now;
     scheduler_read_stats(engine->scheduler, &now);
@@ -201,14 +231,20 @@ static bool run_step(struct engine *engine) {
             request->started_ns = now;
         }
     }
-    model_forward(engine->model, &batch, engine->kv, engine->step.logits);
+    model_forward(engine->model, &batch, engine->kv, engine->step.logits, engine->step.pools,
+                  find_pools(engine, plan));
     scheduler_commit(engine->scheduler);
     const float *logits = engine->step.logits;
     struct step_counts counts = {0, 0};
     for (size_t i = 0; i < plan->row_count; i++) {
         const struct step_row *row = &plan->rows[i];
         size_t logits_count = row->logits_count;
-        use_logits(engine, row, logits, &counts);
+        struct request *request = row->sequence->user;
+        if (request->pooled != NULL) {
+            end_if_pooled(engine, request, &counts);
+        } else {
+            use_logits(engine, row, logits, &counts);
+        }
         logits += logits_count * engine->vocabulary_size;
     }
     publish_stats(engine, &counts);
@@ -307,7 +343,7 @@ bool engine_submit(struct engine *engine, const struct engine_request *params, u
     struct request *request = NULL;
     uint64_t id = atomic_fetch_add(&engine->next_request_id, 1) + 1;
     const struct request_limits limits = {engine->tokenizer, engine->info.context_length,
-                                          engine->window};
+                                          engine->window, engine->info.embedding_length};
     bool sent = request_create(params, id, &limits, &request, error);
     if (sent && !send_command(engine, COMMAND_SUBMIT, request, id)) {
         request_free(request);
@@ -389,11 +425,12 @@ static bool create_step_buffers(struct engine *engine, struct error *error) {
     step->tokens = arena_alloc(&engine->arena, engine->max_rows, sizeof *step->tokens);
     step->spans = arena_alloc(&engine->arena, engine->max_rows, sizeof *step->spans);
     step->logit_rows = arena_alloc(&engine->arena, engine->max_logits, sizeof *step->logit_rows);
+    step->pools = arena_alloc(&engine->arena, engine->max_rows, sizeof *step->pools);
     if (size_multiply(engine->max_logits, engine->vocabulary_size, &logits)) {
         step->logits = arena_alloc(&engine->arena, logits, sizeof *step->logits);
     }
     return (step->tokens != NULL && step->spans != NULL && step->logit_rows != NULL &&
-            step->logits != NULL) ||
+            step->pools != NULL && step->logits != NULL) ||
            error_set(error, ERROR_OUT_OF_MEMORY, "no memory for a step of %zu rows",
                      engine->max_rows);
 }

@@ -82,6 +82,8 @@ struct engine_request {
     bool show_special;       /* control tokens appear in the text */
     bool want_logprobs;      /* fill token_logprob and top */
     size_t top_logprobs;     /* 0 … 20 alternatives with each token */
+    bool embed;              /* ENGINE_DONE brings the prompt's embedding; nothing is generated, and
+                              * what else is said of generating is ignored */
     bool echo_logprobs;      /* also events for the prompt's own tokens (perplexity, echo) */
     struct mailbox *replies; /* receives struct engine_event; the receiver frees each */
     void *user;              /* handed back in each event */
@@ -118,6 +120,9 @@ struct engine_event {
     /* ENGINE_DONE: text may carry the last held-back piece. */
     enum finish_reason finish_reason;
     struct engine_usage usage;
+    /* ENGINE_DONE of an `embed` request that was not cancelled: the mean of its tokens' last hidden
+     * states, scaled to length 1. Freed with the event. */
+    float *embedding; /* [embedding_length] of engine_info; else NULL */
     /* ENGINE_FAILED */
     struct error error;
 };
@@ -125,8 +130,8 @@ struct engine_event {
 void engine_event_free(struct engine_event *event); /* NULL allowed; any thread */
 
 /* Any thread. Copies what it needs. *request_id names the request for cancel; never 0. Refusals
- * come here, synchronously: ERROR_CONTEXT_LENGTH (prompt + 1 > context), ERROR_BUSY (queue full),
- * ERROR_INVALID_ARGUMENT (parameters, token ids). */
+ * come here, synchronously: ERROR_CONTEXT_LENGTH (prompt + 1 > context; to embed: prompt >
+ * context), ERROR_BUSY (queue full), ERROR_INVALID_ARGUMENT (parameters, token ids). */
 bool engine_submit(struct engine *engine, const struct engine_request *request,
                    uint64_t *request_id, struct error *error);
 

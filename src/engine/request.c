@@ -15,11 +15,12 @@ static bool check_prompt(const struct engine_request *params, size_t context_len
     if (params->prompt_count == 0) {
         return error_set(error, ERROR_INVALID_ARGUMENT, "the prompt is empty");
     }
-    if (params->prompt_count >= context_length) {
+    if (params->embed ? params->prompt_count > context_length
+                      : params->prompt_count >= context_length) {
         return error_set(error, ERROR_CONTEXT_LENGTH,
-                         "the prompt has %zu tokens; the context holds %zu, and an answer needs at "
-                         "least one of them",
-                         params->prompt_count, context_length);
+                         "the prompt has %zu tokens; the context holds %zu%s", params->prompt_count,
+                         context_length,
+                         params->embed ? "" : ", and an answer needs at least one of them");
     }
     for (size_t i = 0; i < params->prompt_count; i++) {
         if (params->prompt[i] < 0 || (size_t)params->prompt[i] >= vocabulary) {
@@ -96,6 +97,24 @@ static bool create_parts(struct request *request, const struct engine_request *p
     return true;
 }
 
+/* What an `embed` request needs in place of create_parts. */
+static bool create_pool(struct request *request, const struct engine_request *params,
+                        const struct request_limits *limits, struct error *error) {
+    const struct sequence_options options = {.capacity = params->prompt_count,
+                                             .window = limits->window,
+                                             .hidden_only = true,
+                                             .user = request};
+    request->params.stop_count = 0;
+    request->params.sampling.logit_bias_count = 0;
+    request->pooled =
+        arena_alloc(&request->arena, limits->embedding_length, sizeof *request->pooled);
+    if (request->pooled == NULL) {
+        return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for the request");
+    }
+    return sequence_create(params->prompt, params->prompt_count, &options, &request->sequence,
+                           error);
+}
+
 bool request_create(const struct engine_request *params, uint64_t id,
                     const struct request_limits *limits, struct request **out,
                     struct error *error) {
@@ -116,7 +135,7 @@ bool request_create(const struct engine_request *params, uint64_t id,
     request->detokenizer.show_special = params->show_special;
     ngram_draft_init(&request->draft);
     request->submitted_ns = clock_now_ns();
-    if (!create_parts(request, params, limits, error)) {
+    if (!(params->embed ? create_pool : create_parts)(request, params, limits, error)) {
         request_free(request);
         return false;
     }
@@ -140,10 +159,10 @@ void request_free(struct request *request) {
 /* ---- events ---- */
 
 void engine_event_free(struct engine_event *event) {
-    free(event); /* the text lies behind it */
+    free(event); /* the text, or the embedding, lies behind it */
 }
 
-/* NULL when memory ran out. */
+/* `text` (may be NULL) is copied behind the event; NULL when memory ran out. */
 static struct engine_event *new_event(const struct request *request, enum engine_event_kind kind,
                                       const struct string_buffer *text) {
     size_t length = text == NULL ? 0 : text->length;
@@ -175,9 +194,8 @@ static double seconds_between(int64_t from, int64_t to) {
     return from == 0 || to == 0 ? 0 : clock_seconds(to - from);
 }
 
-static void send_done(struct request *request, enum finish_reason reason,
-                      const struct string_buffer *text) {
-    struct engine_event *event = new_event(request, ENGINE_DONE, text);
+static void send_done(struct request *request, struct engine_event *event,
+                      enum finish_reason reason) {
     if (event == NULL) {
         return;
     }
@@ -197,7 +215,31 @@ static void send_done(struct request *request, enum finish_reason reason,
 }
 
 void request_send_cancelled(struct request *request) {
-    send_done(request, FINISH_CANCELLED, NULL);
+    send_done(request, new_event(request, ENGINE_DONE, NULL), FINISH_CANCELLED);
+}
+
+void request_send_embedding(struct request *request, size_t embedding_length) {
+    size_t bytes = embedding_length * sizeof(float);
+    struct engine_event *event = malloc(sizeof *event + bytes);
+    double square = 0;
+    if (event == NULL) {
+        return;
+    }
+    *event = (struct engine_event){.kind = ENGINE_DONE,
+                                   .request_id = request->id,
+                                   .user = request->params.user,
+                                   .logprob = NAN,
+                                   .embedding = (float *)(event + 1)};
+    for (size_t i = 0; i < embedding_length; i++) {
+        square += request->pooled[i] * request->pooled[i];
+    }
+    /* The mean's length is the sum's over the count, which the scaling takes out again. */
+    double scale = square > 0 ? 1 / sqrt(square) : 0;
+    for (size_t i = 0; i < embedding_length; i++) {
+        event->embedding[i] = (float)(request->pooled[i] * scale);
+    }
+    request->first_token_ns = request->last_token_ns = clock_now_ns();
+    send_done(request, event, FINISH_STOP);
 }
 
 void request_send_failed(struct request *request, const struct error *error) {
@@ -253,7 +295,7 @@ static void finish(struct request *request, enum finish_reason reason, bool matc
             stop_matcher_finish(&request->stops, &request->shown);
         }
     }
-    send_done(request, reason, &request->shown);
+    send_done(request, new_event(request, ENGINE_DONE, &request->shown), reason);
 }
 
 bool request_advance(struct request *request, const float *logits, int32_t *token) {

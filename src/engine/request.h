@@ -24,6 +24,7 @@ struct request {
     struct ngram_draft draft;
     struct string_buffer decoded, shown; /* scratch of one token */
     size_t generated;
+    double *pooled; /* [embedding_length] of an `embed` request: the sum of its hidden states */
     int64_t submitted_ns, started_ns, first_token_ns, last_token_ns; /* 0: not yet */
     struct request *next, *previous; /* the engine's list of live requests */
 };
@@ -33,6 +34,7 @@ struct request_limits {
     const struct tokenizer *tokenizer;
     size_t context_length; /* most tokens of prompt and answer */
     size_t window;         /* tokens any layer looks back; 0: some layer sees everything */
+    size_t embedding_length;
 };
 
 /* Checks everything that can be wrong with a request. */
@@ -49,6 +51,9 @@ void request_echo(struct request *request, size_t index, const float *logits);
 /* Samples from the logits and sends the token. True: the request goes on with *token, which the
  * caller appends to the sequence. False: it has ended, and its last event is sent. */
 bool request_advance(struct request *request, const float *logits, int32_t *token);
+
+/* An `embed` request whose prompt is computed and pooled: sends its embedding, the last event. */
+void request_send_embedding(struct request *request, size_t embedding_length);
 
 /* Sends the last event of a request that ends for another reason than its own tokens. */
 void request_send_cancelled(struct request *request);

@@ -162,7 +162,7 @@ static void free_behind_window(struct scheduler *scheduler, struct sequence *seq
 }
 
 static void publish_full_blocks(struct scheduler *scheduler, struct sequence *sequence) {
-    if (!scheduler->options.prefix_caching) {
+    if (!scheduler->options.prefix_caching || sequence->is_uncached) {
         return;
     }
     for (; (sequence->published_blocks + 1) * KV_BLOCK_TOKENS <= sequence->computed;
@@ -264,7 +264,8 @@ static bool admit(struct scheduler *scheduler) {
     struct sequence *sequence = scheduler->waiting.first;
     kv_chain chain = KV_CHAIN_ROOT;
     size_t found = 0, looked_up = 0;
-    if (scheduler->options.prefix_caching) {
+    bool is_cached = scheduler->options.prefix_caching && !sequence->is_uncached;
+    if (is_cached) {
         /* A position whose logits are wanted must be computed. */
         size_t reusable = size_min(sequence->token_count - 1, sequence->logits_from);
         looked_up = reusable / KV_BLOCK_TOKENS;
@@ -291,8 +292,7 @@ static bool admit(struct scheduler *scheduler) {
         sequence->was_admitted = true;
         sequence->cached_tokens = sequence->computed;
         scheduler->prefix_hit_tokens += sequence->computed;
-        scheduler->prefix_lookup_tokens +=
-            scheduler->options.prefix_caching ? sequence->prompt_count : 0;
+        scheduler->prefix_lookup_tokens += is_cached ? sequence->prompt_count : 0;
     }
     list_remove(&scheduler->waiting, sequence);
     list_append(&scheduler->running, sequence);

@@ -9,7 +9,8 @@
  *     sequence_append(q, token)       what was sampled from a row's last position
  *     scheduler_finish(s, q)          for each sequence that has ended
  *
- * After a commit, every sequence that is computed to its last token gets another or is finished.
+ * After a commit, every sequence that is computed to its last token gets another or is finished
+ * (one that wants no logits: always the latter).
  *
  * Rules. First come, first served: sequences are admitted in order of arrival and none overtakes.
  * Every step takes the sequences that decode (at most max_batch_size of them; when there are more,

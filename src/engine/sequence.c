@@ -33,6 +33,10 @@ bool sequence_create(const int32_t *prompt, size_t prompt_count,
     created->window = options->window;
     created->prompt_count = created->token_count = prompt_count;
     created->logits_from = options->prompt_logits ? 0 : prompt_count - 1;
+    if (options->hidden_only) {
+        created->logits_from = SIZE_MAX;
+        created->is_uncached = true;
+    }
     *sequence = created;
     return true;
 }

@@ -27,6 +27,8 @@ struct sequence_options {
     size_t window;      /* tokens attention looks back, its own included; 0: all. Only where every
                            layer has a window; the widest one */
     bool prompt_logits; /* logits of every prompt token are wanted, not of the last alone */
+    bool hidden_only;   /* no logits at all; every token is computed, none is taken from the prefix
+                           cache */
     void *user;         /* the engine's own */
 };
 
@@ -45,6 +47,7 @@ struct sequence {
     size_t verify_count;  /* guesses after token_count whose logits the last step has given */
     size_t cached_tokens; /* of the prompt, taken from the prefix cache when first admitted */
     size_t preemptions;   /* times it was set back */
+    bool is_uncached;     /* it neither uses the prefix cache nor fills it */
 
     uint32_t *blocks;        /* [capacity / KV_BLOCK_TOKENS, rounded up]: the block table. Entry i
                                 holds positions 16 i … 16 i + 15; KV_BLOCK_NONE: left the window */

@@ -36,7 +36,11 @@ struct model {
     struct activation *k, *v;    /* [kv_heads * head_dim] */
     struct activation *attended; /* [heads * head_dim] */
     struct activation *gated;    /* [d_ff] */
+    float *hidden;               /* [HIDDEN_ROWS][d_model]: on their way to a pool */
 };
+
+/* Rows read back at once for a pool. */
+enum { HIDDEN_ROWS = 16 };
 
 struct loader {
     const struct gguf *gguf;
@@ -243,6 +247,11 @@ static bool load_all(struct loader *loader, size_t max_rows) {
             return false;
         }
     }
+    size_t width = model->hyperparameters.embedding_length;
+    model->hidden = arena_alloc(&model->arena, width, HIDDEN_ROWS * sizeof *model->hidden);
+    if (model->hidden == NULL) {
+        return error_set(loader->error, ERROR_OUT_OF_MEMORY, "no memory for hidden states");
+    }
     return create_activations(model, max_rows, loader->error);
 }
 
@@ -352,8 +361,22 @@ static void feed_forward_block(struct model *model, size_t index) {
     backend->ops->matmul(backend, model->gated, &down, 1);
 }
 
+static void add_to_pool(struct model *model, const struct model_pool *pool) {
+    const struct hyperparameters *h = &model->hyperparameters;
+    for (size_t done = 0; done < pool->row_count; done += HIDDEN_ROWS) {
+        size_t count = size_min(pool->row_count - done, HIDDEN_ROWS);
+        model->backend->ops->hidden(model->backend, model->residual, model->output_norm,
+                                    h->norm_epsilon, pool->first_row + done, count, model->hidden);
+        for (size_t row = 0; row < count; row++) {
+            for (size_t i = 0; i < h->embedding_length; i++) {
+                pool->sums[i] += (double)model->hidden[row * h->embedding_length + i];
+            }
+        }
+    }
+}
+
 void model_forward(struct model *model, const struct batch *batch, struct kv_cache *kv,
-                   float *logits) {
+                   float *logits, const struct model_pool *pools, size_t pool_count) {
     struct backend *backend = model->backend;
     const struct backend_ops *ops = backend->ops;
     ops->step_begin(backend, batch, &model->rope);
@@ -365,6 +388,9 @@ void model_forward(struct model *model, const struct batch *batch, struct kv_cac
     if (batch->logit_row_count > 0) {
         ops->logits(backend, model->residual, model->output_norm,
                     model->hyperparameters.norm_epsilon, model->output, logits);
+    }
+    for (size_t i = 0; i < pool_count; i++) {
+        add_to_pool(model, &pools[i]);
     }
     ops->step_end(backend);
 }

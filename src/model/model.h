@@ -26,10 +26,17 @@ void model_free(struct model *model); /* NULL allowed */
 
 const struct hyperparameters *model_hyperparameters(const struct model *model);
 
-/* One step: writes K and V of every row into `kv`, and logits [logit_row_count][vocabulary_size].
- */
+/* Rows of a step whose last hidden states (after the final norm) are added up, in row order and
+ * one at a time: the sum does not depend on how the rows were cut into steps. */
+struct model_pool {
+    size_t first_row, row_count;
+    double *sums; /* [embedding_length], added to */
+};
+
+/* One step: writes K and V of every row into `kv`, logits [logit_row_count][vocabulary_size], and
+ * adds to the sums of pools [pool_count]. */
 void model_forward(struct model *model, const struct batch *batch, struct kv_cache *kv,
-                   float *logits);
+                   float *logits, const struct model_pool *pools, size_t pool_count);
 
 /* The KV cache's layout for this model and a number of blocks. */
 struct kv_layout model_kv_layout(const struct model *model, size_t block_count);

@@ -15,7 +15,12 @@
 #include <sys/queue.h>
 #include <time.h>
 
-enum { FIRST_BYTE_TOKEN = 4, BYTE_COUNT = 256, TOKEN_COUNT = FIRST_BYTE_TOKEN + BYTE_COUNT };
+enum {
+    FIRST_BYTE_TOKEN = 4,
+    BYTE_COUNT = 256,
+    TOKEN_COUNT = FIRST_BYTE_TOKEN + BYTE_COUNT,
+    EMBEDDING_LENGTH = 4
+};
 
 static const char *const words[] = {
     "alpha ", "beta ", "gamma ", "delta ", "grün ", "日本 ", "\xf0\x9f\x8c\x8d ", "omega "};
@@ -201,6 +206,14 @@ static void end(struct engine *engine, struct sequence *sequence, struct engine_
     sequence_free(sequence);
 }
 
+static void end_embedded(struct engine *engine, struct sequence *sequence) {
+    struct engine_event *event = new_event(sequence, ENGINE_DONE);
+    event->embedding = must(calloc(EMBEDDING_LENGTH, sizeof *event->embedding));
+    event->embedding[0] = 0.8f;
+    event->embedding[1] = 0.6f;
+    end(engine, sequence, event, "stop");
+}
+
 static void end_well(struct engine *engine, struct sequence *sequence, bool stopped,
                      enum finish_reason reason) {
     static const char *const names[] = {"stop", "length", "cancelled"};
@@ -283,6 +296,8 @@ static bool step(struct engine *engine, struct sequence *sequence, int64_t now) 
         struct engine_event *event = new_event(sequence, ENGINE_FAILED);
         error_set(&event->error, ERROR_IO, "the script says so");
         end(engine, sequence, event, "failed");
+    } else if (sequence->request.embed) {
+        end_embedded(engine, sequence);
     } else if (sequence->reply.count == 0) {
         end_well(engine, sequence, false, FINISH_STOP);
     } else {
@@ -400,6 +415,7 @@ struct engine *fake_engine_create(size_t context_length, size_t max_requests,
         .chat_template = chat_template,
         .context_length = context_length,
         .vocabulary_size = TOKEN_COUNT,
+        .embedding_length = EMBEDDING_LENGTH,
     };
     LIST_INIT(&engine->sequences);
     must_be(pthread_mutex_init(&engine->lock, NULL) == 0);
@@ -431,6 +447,7 @@ const struct tokenizer *engine_tokenizer(const struct engine *engine) {
 void engine_event_free(struct engine_event *event) {
     if (event != NULL) {
         free(event->text);
+        free(event->embedding);
         free(event);
     }
 }

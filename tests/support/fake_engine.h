@@ -14,6 +14,8 @@
  *   stuck=1     ignores cancel
  *   refuse=busy|context|invalid|memory    what submit answers
  *
+ * A request to embed gives the vector (4, 3, 0, 0) / 5, after `prefill`.
+ *
  * Words depend on the seed alone (temperature 0: on nothing). Every submit and every end is told on
  * standard output, one JSON object a line.
  */

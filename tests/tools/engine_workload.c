@@ -1,6 +1,6 @@
 /*
- * engine_workload.c - the same random requests, alone and in company: every token and every bit of
- * every log-probability must be the same.
+ * engine_workload.c - the same random requests, alone and in company: every token, and every bit of
+ * every log-probability and of every embedding, must be the same.
  *
  * Usage: engine_workload MODEL SEED COUNT
  *
@@ -19,13 +19,14 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MAX_PROMPT = 400, MAX_TOKENS = 48, TOP = 3 };
+enum { MAX_PROMPT = 400, MAX_TOKENS = 48, TOP = 3, MAX_EMBEDDING = 256 };
 
 struct answer {
     int32_t tokens[MAX_TOKENS];
     float logprobs[MAX_TOKENS];
     struct token_logprob top[MAX_TOKENS][TOP];
     size_t count;
+    float embedding[MAX_EMBEDDING];
     enum finish_reason reason;
 };
 
@@ -34,6 +35,7 @@ struct job {
     size_t prompt_count, max_tokens;
     struct sampling_params sampling;
     size_t cancel_after; /* tokens; 0: never */
+    bool embed;
     uint64_t id;
     struct answer expected, got;
 };
@@ -80,6 +82,7 @@ static void fill_jobs(struct job *jobs, size_t count, uint64_t seed, size_t voca
         job->sampling.top_p = random_next(&rng) % 2 == 0 ? 1 : 0.9f;
         job->sampling.repeat_penalty = random_next(&rng) % 4 == 0 ? 1.2f : 1;
         job->cancel_after = random_next(&rng) % 6 == 0 ? 1 + random_next(&rng) % 10 : 0;
+        job->embed = random_next(&rng) % 4 == 0;
     }
 }
 
@@ -92,6 +95,7 @@ static void submit(struct engine *engine, struct job *job, struct mailbox *repli
                                      .ignore_end = true,
                                      .want_logprobs = true,
                                      .top_logprobs = TOP,
+                                     .embed = job->embed,
                                      .replies = replies,
                                      .user = job};
     job->got = (struct answer){.reason = FINISH_CANCELLED};
@@ -119,6 +123,10 @@ static bool note(struct engine *engine, const struct engine_event *event, bool c
         return false;
     case ENGINE_DONE:
         got->reason = event->finish_reason;
+        if (event->embedding != NULL) {
+            memcpy(got->embedding, event->embedding,
+                   engine_info(engine)->embedding_length * sizeof *got->embedding);
+        }
         return true;
     case ENGINE_FAILED:
         fprintf(stderr, "request failed: %s\n", event->error.message);
@@ -172,7 +180,8 @@ static size_t compare(const struct job *jobs, size_t count, const struct scenari
         size_t n = got->count < want->count ? got->count : want->count;
         same = same && memcmp(want->tokens, got->tokens, n * sizeof *want->tokens) == 0 &&
                memcmp(want->logprobs, got->logprobs, n * sizeof *want->logprobs) == 0 &&
-               memcmp(want->top, got->top, n * sizeof *want->top) == 0;
+               memcmp(want->top, got->top, n * sizeof *want->top) == 0 &&
+               memcmp(want->embedding, got->embedding, sizeof want->embedding) == 0;
         if (!same) {
             wrong++;
             printf("%s: request %zu (prompt %zu, %zu tokens): expected %zu tokens, got %zu%s\n",
@@ -220,6 +229,10 @@ static void run_alone(const char *path, struct job *jobs, size_t count) {
         submit(engine, &jobs[i], &replies);
         wait_for(engine, &replies, 1, false);
         jobs[i].expected = jobs[i].got;
+        if (jobs[i].embed != (jobs[i].got.count == 0 && jobs[i].got.embedding[0] != 0)) {
+            fprintf(stderr, "request %zu: %zu tokens, or no embedding\n", i, jobs[i].got.count);
+            exit(1);
+        }
     }
     engine_free(engine);
     mailbox_deinit(&replies);
@@ -235,8 +248,9 @@ int main(int argc, char **argv) {
     struct job *jobs = calloc(count, sizeof *jobs);
     struct engine *engine = create(argv[1], &probe);
     size_t vocabulary = engine_info(engine)->vocabulary_size;
+    bool fits = engine_info(engine)->embedding_length <= MAX_EMBEDDING;
     engine_free(engine);
-    if (jobs == NULL) {
+    if (jobs == NULL || !fits) {
         return 1;
     }
     fill_jobs(jobs, count, strtoull(argv[2], NULL, 10), vocabulary);

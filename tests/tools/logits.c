@@ -34,7 +34,7 @@ static bool run(struct model *model, struct backend *backend, const int32_t *tok
         size_t n = size_min(chunk, count - at);
         struct batch_span span = {0, n, at, table};
         struct batch batch = {n, tokens + at, 1, &span, n, rows};
-        model_forward(model, &batch, kv, logits);
+        model_forward(model, &batch, kv, logits, NULL, 0);
         done = fwrite(logits, sizeof *logits, n * vocabulary, stdout) == n * vocabulary;
     }
     if (kv != NULL) {

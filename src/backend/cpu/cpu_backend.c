@@ -363,6 +363,17 @@ static void norm(struct backend *backend, const struct activation *x, const stru
     cpu_run(cpu, cpu->batch->row_count / 8, norm_rows, &job);
 }
 
+static void hidden(struct backend *backend, const struct activation *x, const struct weight *weight,
+                   float epsilon, size_t first_row, size_t row_count, float *out) {
+    const struct cpu_backend *cpu = cpu_backend_of(backend);
+    const struct cpu_activation *rows = cpu_activation_view(x);
+    for (size_t i = 0; i < row_count; i++) {
+        cpu->kernels->rms_norm(rows->data + (first_row + i) * rows->columns,
+                               cpu_weight_of(weight)->owned, epsilon, rows->columns,
+                               out + i * rows->columns);
+    }
+}
+
 /* ---- the backend ---- */
 
 static void cpu_free(struct backend *backend) {
@@ -397,6 +408,7 @@ static const struct backend_ops cpu_ops = {
     .rope_store = cpu_rope_store,
     .attention = cpu_attention,
     .logits = cpu_logits,
+    .hidden = hidden,
 };
 
 static const struct cpu_kernels *best_kernels(void) {

@@ -327,6 +327,32 @@ static void admission_leaves_room_for_those_that_run(void **state) {
 
 /* Found blocks that nobody holds are no longer there to be taken; those that are held cost nothing.
  */
+static void what_wants_hidden_states_stays_out_of_the_prefix_cache(void **state) {
+    (void)state;
+    struct scheduler_options options = default_options();
+    options.prefix_caching = true;
+    struct scheduler *scheduler = make(&options);
+    struct sequence *s[3];
+    int32_t prompt[40] = {0};
+    struct error error = {0};
+    const struct sequence_options hidden = {.capacity = 40, .hidden_only = true};
+    assert_true(sequence_create(prompt, 40, &hidden, &s[0], &error));
+    assert_true(scheduler_add(scheduler, s[0], &error));
+    assert_row(scheduler_plan(scheduler), 0, s[0], 0, 40, 0);
+    scheduler_commit(scheduler);
+    scheduler_finish(scheduler, s[0]);
+    const struct sequence_options plain = {.capacity = 60};
+    assert_true(sequence_create(prompt, 40, &plain, &s[1], &error));
+    assert_true(scheduler_add(scheduler, s[1], &error));
+    assert_row(step(scheduler), 0, s[1], 0, 40, 1); /* the first left nothing behind */
+    assert_true(sequence_create(prompt, 40, &hidden, &s[2], &error));
+    assert_true(scheduler_add(scheduler, s[2], &error));
+    assert_row(scheduler_plan(scheduler), 1, s[2], 0, 40, 0); /* and this one takes nothing */
+    scheduler_commit(scheduler);
+    sequence_append(s[1], 7);
+    end(scheduler, s, 3);
+}
+
 static void admission_counts_the_found_prefix_once(void **state) {
     (void)state;
     for (int held = 0; held < 2; held++) {
@@ -646,6 +672,7 @@ int main(void) {
         cmocka_unit_test(admission_counts_the_found_prefix_once),
         cmocka_unit_test(a_static_batch_is_run_to_its_end),
         cmocka_unit_test(a_known_prefix_is_not_computed_again),
+        cmocka_unit_test(what_wants_hidden_states_stays_out_of_the_prefix_cache),
         cmocka_unit_test(the_same_prompt_at_once_is_kept_once),
         cmocka_unit_test(drafts_are_verified_in_one_row),
         cmocka_unit_test(drafts_stay_within_every_limit),
