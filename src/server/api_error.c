@@ -5,6 +5,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 static const struct {
     enum error_code code;
@@ -53,5 +54,55 @@ void api_error_write(const struct api_error *error, struct string_buffer *out) {
     json_write_text_member(&json, "param", error->param[0] == '\0' ? NULL : error->param);
     json_write_text_member(&json, "code", error->code);
     json_write_object_end(&json);
+    json_write_object_end(&json);
+}
+
+enum api_dialect api_dialect_of(const char *route) {
+    static const struct {
+        const char *prefix;
+        enum api_dialect dialect;
+    } rows[] = {{"/api/", API_OLLAMA}, {"/v1/messages", API_ANTHROPIC}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        if (strncmp(route, rows[i].prefix, strlen(rows[i].prefix)) == 0) {
+            return rows[i].dialect;
+        }
+    }
+    return API_OPENAI;
+}
+
+/* https://docs.anthropic.com/en/api/errors */
+static const char *anthropic_type(int status) {
+    static const struct {
+        int status;
+        const char *type;
+    } types[] = {{401, "authentication_error"}, {403, "permission_error"},
+                 {404, "not_found_error"},      {413, "request_too_large"},
+                 {429, "rate_limit_error"},     {503, "overloaded_error"}};
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+        if (types[i].status == status) {
+            return types[i].type;
+        }
+    }
+    return status >= 500 ? "api_error" : "invalid_request_error";
+}
+
+void api_error_write_as(const struct api_error *error, enum api_dialect dialect,
+                        struct string_buffer *out) {
+    struct json_writer json = {.out = out};
+    if (dialect == API_OPENAI) {
+        api_error_write(error, out);
+        return;
+    }
+    json_write_object_begin(&json);
+    if (dialect == API_OLLAMA) {
+        json_write_text_member(&json, "error", error->message);
+    } else {
+        json_write_text_member(&json, "type", "error");
+        json_write_key(&json, "error");
+        json_write_object_begin(&json);
+        json_write_text_member(&json, "type", anthropic_type(error->status));
+        json_write_text_member(&json, "message", error->message);
+        json_write_object_end(&json);
+    }
     json_write_object_end(&json);
 }

@@ -1,6 +1,6 @@
 /*
- * api_error.h - why a request is refused, in OpenAI's terms: status, type, code, parameter,
- * message.
+ * api_error.h - why a request is refused: status, type, code, parameter, message, in OpenAI's terms
+ * and, for the routes of other APIs, in theirs.
  *
  * Pure; any thread.
  */
@@ -29,5 +29,14 @@ bool api_error_from(struct api_error *error, const struct error *cause, const ch
 
 /* {"error":{"message":…,"type":…,"param":…,"code":…}} */
 void api_error_write(const struct api_error *error, struct string_buffer *out);
+
+/* Whose words a route's answers are in; told by its pattern. */
+enum api_dialect { API_OPENAI, API_OLLAMA, API_ANTHROPIC };
+enum api_dialect api_dialect_of(const char *route);
+
+/* As that API says it. Ollama: {"error":"…"}. Anthropic:
+ * {"type":"error","error":{"type":…,"message":…}}. */
+void api_error_write_as(const struct api_error *error, enum api_dialect dialect,
+                        struct string_buffer *out);
 
 #endif

@@ -47,6 +47,7 @@ static void release_if_over(struct generation *generation) {
         token_list_deinit(&generation->request.prompts[i]);
     }
     string_buffer_deinit(&generation->body);
+    string_buffer_deinit(&generation->answer);
     arena_deinit(&generation->arena);
     free(generation);
 }
@@ -106,7 +107,7 @@ static void fail(struct generation *generation, const struct api_error *error) {
         if (has_begun) {
             generation->format->failed(generation, error);
         } else {
-            server_send_error(generation->connection, error);
+            server_send_error(generation->connection, generation->kind->route, error);
         }
         generation->connection = NULL;
         generation->end_reason = error->code != NULL ? error->code : "error";
@@ -148,6 +149,7 @@ static bool submit_choice(struct generation_choice *choice, struct api_error *er
         .want_logprobs = request->want_logprobs,
         .top_logprobs = request->top_logprobs,
         .echo_logprobs = request->echo_logprobs,
+        .embed = request->embed,
         .replies = &generation->server->engine_events,
         .user = choice,
     };
@@ -164,6 +166,20 @@ static bool submit_choice(struct generation_choice *choice, struct api_error *er
     return true;
 }
 
+/* Gives the engine as many choices as it may have at a time. When its queue is full, those that are
+ * in it already bring the next ones along. */
+static bool submit_more(struct generation *generation, struct api_error *error) {
+    size_t most = generation->request.max_at_once;
+    while (generation->submitted_count < generation->choice_count &&
+           (most == 0 || generation->running_count < most)) {
+        if (!submit_choice(&generation->choices[generation->submitted_count], error)) {
+            return most != 0 && error->status == 503 && generation->running_count != 0;
+        }
+        generation->submitted_count++;
+    }
+    return true;
+}
+
 static bool submit(struct generation *generation, struct api_error *error) {
     const struct generation_request *request = &generation->request;
     size_t count = request->prompt_count * request->choices_per_prompt;
@@ -175,16 +191,23 @@ static bool submit(struct generation *generation, struct api_error *error) {
     for (size_t i = 0; i < count; i++) {
         generation->choices[i].generation = generation;
         generation->choices[i].index = i;
-        if (!submit_choice(&generation->choices[i], error)) {
-            return false;
-        }
     }
-    return true;
+    return submit_more(generation, error);
+}
+
+static void send_answer(struct generation *generation) {
+    generation->status = generation->answer.failed ? 500 : 200;
+    generation->end_reason = "answered";
+    server_send_json(generation->connection, 200, &generation->answer);
+    generation->connection = NULL;
 }
 
 void generation_prepared(struct generation *generation) {
     generation->is_preparing = false;
-    if (generation->connection != NULL) {
+    if (generation->connection != NULL && generation->error.status == 0 &&
+        (generation->answer.length != 0 || generation->answer.failed)) {
+        send_answer(generation);
+    } else if (generation->connection != NULL) {
         bool ready = generation->error.status == 0 && submit(generation, &generation->error);
         if (!ready) {
             fail(generation, &generation->error);
@@ -234,7 +257,10 @@ static void choice_ended(struct generation_choice *choice, const struct engine_e
     }
     generation->format->choice_done(choice, event);
     generation->done_count++;
-    if (generation->done_count == generation->choice_count) {
+    struct api_error error;
+    if (!submit_more(generation, &error)) {
+        fail(generation, &error);
+    } else if (generation->done_count == generation->choice_count) {
         generation->status = 200;
         generation->end_reason = event->finish_reason == FINISH_LENGTH ? "length" : "stop";
         generation->format->all_done(generation);

@@ -40,6 +40,8 @@ struct generation_request {
     bool want_logprobs;
     size_t top_logprobs;
     bool echo_logprobs;
+    bool embed;         /* embeddings of the prompts instead of texts */
+    size_t max_at_once; /* most choices the engine is given at a time; 0: all */
 };
 
 /* One answer text of several. */
@@ -70,7 +72,8 @@ struct generation_kind {
     const char *route;        /* its pattern, for the log */
     const char *id_prefix;    /* "chatcmpl-" */
     const char *prompt_field; /* named when the prompt does not fit */
-    /* Body to request, `format` and `details`. Preparer's thread; reads the model, changes only the
+    /* Body to request, `format` and `details`; or, where no model has to run, to the whole `answer`
+     * (JSON). Preparer's thread; reads the model, changes only the
      * generation, and keeps nothing that points into the body. */
     bool (*prepare)(struct generation *generation, const struct served_model *model,
                     const struct json_t *body, struct api_error *error);
@@ -91,12 +94,14 @@ struct generation {
     struct generation_request request;
     const struct generation_format *format;
     void *details; /* the API's own: what it needs to write the answer */
+    struct string_buffer answer;
 
     char id[48];     /* "chatcmpl-…" */
     int64_t created; /* seconds since the epoch */
     int64_t started_ns;
     struct generation_choice *choices; /* [choice_count] */
     size_t choice_count;
+    size_t submitted_count;
     size_t running_count; /* sequences the engine still holds */
     size_t done_count;    /* choices that ended well */
     int status;           /* what the client was told */

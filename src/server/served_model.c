@@ -37,6 +37,7 @@ void served_model_init(struct served_model *model, const struct server_options *
         size_t length = tokenizer_piece(model->tokenizer, (int32_t)i, true).length;
         model->longest_piece = length > model->longest_piece ? length : model->longest_piece;
     }
+    model->fill_in_middle = fill_in_middle_find(model->tokenizer);
     struct string_buffer identity = {0};
     string_buffer_append_format(&identity, "%s %s %s %" PRIu64, info->name, info->format,
                                 info->kernels, info->file_bytes);

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "engine/engine.h"
+#include "server/fill_in_middle.h"
 #include "server/server.h"
 #include "text/chat_template.h"
 
@@ -25,6 +26,7 @@ struct served_model {
     struct chat_template *chat_template; /* NULL: none, or one that cannot be used */
     struct error chat_template_error;    /* why */
     size_t longest_piece;                /* most bytes one token stands for */
+    struct fill_in_middle fill_in_middle;
     float default_temperature;
     size_t max_choices;
     int64_t created;      /* seconds since the epoch */

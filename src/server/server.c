@@ -60,9 +60,10 @@ void server_send_json(struct http_connection *connection, int status,
     }
 }
 
-void server_send_error(struct http_connection *connection, const struct api_error *error) {
+void server_send_error(struct http_connection *connection, const char *route,
+                       const struct api_error *error) {
     struct string_buffer json = {0};
-    api_error_write(error, &json);
+    api_error_write_as(error, api_dialect_of(route), &json);
     if (error->status == 503) {
         http_add_header(connection, "Retry-After", "1");
     }
@@ -86,7 +87,7 @@ void server_respond_json(struct http_connection *connection, const char *route, 
 void server_respond_error(struct http_connection *connection, const char *route,
                           const struct api_error *error) {
     log_request(connection, route, error->status);
-    server_send_error(connection, error);
+    server_send_error(connection, route, error);
 }
 
 /* --- messages from the other threads --- */

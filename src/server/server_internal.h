@@ -44,6 +44,7 @@ void server_respond_error(struct http_connection *connection, const char *route,
 /* The same without a log line, for a request that writes its own. */
 void server_send_json(struct http_connection *connection, int status,
                       const struct string_buffer *json);
-void server_send_error(struct http_connection *connection, const struct api_error *error);
+void server_send_error(struct http_connection *connection, const char *route,
+                       const struct api_error *error);
 
 #endif
