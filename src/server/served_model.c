@@ -54,6 +54,8 @@ void served_model_init(struct served_model *model, const struct server_options *
         log_event(LOG_WARN, "chat_template_unusable",
                   log_text("reason", model->chat_template_error.message));
     }
+    chat_traits_probe(model->chat_template, info->chat_template, model->tokenizer,
+                      &model->chat_traits);
 }
 
 void served_model_deinit(struct served_model *model) {

@@ -12,6 +12,7 @@
 #include "server/fill_in_middle.h"
 #include "server/server.h"
 #include "text/chat_template.h"
+#include "text/chat_traits.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -25,6 +26,7 @@ struct served_model {
     const struct tokenizer *tokenizer;
     struct chat_template *chat_template; /* NULL: none, or one that cannot be used */
     struct error chat_template_error;    /* why */
+    struct chat_traits chat_traits;      /* what the template can do: tools, thinking */
     size_t longest_piece;                /* most bytes one token stands for */
     struct fill_in_middle fill_in_middle;
     float default_temperature;
