@@ -16,19 +16,13 @@
 #ifndef MISTRAL_BACKEND_BACKEND_H
 #define MISTRAL_BACKEND_BACKEND_H
 
+#include "backend/kv_layout.h"
 #include "base/error.h"
 #include "quant/quant.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-enum {
-    KV_BLOCK_TOKENS = 16, /* tokens in one block of the KV cache */
-};
-
-/* A block-table entry whose block was released (older than the sliding window). Never read. */
-#define KV_BLOCK_NONE UINT32_MAX
 
 struct backend;
 struct weight;     /* a matrix or vector in the backend's own form */
@@ -74,14 +68,6 @@ struct rope {
     size_t pair_count;
     const float *frequencies; /* [pair_count], radians a token */
     float magnitude;          /* 1, or YaRN's attention factor */
-};
-
-struct kv_layout {
-    size_t layer_count;
-    size_t block_count; /* of KV_BLOCK_TOKENS tokens, shared by all layers: a block id means the
-                         * same tokens in each */
-    size_t kv_head_count;
-    size_t head_dim;
 };
 
 struct attention_shape {
@@ -132,6 +118,10 @@ struct backend_ops {
     bool (*kv_create)(struct backend *backend, const struct kv_layout *layout,
                       struct kv_cache **out, struct error *error);
     void (*kv_free)(struct backend *backend, struct kv_cache *kv);
+    /* Of a layout that grows: blocks [0, block_count) can be used from now on, where they could not
+     * before. Between steps. On failure the cache is as it was. */
+    bool (*kv_grow)(struct backend *backend, struct kv_cache *kv, size_t block_count,
+                    struct error *error);
 
     /* A step's ops stand between these two. The batch and rope are borrowed until step_end. */
     void (*step_begin)(struct backend *backend, const struct batch *batch, const struct rope *rope);
@@ -172,8 +162,9 @@ struct backend {
 };
 
 struct cpu_backend_options {
-    size_t thread_count; /* at least 1; the engine thread is one of them */
-    bool portable;       /* the reference kernels, whatever the processor offers */
+    size_t thread_count;  /* at least 1; the engine thread is one of them */
+    bool portable;        /* the reference kernels, whatever the processor offers */
+    bool plain_attention; /* whole rows of scores, instead of tiles with an online softmax */
 };
 
 bool cpu_backend_create(const struct cpu_backend_options *options, struct backend **backend,

@@ -12,10 +12,17 @@
 enum { BAR_WIDTH = 24, REDRAW_NS = 50 * 1000 * 1000 };
 
 struct engine_options load_engine_options(const struct config *config) {
+    enum kv_element element = KV_ELEMENT_F16;
+    kv_element_of_name(config->kv_cache_dtype, &element); /* a CHOICE: always one of them */
     return (struct engine_options){
         .thread_count = (size_t)config->num_threads,
         .max_sequence_length = (size_t)config->max_sequence_length,
         .max_total_tokens = (size_t)config->max_total_tokens,
+        .memory_pooling = config->enable_memory_pooling,
+        .memory_pool_bytes = (size_t)config->memory_pool_size,
+        .kv_element = element,
+        .plain_attention = !config->use_flash_attention,
+        .draft_tokens = (size_t)config->draft_tokens,
         .max_batch_size = (size_t)config->max_batch_size,
         .max_running_requests = (size_t)config->max_running_requests,
         .max_waiting_requests = (size_t)config->max_waiting_requests,

@@ -25,6 +25,9 @@
  * the logits of its whole prompt. */
 enum { MAX_STEP_LOGITS = 64 };
 
+/* Blocks by which a KV pool that is not reserved at start grows: 512 tokens. */
+enum { GROW_BLOCKS = 32 };
+
 enum command_kind { COMMAND_SUBMIT, COMMAND_CANCEL, COMMAND_STOP };
 
 struct command {
@@ -51,6 +54,7 @@ struct engine {
     struct backend *backend;
     struct model *model;
     struct kv_cache *kv;
+    size_t kv_block_count, kv_block_bytes; /* the most there can be; of all layers */
     struct scheduler *scheduler;
     struct step_buffers step;
     size_t max_rows, max_logits, vocabulary_size;
@@ -73,6 +77,8 @@ struct engine {
 struct engine_options engine_options_default(void) {
     return (struct engine_options){
         .max_total_tokens = 131072,
+        .memory_pooling = true,
+        .memory_pool_bytes = (size_t)8 << 30,
         .max_batch_size = 8,
         .max_running_requests = 16,
         .max_waiting_requests = 128,
@@ -151,7 +157,7 @@ static void guess_ahead(const struct engine *engine, struct request *request) {
 }
 
 struct step_counts {
-    uint64_t prompt_tokens, generated_tokens;
+    uint64_t prompt_tokens, generated_tokens, draft_tokens, draft_hit_tokens;
 };
 
 /* One row's logits, in position order: log-probabilities of prompt tokens, then new tokens. */
@@ -178,6 +184,7 @@ static void use_logits(struct engine *engine, const struct step_row *row, const 
         if (!sequence_append(request->sequence, token)) {
             break; /* no draft, or one that guessed otherwise: the other logits mean nothing */
         }
+        counts->draft_hit_tokens++;
     }
     if (engine->options.draft_tokens > 0 && sequence_is_decoding(request->sequence)) {
         guess_ahead(engine, request);
@@ -205,22 +212,43 @@ static void publish_stats(struct engine *engine, const struct step_counts *count
     stats->kv_blocks_used = now.pool.used;
     stats->kv_blocks_cached = now.pool.cached;
     stats->kv_blocks_total = now.pool.total;
+    stats->kv_bytes = now.pool.backed * engine->kv_block_bytes;
     stats->prefix_lookup_tokens = now.prefix_lookup_tokens;
     stats->prefix_hit_tokens = now.prefix_hit_tokens;
     stats->preemptions = now.preemptions;
     if (counts != NULL) { /* after a step */
         stats->prompt_tokens += counts->prompt_tokens;
         stats->generated_tokens += counts->generated_tokens;
+        stats->draft_tokens += counts->draft_tokens;
+        stats->draft_hit_tokens += counts->draft_hit_tokens;
         stats->steps++;
     }
     pthread_mutex_unlock(&engine->stats_lock);
+}
+
+/* No step can be made although there are requests: the pool could not grow to what the oldest
+ * needs. True: it was ended, and there may be room for the others. */
+static bool fail_oldest(struct engine *engine) {
+    const struct sequence *oldest = scheduler_oldest(engine->scheduler);
+    if (oldest == NULL) {
+        return false;
+    }
+    struct request *request = oldest->user;
+    struct error error = {0};
+    error_set(
+        &error, ERROR_OUT_OF_MEMORY,
+        "no memory for the KV cache of this request; lower max_total_tokens, or reserve it at "
+        "start with enable_memory_pooling");
+    request_send_failed(request, &error);
+    end_request(engine, request);
+    return true;
 }
 
 /* False when there is nothing to do. */
 static bool run_step(struct engine *engine) {
     const struct step_plan *plan = scheduler_plan(engine->scheduler);
     if (plan->row_count == 0) {
-        return false;
+        return fail_oldest(engine);
     }
     struct batch batch;
     build_batch(engine, plan, &batch);
@@ -235,11 +263,14 @@ static bool run_step(struct engine *engine) {
                   find_pools(engine, plan));
     scheduler_commit(engine->scheduler);
     const float *logits = engine->step.logits;
-    struct step_counts counts = {0, 0};
+    struct step_counts counts = {0};
     for (size_t i = 0; i < plan->row_count; i++) {
         const struct step_row *row = &plan->rows[i];
         size_t logits_count = row->logits_count;
         struct request *request = row->sequence->user;
+        if (i < plan->decode_row_count) {
+            counts.draft_tokens += row->token_count - 1;
+        }
         if (request->pooled != NULL) {
             end_if_pooled(engine, request, &counts);
         } else {
@@ -435,21 +466,61 @@ static bool create_step_buffers(struct engine *engine, struct error *error) {
                      engine->max_rows);
 }
 
+/* kv_pool_grow: on the engine thread, inside scheduler_plan. */
+static uint32_t grow_pool(void *context, uint32_t wanted) {
+    struct engine *engine = context;
+    size_t blocks =
+        size_min(size_divide_up(wanted, GROW_BLOCKS) * GROW_BLOCKS, engine->kv_block_count);
+    struct error error = {0};
+    if (!engine->backend->ops->kv_grow(engine->backend, engine->kv, blocks, &error)) {
+        log_event(LOG_WARN, "kv_pool_cannot_grow", log_text("error", error.message),
+                  log_integer("blocks", (int64_t)wanted - 1));
+        return wanted - 1;
+    }
+    return (uint32_t)blocks;
+}
+
+/* The KV cache: as many blocks as max_total_tokens, and memory_pool_bytes where that counts, allow.
+ */
+static bool create_kv(struct engine *engine, struct error *error) {
+    const struct engine_options *options = &engine->options;
+    size_t blocks = options->max_total_tokens / KV_BLOCK_TOKENS;
+    struct kv_layout layout = model_kv_layout(engine->model, blocks);
+    layout.element = options->kv_element;
+    layout.grows = !options->memory_pooling;
+    if (!kv_block_bytes(&layout, &engine->kv_block_bytes)) {
+        return error_set(error, ERROR_OUT_OF_MEMORY, "the model's KV cache is too large");
+    }
+    if (blocks == 0 || blocks >= KV_BLOCK_NONE / 4) {
+        return error_set(error, ERROR_INVALID_ARGUMENT,
+                         "max_total_tokens is %zu; at least %d are needed, and at most %zu",
+                         options->max_total_tokens, KV_BLOCK_TOKENS,
+                         (size_t)(KV_BLOCK_NONE / 4) * KV_BLOCK_TOKENS);
+    }
+    if (options->memory_pooling) {
+        blocks = size_min(blocks, options->memory_pool_bytes / engine->kv_block_bytes);
+    }
+    if (blocks == 0) {
+        return error_set(error, ERROR_INVALID_ARGUMENT,
+                         "memory_pool_size is %zu bytes; this model's KV cache takes %zu for every "
+                         "%d tokens",
+                         options->memory_pool_bytes, engine->kv_block_bytes, KV_BLOCK_TOKENS);
+    }
+    engine->kv_block_count = layout.block_count = blocks;
+    return engine->backend->ops->kv_create(engine->backend, &layout, &engine->kv, error);
+}
+
 static bool create_scheduler(struct engine *engine, size_t *context_length, struct error *error) {
     const struct engine_options *options = &engine->options;
     const struct hyperparameters *h = model_hyperparameters(engine->model);
-    size_t blocks = options->max_total_tokens / KV_BLOCK_TOKENS;
-    if (blocks == 0 || blocks >= KV_BLOCK_NONE) {
-        return error_set(error, ERROR_INVALID_ARGUMENT,
-                         "max_total_tokens is %zu; at least %d are needed",
-                         options->max_total_tokens, KV_BLOCK_TOKENS);
+    if (!create_kv(engine, error)) {
+        return false;
     }
     size_t wanted =
         options->max_sequence_length == 0 ? h->context_length : options->max_sequence_length;
-    *context_length = size_min(size_min(wanted, h->context_length), blocks * KV_BLOCK_TOKENS);
-    struct kv_layout layout = model_kv_layout(engine->model, blocks);
-    size_t block_bytes = layout.layer_count * layout.kv_head_count * layout.head_dim *
-                         KV_BLOCK_TOKENS * 2 * sizeof(uint16_t);
+    *context_length =
+        size_min(size_min(wanted, h->context_length), engine->kv_block_count * KV_BLOCK_TOKENS);
+    size_t cached = options->prefix_cache_bytes / engine->kv_block_bytes;
     const struct scheduler_options scheduling = {
         .max_running_requests = options->max_running_requests,
         .max_waiting_requests = options->max_waiting_requests + options->max_running_requests,
@@ -457,14 +528,14 @@ static bool create_scheduler(struct engine *engine, size_t *context_length, stru
         .prefill_chunk_size = options->prefill_chunk_size,
         .decode_chunk_size = options->decode_chunk_size,
         .max_step_logits = engine->max_logits,
-        .block_count = (uint32_t)blocks,
-        .cache_limit_blocks =
-            (uint32_t)size_min(options->prefix_cache_bytes / block_bytes, UINT32_MAX),
+        .block_count = (uint32_t)engine->kv_block_count,
+        .cache_limit_blocks = (uint32_t)size_min(cached, UINT32_MAX),
+        .grow = options->memory_pooling ? NULL : grow_pool,
+        .grow_context = engine,
         .continuous_batching = options->continuous_batching,
         .prefix_caching = options->prefix_caching,
     };
-    return engine->backend->ops->kv_create(engine->backend, &layout, &engine->kv, error) &&
-           scheduler_create(&scheduling, &engine->scheduler, error);
+    return scheduler_create(&scheduling, &engine->scheduler, error);
 }
 
 /* Blocks that no layer looks back to can be given up. */
@@ -484,7 +555,8 @@ static bool load(struct engine *engine, const char *path,
     size_t context_length = 0;
     const struct engine_options *options = &engine->options;
     const struct cpu_backend_options cpu = {.thread_count = options->thread_count,
-                                            .portable = options->portable_kernels};
+                                            .portable = options->portable_kernels,
+                                            .plain_attention = options->plain_attention};
     engine->max_rows = options->prefill_chunk_size + options->decode_chunk_size;
     engine->max_logits = size_max(MAX_STEP_LOGITS, options->decode_chunk_size + 1);
     if (!gguf_open(path, &engine->gguf, error) ||
@@ -539,6 +611,10 @@ static void log_loaded(const struct engine *engine) {
               log_integer("context", (int64_t)info->context_length),
               log_text("device", engine->backend->ops->name), log_text("kernels", info->kernels),
               log_integer("threads", (int64_t)info->thread_count),
+              log_text("attention", engine->options.plain_attention ? "plain" : "tiled"),
+              log_text("kv_cache_dtype", kv_element_name(engine->options.kv_element)),
+              log_integer("kv_tokens", (int64_t)(engine->kv_block_count * KV_BLOCK_TOKENS)),
+              log_integer("kv_bytes", (int64_t)engine->stats.kv_bytes),
               log_number("seconds", info->load_seconds));
 }
 

@@ -8,6 +8,7 @@
 #ifndef MISTRAL_ENGINE_ENGINE_H
 #define MISTRAL_ENGINE_ENGINE_H
 
+#include "backend/kv_layout.h"
 #include "base/error.h"
 #include "base/mailbox.h"
 #include "base/string_view.h"
@@ -25,6 +26,10 @@ struct engine_options {
     size_t thread_count;         /* 0: one a physical core */
     size_t max_sequence_length;  /* tokens; 0: the model's own context; clamped to it */
     size_t max_total_tokens;     /* of the KV pool */
+    bool memory_pooling;         /* the KV pool is reserved at start; false: grown as needed */
+    size_t memory_pool_bytes;    /* most of it, when it is reserved at start */
+    enum kv_element kv_element;  /* what keys and values are kept as */
+    bool plain_attention;        /* the plain form instead of the tiled one */
     size_t max_batch_size;       /* most sequences decoded in one step */
     size_t max_running_requests; /* most admitted; the rest wait */
     size_t max_waiting_requests; /* most that wait; beyond: ERROR_BUSY */
@@ -141,9 +146,12 @@ void engine_cancel(struct engine *engine, uint64_t request_id);
 struct engine_stats { /* a snapshot; any thread */
     size_t running, waiting;
     size_t kv_blocks_used, kv_blocks_cached, kv_blocks_total;
+    size_t kv_bytes; /* of the KV pool's storage: all of it, or what it has grown to */
     /* Since start: */
     uint64_t prompt_tokens, generated_tokens;
     uint64_t prefix_lookup_tokens, prefix_hit_tokens;
+    uint64_t draft_tokens,
+        draft_hit_tokens; /* guessed and verified; of them, those that came true */
     uint64_t preemptions, steps;
 };
 void engine_read_stats(const struct engine *engine, struct engine_stats *stats);

@@ -32,9 +32,13 @@ struct block_list {
 };
 
 struct kv_pool {
-    struct kv_block *blocks; /* [block_count] */
-    uint32_t *buckets;       /* [bucket_mask + 1] */
-    uint32_t block_count, cache_limit, bucket_mask;
+    struct kv_block *blocks;                        /* [block_count] */
+    uint32_t *buckets;                              /* [bucket_mask + 1] */
+    uint32_t block_count, cache_limit, bucket_mask; /* block_count: falls when growing fails */
+    uint32_t fresh;  /* blocks from here on were never given out and are in no list */
+    uint32_t backed; /* blocks from here on have no storage yet */
+    kv_pool_grow grow;
+    void *grow_context;
     uint64_t hash_seed; /* fresh, so that no prompt can be made to fill one bucket */
     kv_chain last_chain;
     struct block_list free, cached;
@@ -140,18 +144,22 @@ bool kv_pool_create(uint32_t block_count, uint32_t cache_limit_blocks, struct kv
         return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for a KV pool of %u blocks",
                          block_count);
     }
-    created->block_count = block_count;
+    created->block_count = created->backed = block_count;
     created->cache_limit = cache_limit_blocks;
     created->bucket_mask = (uint32_t)(bucket_count - 1);
     created->hash_seed = random_fresh_seed();
     created->last_chain = KV_CHAIN_ROOT;
     memset(created->buckets, 0xff, bucket_count * sizeof *created->buckets); /* KV_BLOCK_NONE */
     created->free = created->cached = (struct block_list){KV_BLOCK_NONE, KV_BLOCK_NONE, 0};
-    for (uint32_t block = 0; block < block_count; block++) {
-        list_append(created, &created->free, block);
-    }
     *pool = created;
     return true;
+}
+
+void kv_pool_set_grow(struct kv_pool *pool, kv_pool_grow grow, void *context) {
+    assert(pool->fresh == 0);
+    pool->grow = grow;
+    pool->grow_context = context;
+    pool->backed = 0;
 }
 
 void kv_pool_free(struct kv_pool *pool) {
@@ -165,10 +173,25 @@ void kv_pool_free(struct kv_pool *pool) {
 
 /* --- references --- */
 
+/* True when block `fresh` can be given out. */
+static bool has_fresh(struct kv_pool *pool) {
+    if (pool->fresh == pool->backed && pool->fresh < pool->block_count) {
+        uint32_t backed = pool->grow(pool->grow_context, pool->fresh + 1);
+        if (backed > pool->fresh) {
+            pool->backed = backed < pool->block_count ? backed : pool->block_count;
+        } else {
+            pool->block_count = pool->fresh;
+        }
+    }
+    return pool->fresh < pool->block_count;
+}
+
 uint32_t kv_pool_alloc(struct kv_pool *pool) {
     uint32_t block = pool->free.first;
     if (block != KV_BLOCK_NONE) {
         list_remove(pool, &pool->free, block);
+    } else if (has_fresh(pool)) {
+        block = pool->fresh++;
     } else if (pool->cached.count > 0) {
         block = evict(pool);
     } else {
@@ -200,7 +223,7 @@ uint32_t kv_pool_references(const struct kv_pool *pool, uint32_t block) {
 }
 
 size_t kv_pool_available(const struct kv_pool *pool) {
-    return pool->free.count + pool->cached.count;
+    return pool->free.count + pool->cached.count + (pool->block_count - pool->fresh);
 }
 
 /* --- content --- */
@@ -266,8 +289,9 @@ void kv_pool_adopt(struct kv_pool *pool, const uint32_t *blocks, size_t count, s
 void kv_pool_read_stats(const struct kv_pool *pool, struct kv_pool_stats *stats) {
     *stats = (struct kv_pool_stats){
         .total = pool->block_count,
-        .used = pool->block_count - pool->free.count - pool->cached.count,
+        .used = pool->fresh - pool->free.count - pool->cached.count,
         .cached = pool->cached.count,
+        .backed = pool->backed,
         .lookups = pool->lookups,
         .hits = pool->hits,
         .evictions = pool->evictions,
@@ -316,9 +340,15 @@ bool kv_pool_check(const struct kv_pool *pool, struct error *error) {
             return error_set(error, ERROR_FORMAT, "published block %u cannot be found", block);
         }
     }
-    if (unreferenced != pool->free.count + pool->cached.count) {
-        return error_set(error, ERROR_FORMAT, "%zu blocks are unreferenced, %zu are in the lists",
-                         unreferenced, pool->free.count + pool->cached.count);
+    size_t listed = pool->free.count + pool->cached.count + pool->block_count - pool->fresh;
+    if (unreferenced != listed) {
+        return error_set(error, ERROR_FORMAT,
+                         "%zu blocks are unreferenced, %zu are in the lists or were never used",
+                         unreferenced, listed);
+    }
+    if (pool->fresh > pool->backed) {
+        return error_set(error, ERROR_FORMAT, "%u blocks are in use, %u have storage", pool->fresh,
+                         pool->backed);
     }
     for (size_t bucket = 0; bucket <= pool->bucket_mask; bucket++) {
         for (uint32_t block = pool->buckets[bucket]; block != KV_BLOCK_NONE && indexed <= published;

@@ -6,8 +6,9 @@
  * or more sequences), or cached: unreferenced, its content still findable. A full block is
  * published under its chain: what came before it (the chain of the block before) and its own 16
  * tokens. Lookups compare chain and tokens themselves, never a hash alone, so contents cannot be
- * mixed up. Blocks that are needed anew come from the free ones, then from the cached ones, least
- * recently used first. Nothing allocates after create. Engine thread.
+ * mixed up. Blocks that are needed anew come from those given back, then from those never used (so
+ * that what nobody needs is never touched), then from the cached ones, least recently used first.
+ * Nothing allocates after create. Engine thread.
  */
 #ifndef MISTRAL_ENGINE_KV_POOL_H
 #define MISTRAL_ENGINE_KV_POOL_H
@@ -29,6 +30,13 @@ struct kv_pool;
 bool kv_pool_create(uint32_t block_count, uint32_t cache_limit_blocks, struct kv_pool **pool,
                     struct error *error);
 void kv_pool_free(struct kv_pool *pool); /* NULL allowed */
+
+/* Makes storage for blocks [0, wanted) at least, and returns how many blocks have it now; fewer
+ * than wanted: there is no more memory. */
+typedef uint32_t (*kv_pool_grow)(void *context, uint32_t wanted);
+/* Before the first alloc: blocks have no storage until `grow` has made it. Once it fails, the pool
+ * is as large as it has become. */
+void kv_pool_set_grow(struct kv_pool *pool, kv_pool_grow grow, void *context);
 
 /* A block with one reference and no content, or KV_BLOCK_NONE when all are referenced. */
 uint32_t kv_pool_alloc(struct kv_pool *pool);
@@ -59,6 +67,7 @@ size_t kv_pool_available(const struct kv_pool *pool);
 
 struct kv_pool_stats {
     size_t total, used, cached; /* blocks; free = total - used - cached */
+    size_t backed;              /* blocks that have storage */
     uint64_t lookups, hits;     /* blocks asked for and found, since create */
     uint64_t evictions;         /* cached blocks given up for new content or by the limit */
 };

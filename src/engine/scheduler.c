@@ -107,6 +107,9 @@ bool scheduler_create(const struct scheduler_options *options, struct scheduler 
         scheduler_free(created);
         return false;
     }
+    if (options->grow != NULL) {
+        kv_pool_set_grow(created->pool, options->grow, options->grow_context);
+    }
     *scheduler = created;
     return true;
 }
@@ -457,6 +460,10 @@ void scheduler_commit(struct scheduler *scheduler) {
 }
 
 /* --- seen from outside --- */
+
+struct sequence *scheduler_oldest(const struct scheduler *scheduler) {
+    return scheduler->running.first != NULL ? scheduler->running.first : scheduler->waiting.first;
+}
 
 void scheduler_read_stats(const struct scheduler *scheduler, struct scheduler_stats *stats) {
     *stats = (struct scheduler_stats){

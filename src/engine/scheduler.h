@@ -42,7 +42,9 @@ struct scheduler_options {
     size_t max_step_logits;      /* most positions with logits in one step */
     uint32_t block_count;        /* of the KV pool */
     uint32_t cache_limit_blocks; /* unreferenced blocks kept for their content */
-    bool continuous_batching;    /* false: admit only when nothing runs, at most max_batch_size */
+    kv_pool_grow grow; /* makes storage for blocks as they are needed; NULL: all have it */
+    void *grow_context;
+    bool continuous_batching; /* false: admit only when nothing runs, at most max_batch_size */
     bool prefix_caching;
 };
 
@@ -58,7 +60,8 @@ struct step_row {
 
 struct step_plan {
     const struct step_row *rows; /* decode rows first, then prompts, each oldest first */
-    size_t row_count;            /* 0: nothing to do, no sequence waits or runs */
+    size_t row_count; /* 0: nothing to do: no sequence waits or runs, unless the pool could
+                       * not grow and has become too small for the oldest */
     size_t decode_row_count;
     size_t token_count;  /* of all rows; ≤ prefill_chunk_size + decode_chunk_size */
     size_t logits_count; /* of all rows; ≤ max_step_logits */
@@ -81,6 +84,9 @@ void scheduler_commit(struct scheduler *scheduler);
 
 /* Ends a waiting or running sequence, for whatever reason; its blocks return. */
 void scheduler_finish(struct scheduler *scheduler, struct sequence *sequence);
+
+/* The oldest that runs, or else waits; NULL: there is none. */
+struct sequence *scheduler_oldest(const struct scheduler *scheduler);
 
 struct scheduler_stats {
     size_t running, waiting;

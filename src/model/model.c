@@ -311,7 +311,10 @@ const struct hyperparameters *model_hyperparameters(const struct model *model) {
 
 struct kv_layout model_kv_layout(const struct model *model, size_t block_count) {
     const struct hyperparameters *h = &model->hyperparameters;
-    return (struct kv_layout){h->layer_count, block_count, h->kv_head_count, h->head_dim};
+    return (struct kv_layout){.layer_count = h->layer_count,
+                              .block_count = block_count,
+                              .kv_head_count = h->kv_head_count,
+                              .head_dim = h->head_dim};
 }
 
 static void attention_block(struct model *model, size_t index, struct kv_cache *kv) {

@@ -38,7 +38,7 @@ struct model_pool {
 void model_forward(struct model *model, const struct batch *batch, struct kv_cache *kv,
                    float *logits, const struct model_pool *pools, size_t pool_count);
 
-/* The KV cache's layout for this model and a number of blocks. */
+/* The KV cache's layout for this model and a number of blocks: f16, all there from the start. */
 struct kv_layout model_kv_layout(const struct model *model, size_t block_count);
 
 #endif

@@ -2,7 +2,7 @@
 
 The work is in tests/tools/engine_workload.c; here are the models and seeds it runs with. One alone:
 
-    build/tests/tools/engine_workload MODEL SEED COUNT
+    build/tests/tools/engine_workload MODEL SEED COUNT [f16|q8_0|f32 [tiled|plain]]
 """
 
 import subprocess
@@ -16,24 +16,33 @@ MODELS = {
     "window": {"format": "F32", "window": 40},
 }
 
+FORMS = [(element, form) for element in ("f16", "q8_0", "f32") for form in ("tiled", "plain")]
 
 
-
-def run_workload(build_dir, folder, name, seed, count):
+def run_workload(build_dir, folder, name, seed, count, element="f16", form="tiled"):
     model = make_model(folder / "model.gguf", **MODELS[name])
     workload = build_dir / "tests" / "tools" / "engine_workload"
-    run = subprocess.run([workload, model, str(seed), str(count)], capture_output=True, text=True, timeout=900)
+    run = subprocess.run([workload, model, str(seed), str(count), element, form], capture_output=True, text=True,
+                         timeout=900)
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-1000:]
 
 
 @pytest.mark.release_only
 @pytest.mark.timeout(1000)
-@pytest.mark.parametrize("name, seed", [("f32", 1), ("q8_0", 2), ("window", 3)])
-def test_requests_do_not_depend_on_their_company(name, seed, build_dir, tmp_path):
-    run_workload(build_dir, tmp_path, name, seed, 200)
+@pytest.mark.parametrize("name, seed, element, form", [
+    ("f32", 1, "f16", "tiled"), ("q8_0", 2, "q8_0", "tiled"), ("window", 3, "f32", "plain")])
+def test_requests_do_not_depend_on_their_company(name, seed, element, form, build_dir, tmp_path):
+    run_workload(build_dir, tmp_path, name, seed, 200, element, form)
 
 
 @pytest.mark.timeout(1000)
 @pytest.mark.parametrize("name", MODELS)
 def test_a_few_requests_do_not_depend_on_their_company(name, build_dir, tmp_path):
     run_workload(build_dir, tmp_path, name, 4, 24)
+
+
+@pytest.mark.release_only
+@pytest.mark.timeout(1000)
+@pytest.mark.parametrize("element, form", FORMS)
+def test_no_kind_of_cache_or_attention_makes_requests_depend_on_their_company(element, form, build_dir, tmp_path):
+    run_workload(build_dir, tmp_path, "window", 5, 24, element, form)

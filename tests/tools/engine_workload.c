@@ -2,13 +2,13 @@
  * engine_workload.c - the same random requests, alone and in company: every token, and every bit of
  * every log-probability and of every embedding, must be the same.
  *
- * Usage: engine_workload MODEL SEED COUNT
+ * Usage: engine_workload MODEL SEED COUNT [f16|q8_0|f32 [tiled|plain]]
  *
  * First each request runs alone, on one thread, with no prefix cache and its prompt in one step.
  * Then all of them run together under each row of the table below: other thread counts, batch
  * sizes, chunk sizes, with the prefix cache, with so few KV blocks that sequences are set back and
- * recomputed, statically batched; some are cancelled on the way and must then agree as far as they
- * came. In the end every block must be back in the pool.
+ * recomputed, in a pool that grows, statically batched; some are cancelled on the way and must then
+ * agree as far as they came. In the end every block must be back in the pool.
  */
 #include "base/random.h"
 #include "engine/engine.h"
@@ -19,7 +19,8 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MAX_PROMPT = 400, MAX_TOKENS = 48, TOP = 3, MAX_EMBEDDING = 256 };
+enum { MAX_PROMPT = 360, MAX_TOKENS = 112, TOP = 3, MAX_EMBEDDING = 256 };
+enum { CHATTER = 3 }; /* tokens that some answers are made of: so few that guesses come true */
 
 struct answer {
     int32_t tokens[MAX_TOKENS];
@@ -34,6 +35,7 @@ struct job {
     int32_t prompt[MAX_PROMPT];
     size_t prompt_count, max_tokens;
     struct sampling_params sampling;
+    struct logit_bias bias[CHATTER];
     size_t cancel_after; /* tokens; 0: never */
     bool embed;
     uint64_t id;
@@ -45,18 +47,23 @@ struct scenario {
     size_t threads, max_batch, max_running, chunk, total_tokens;
     bool prefix_caching, continuous, cancels;
     size_t draft_tokens;
+    bool grows; /* the KV pool has no memory until it needs some */
 };
 
 static const struct scenario scenarios[] = {
-    {"all at once", 2, 8, 16, 64, 65536, false, true, false, 0},
-    {"three threads, small chunks, cancels", 3, 5, 9, 7, 65536, false, true, true, 0},
-    {"prefix cache", 2, 8, 16, 32, 65536, true, true, true, 0},
-    {"few blocks: preemption", 2, 6, 12, 24, 480, false, true, true, 0},
-    {"few blocks, prefix cache", 1, 8, 16, 50, 480, true, true, true, 0},
-    {"static batches", 2, 4, 16, 512, 65536, true, false, true, 0},
-    {"drafts", 2, 8, 16, 64, 65536, true, true, true, 8},
-    {"drafts, few blocks", 3, 5, 12, 24, 480, false, true, true, 4},
+    {"all at once", 2, 8, 16, 64, 65536, false, true, false, 0, false},
+    {"three threads, small chunks, cancels", 3, 5, 9, 7, 65536, false, true, true, 0, false},
+    {"prefix cache", 2, 8, 16, 32, 65536, true, true, true, 0, false},
+    {"few blocks: preemption", 2, 6, 12, 24, 416, false, true, true, 0, false},
+    {"few blocks, prefix cache", 1, 8, 16, 50, 416, true, true, true, 0, true},
+    {"static batches", 2, 4, 16, 512, 65536, true, false, true, 0, false},
+    {"drafts", 2, 8, 16, 64, 65536, true, true, true, 8, true},
+    {"drafts, few blocks", 3, 5, 12, 24, 416, false, true, true, 4, false},
 };
+
+/* The same for all scenarios of a run. */
+static enum kv_element kv_element = KV_ELEMENT_F16;
+static bool plain_attention;
 
 static void fill_jobs(struct job *jobs, size_t count, uint64_t seed, size_t vocabulary) {
     struct random_state rng;
@@ -74,7 +81,11 @@ static void fill_jobs(struct job *jobs, size_t count, uint64_t seed, size_t voca
         for (size_t j = 0; j < job->prompt_count; j++) {
             job->prompt[j] = j < common ? shared[j] : (int32_t)(random_next(&rng) % vocabulary);
         }
-        job->max_tokens = 1 + random_next(&rng) % MAX_TOKENS;
+        job->max_tokens = 1 + random_next(&rng) % 40;
+        if (!is_long && random_next(&rng) % 2 == 0) { /* answers that run into what others need */
+            job->prompt_count = 1 + job->prompt_count % 15;
+            job->max_tokens += MAX_TOKENS - 40;
+        }
         job->sampling = sampling_params_default();
         job->sampling.seed = random_next(&rng);
         job->sampling.temperature = random_next(&rng) % 3 == 0 ? 0 : 0.9f;
@@ -83,6 +94,13 @@ static void fill_jobs(struct job *jobs, size_t count, uint64_t seed, size_t voca
         job->sampling.repeat_penalty = random_next(&rng) % 4 == 0 ? 1.2f : 1;
         job->cancel_after = random_next(&rng) % 6 == 0 ? 1 + random_next(&rng) % 10 : 0;
         job->embed = random_next(&rng) % 4 == 0;
+        for (size_t j = 0; j < CHATTER; j++) {
+            job->bias[j] = (struct logit_bias){(int32_t)(random_next(&rng) % vocabulary), 40};
+        }
+        if (random_next(&rng) % 3 == 0) {
+            job->sampling.logit_bias = job->bias;
+            job->sampling.logit_bias_count = CHATTER;
+        }
     }
 }
 
@@ -162,6 +180,9 @@ static struct engine *create(const char *path, const struct scenario *s) {
     options.prefix_caching = s->prefix_caching;
     options.continuous_batching = s->continuous;
     options.draft_tokens = s->draft_tokens;
+    options.memory_pooling = !s->grows;
+    options.kv_element = kv_element;
+    options.plain_attention = plain_attention;
     if (!engine_create(path, &options, NULL, NULL, &engine, &error)) {
         fprintf(stderr, "%s\n", error.message);
         exit(1);
@@ -212,16 +233,27 @@ static size_t run_together(const char *path, struct job *jobs, size_t count,
                stats.kv_blocks_used, stats.running, stats.waiting);
         wrong++;
     }
-    printf("%s: %zu requests, %zu wrong; %llu steps, %llu preemptions, %llu prefix tokens hit\n",
+    if (s->draft_tokens > 0 && (stats.draft_hit_tokens == 0 || stats.draft_tokens == 0)) {
+        printf("%s: no guess came true: nothing was tested\n", s->name);
+        wrong++;
+    }
+    if (s->total_tokens < 1000 && s->draft_tokens == 0 && count >= 200 && stats.preemptions == 0) {
+        printf("%s: nothing was set back: nothing was tested\n", s->name);
+        wrong++;
+    }
+    printf("%s: %zu requests, %zu wrong; %llu steps, %llu preemptions, %llu prefix tokens hit, "
+           "%llu of %llu guesses true, %zu KiB of KV\n",
            s->name, count, wrong, (unsigned long long)stats.steps,
-           (unsigned long long)stats.preemptions, (unsigned long long)stats.prefix_hit_tokens);
+           (unsigned long long)stats.preemptions, (unsigned long long)stats.prefix_hit_tokens,
+           (unsigned long long)stats.draft_hit_tokens, (unsigned long long)stats.draft_tokens,
+           stats.kv_bytes >> 10);
     engine_free(engine);
     mailbox_deinit(&replies);
     return wrong;
 }
 
 static void run_alone(const char *path, struct job *jobs, size_t count) {
-    const struct scenario alone = {"alone", 1, 1, 1, 512, 8192, false, true, false, 0};
+    const struct scenario alone = {"alone", 1, 1, 1, 512, 8192, false, true, false, 0, false};
     struct engine *engine = create(path, &alone);
     struct mailbox replies;
     mailbox_init(&replies, NULL, NULL);
@@ -239,11 +271,12 @@ static void run_alone(const char *path, struct job *jobs, size_t count) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 4) {
-        fputs("usage: engine_workload MODEL SEED COUNT\n", stderr);
+    if (argc < 4 || argc > 6 || (argc > 4 && !kv_element_of_name(argv[4], &kv_element))) {
+        fputs("usage: engine_workload MODEL SEED COUNT [f16|q8_0|f32 [tiled|plain]]\n", stderr);
         return 2;
     }
-    const struct scenario probe = {"probe", 1, 1, 1, 16, 1024, false, true, false, 0};
+    plain_attention = argc > 5 && strcmp(argv[5], "plain") == 0;
+    const struct scenario probe = {"probe", 1, 1, 1, 16, 1024, false, true, false, 0, false};
     size_t count = strtoul(argv[3], NULL, 10), wrong = 0;
     struct job *jobs = calloc(count, sizeof *jobs);
     struct engine *engine = create(argv[1], &probe);

@@ -173,6 +173,43 @@ static void widen_f16(const uint16_t *halves, float *out, size_t count) {
     }
 }
 
+/* Eight quants times their scales: the exact integer, one rounding. */
+INLINE void widen_8(const int8_t *quants, __m256 scale, float *out) {
+    __m256i wide = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)quants));
+    _mm256_storeu_ps(out, _mm256_mul_ps(_mm256_cvtepi32_ps(wide), scale));
+}
+
+static void widen_q8_keys(const uint8_t *unit, size_t head_dim, float *out) {
+    const int8_t *quants = (const int8_t *)unit;
+    const __m128i *scales = (const __m128i *)(unit + head_dim * KV_BLOCK_TOKENS);
+    for (size_t first = 0; first < head_dim; first += KV_Q8_VALUES, scales += 2) {
+        __m256 low = _mm256_cvtph_ps(_mm_loadu_si128(scales));
+        __m256 high = _mm256_cvtph_ps(_mm_loadu_si128(scales + 1));
+        size_t end = size_min(first + KV_Q8_VALUES, head_dim);
+        for (size_t d = first; d < end; d++) {
+            widen_8(quants + d * KV_BLOCK_TOKENS, low, out + d * KV_BLOCK_TOKENS);
+            widen_8(quants + d * KV_BLOCK_TOKENS + 8, high, out + d * KV_BLOCK_TOKENS + 8);
+        }
+    }
+}
+
+static void widen_q8_values(const uint8_t *unit, size_t head_dim, float *out) {
+    const int8_t *quants = (const int8_t *)unit;
+    const uint16_t *scales = (const uint16_t *)(const void *)(unit + head_dim * KV_BLOCK_TOKENS);
+    for (size_t t = 0; t < KV_BLOCK_TOKENS; t++, quants += head_dim, out += head_dim) {
+        for (size_t first = 0; first < head_dim; first += KV_Q8_VALUES) {
+            float scale = f16_to_f32(*scales++);
+            size_t d = first, end = size_min(first + KV_Q8_VALUES, head_dim);
+            for (; d + 8 <= end; d += 8) {
+                widen_8(quants + d, _mm256_set1_ps(scale), out + d);
+            }
+            for (; d < end; d++) {
+                out[d] = (float)quants[d] * scale;
+            }
+        }
+    }
+}
+
 INLINE void scores_of(const float *const *queries, const float *keys, size_t head_dim, float scale,
                       float *scores, size_t score_stride, const size_t batch) {
     __m256 sums[4][2];
@@ -272,6 +309,8 @@ const struct cpu_kernels cpu_kernels_avx2 = {
     .rms_norm = rms_norm,
     .silu_multiply = silu_multiply,
     .widen_f16 = widen_f16,
+    .widen_q8_keys = widen_q8_keys,
+    .widen_q8_values = widen_q8_values,
     .attention_scores = attention_scores,
     .exp_sum = exp_sum,
     .attention_accumulate = attention_accumulate,

@@ -97,6 +97,9 @@ struct cpu_kernels {
     /* gate[i] = silu(gate[i]) * up[i] */
     void (*silu_multiply)(float *gate, const float *up, size_t count);
     void (*widen_f16)(const uint16_t *halves, float *out, size_t count); /* count: multiple of 16 */
+    /* One head's q8_0 keys of a block → [head_dim][16], and values → [16][head_dim]; see cpu_kv. */
+    void (*widen_q8_keys)(const uint8_t *unit, size_t head_dim, float *out);
+    void (*widen_q8_values)(const uint8_t *unit, size_t head_dim, float *out);
     /* scores[query * score_stride + t] = scale * queries[query] · keys[.][t], t < 16.
      * queries [count][head_dim], keys [head_dim][16]. */
     void (*attention_scores)(const float *const *queries, size_t count, const float *keys,
@@ -129,22 +132,42 @@ struct cpu_activation {
     size_t max_rows, columns;
 };
 
-/* Keys are stored transposed inside a block, so that a query meets 16 keys at once with no sum
- * across a register: keys [layer][block][kv_head][head_dim][16 tokens], values
- * [layer][block][kv_head][16 tokens][head_dim]; f16. */
+/*
+ * Blocks lie one after the other, each with all its layers, so that a cache grows at its end. Of
+ * each block: [layer][kv_head] units of keys, and apart from them the same of values.
+ *
+ * Keys are stored transposed inside a unit, so that a query meets 16 keys at once with no sum
+ * across a register: keys [head_dim][16 tokens], values [16 tokens][head_dim], f16 or f32. With
+ * q8_0 these are 8-bit quants, and f16 scales follow them: of keys [groups][16 tokens], of values
+ * [16 tokens][groups], a group being KV_Q8_VALUES of a head's values or what is left of them.
+ */
 struct cpu_kv {
     struct kv_layout layout;
-    uint16_t *keys, *values;
-    size_t bytes; /* of each */
+    size_t unit_bytes;
+    size_t side_bytes; /* of a block's keys, and of its values */
+    uint8_t *keys, *values;
+    size_t bytes; /* of address space reserved for each */
 };
 
-/* Element offset of one head's part of one block: the same for keys and values. */
+/* Byte offset of one head's part of one block: the same for keys and values. */
 static inline size_t cpu_kv_offset(const struct cpu_kv *kv, size_t layer, uint32_t block,
                                    size_t kv_head) {
     const struct kv_layout *l = &kv->layout;
-    return ((layer * l->block_count + block) * l->kv_head_count + kv_head) * l->head_dim *
-           KV_BLOCK_TOKENS;
+    return block * kv->side_bytes + (layer * l->kv_head_count + kv_head) * kv->unit_bytes;
 }
+
+/* An attention op on its way through the threads. */
+struct attention_job {
+    struct cpu_backend *cpu;
+    const struct cpu_activation *q;
+    struct cpu_activation *out;
+    const struct cpu_kv *kv;
+    const struct attention_shape *shape;
+    size_t layer;
+    size_t group;     /* query heads of one kv head */
+    size_t tile_rows; /* rows of one work item */
+    size_t item_count;
+};
 
 struct cpu_backend {
     struct backend base; /* first */
@@ -158,6 +181,9 @@ struct cpu_backend {
     float *thread_scratch;            /* [thread_count][thread_scratch_floats] */
     size_t thread_scratch_floats;
     float *logit_rows; /* [max_rows][max_columns]: normed rows of cpu_logits */
+    bool plain_attention;
+    float *plain_scores; /* [thread_count][plain_scores_floats], of the plain form only */
+    size_t plain_scores_floats;
     /* The step in progress: */
     const struct batch *batch;
     const struct rope *rope;
@@ -207,6 +233,25 @@ void cpu_matmul(struct backend *backend, const struct activation *x,
 void cpu_logits(struct backend *backend, const struct activation *x,
                 const struct weight *norm_weight, float epsilon, const struct weight *output,
                 float *logits);
+/* cpu_kv.c */
+bool cpu_kv_create(struct cpu_backend *cpu, const struct kv_layout *layout, struct cpu_kv **kv,
+                   struct error *error);
+void cpu_kv_free(struct cpu_kv *kv);
+bool cpu_kv_grow(struct cpu_kv *kv, size_t block_count, struct error *error);
+/* One token's key and value [head_dim] of one head into its slot, 0 … 15, of the block. */
+void cpu_kv_store(const struct cpu_kv *kv, size_t offset, size_t slot, const float *key,
+                  const float *value);
+/* A unit's keys [head_dim][16] as f32: in `scratch`, or where they stand. */
+const float *cpu_kv_keys(const struct cpu_kv *kv, const struct cpu_kernels *kernels, size_t offset,
+                         float *scratch);
+/* A unit's values → out [16][head_dim], f32. */
+void cpu_kv_values(const struct cpu_kv *kv, const struct cpu_kernels *kernels, size_t offset,
+                   float *out);
+/* Address space whose untouched pages cost nothing. NULL when there is none. */
+void *cpu_reserve(size_t bytes, bool usable);
+void cpu_release(void *memory, size_t bytes); /* NULL allowed */
+/* cpu_attention_plain.c */
+void cpu_attend_plain(void *context, size_t thread_index); /* context: struct attention_job */
 /* cpu_attention.c */
 void cpu_step_angles(struct cpu_backend *cpu);
 void cpu_rope_store(struct backend *backend, struct activation *q, struct activation *k,

@@ -1,5 +1,5 @@
 /*
- * cpu_attention.c - rotary embedding, writing the KV cache, and attention over block tables.
+ * cpu_attention.c - rotary embedding, and tiled attention over block tables.
  *
  * Attention is tiled with an online softmax (Milakov and Gimelshein 2018; Dao et al. 2022): for
  * each tile of 64 keys the running maximum moves, what was summed so far is scaled down, and the
@@ -53,15 +53,10 @@ static void store_row(const struct rope_job *job, const struct batch_span *span,
     const struct kv_layout *layout = &job->kv->layout;
     size_t dim = layout->head_dim, row = span->first_row + i, position = span->position + i;
     uint32_t block = span->block_table[position / KV_BLOCK_TOKENS];
-    size_t slot = position % KV_BLOCK_TOKENS;
     for (size_t head = 0; head < layout->kv_head_count; head++) {
-        size_t offset = cpu_kv_offset(job->kv, job->layer, block, head);
-        const float *k = job->k->data + row * job->k->columns + head * dim;
-        const float *v = job->v->data + row * job->v->columns + head * dim;
-        for (size_t d = 0; d < dim; d++) {
-            job->kv->keys[offset + d * KV_BLOCK_TOKENS + slot] = f32_to_f16(k[d]);
-            job->kv->values[offset + slot * dim + d] = f32_to_f16(v[d]);
-        }
+        cpu_kv_store(job->kv, cpu_kv_offset(job->kv, job->layer, block, head),
+                     position % KV_BLOCK_TOKENS, job->k->data + row * job->k->columns + head * dim,
+                     job->v->data + row * job->v->columns + head * dim);
     }
 }
 
@@ -109,18 +104,6 @@ void cpu_rope_store(struct backend *backend, struct activation *q, struct activa
 }
 
 /* ---- attention ---- */
-
-struct attention_job {
-    struct cpu_backend *cpu;
-    const struct cpu_activation *q;
-    struct cpu_activation *out;
-    const struct cpu_kv *kv;
-    const struct attention_shape *shape;
-    size_t layer;
-    size_t group;     /* query heads of one kv head */
-    size_t tile_rows; /* rows of one work item */
-    size_t item_count;
-};
 
 struct query {
     const float *q; /* [head_dim] */
@@ -198,13 +181,12 @@ static void visit_tile(const struct attention_job *job, const struct batch_span 
         }
         uint32_t block = span->block_table[block_start / KV_BLOCK_TOKENS];
         size_t offset = cpu_kv_offset(job->kv, job->layer, block, kv_head);
-        kernels->widen_f16(job->kv->keys + offset, scratch->keys, dim * KV_BLOCK_TOKENS);
-        kernels->widen_f16(job->kv->values + offset, scratch->values + b * KV_BLOCK_TOKENS * dim,
-                           dim * KV_BLOCK_TOKENS);
-        kernels->attention_scores(
-            rows + active, count - active, scratch->keys, dim, job->shape->scale,
-            scratch->scores + active * ATTENTION_TILE_TOKENS + b * KV_BLOCK_TOKENS,
-            ATTENTION_TILE_TOKENS);
+        const float *keys = cpu_kv_keys(job->kv, kernels, offset, scratch->keys);
+        cpu_kv_values(job->kv, kernels, offset, scratch->values + b * KV_BLOCK_TOKENS * dim);
+        kernels->attention_scores(rows + active, count - active, keys, dim, job->shape->scale,
+                                  scratch->scores + active * ATTENTION_TILE_TOKENS +
+                                      b * KV_BLOCK_TOKENS,
+                                  ATTENTION_TILE_TOKENS);
     }
     for (size_t i = active; i < count; i++) {
         if (queries[i].first_key < tile_start + ATTENTION_TILE_TOKENS) {
@@ -285,6 +267,10 @@ void cpu_attention(struct backend *backend, const struct activation *q, const st
         .group = group,
         .tile_rows = size_max(1, ATTENTION_TILE_QUERIES / group),
     };
+    if (cpu->plain_attention) {
+        cpu_run(cpu, cpu->batch->row_count * shape->head_count, cpu_attend_plain, &job);
+        return;
+    }
     for (size_t s = 0; s < cpu->batch->span_count; s++) {
         job.item_count += span_items(&job, &cpu->batch->spans[s]);
     }

@@ -36,24 +36,6 @@ static void *allocate(size_t count, size_t size) {
     return memory;
 }
 
-/* The KV cache is reserved whole but filled as requests come: untouched pages cost nothing. NULL
- * when the address space or the product does not suffice. */
-static void *reserve(size_t bytes) {
-#ifdef MAP_NORESERVE
-    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-#else
-    int flags = MAP_PRIVATE | MAP_ANONYMOUS;
-#endif
-    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
-    return memory == MAP_FAILED ? NULL : memory;
-}
-
-static void release(void *memory, size_t bytes) {
-    if (memory != NULL) {
-        munmap(memory, bytes);
-    }
-}
-
 size_t encoding_row_bytes(enum encoding encoding, size_t columns) {
     static const struct {
         size_t values, bytes;
@@ -267,44 +249,29 @@ static void activation_read(struct backend *backend, const struct activation *ha
 
 static void kv_free(struct backend *backend, struct kv_cache *handle) {
     (void)backend;
-    struct cpu_kv *kv = (struct cpu_kv *)handle;
-    release(kv->keys, kv->bytes);
-    release(kv->values, kv->bytes);
-    free(kv);
+    cpu_kv_free((struct cpu_kv *)handle);
 }
 
 static bool kv_create(struct backend *backend, const struct kv_layout *layout,
                       struct kv_cache **out, struct error *error) {
     struct cpu_backend *cpu = cpu_backend_of(backend);
-    struct cpu_kv *kv = calloc(1, sizeof *kv);
-    if (kv == NULL) {
-        return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for the KV cache");
-    }
-    kv->layout = *layout;
+    struct cpu_kv *kv = NULL;
     cpu->max_head_dim = size_max(cpu->max_head_dim, layout->head_dim);
-    size_t bytes = KV_BLOCK_TOKENS * sizeof *kv->keys;
-    if (size_multiply(bytes, layout->layer_count, &bytes) &&
-        size_multiply(bytes, layout->block_count, &bytes) &&
-        size_multiply(bytes, layout->kv_head_count, &bytes) &&
-        size_multiply(bytes, layout->head_dim, &bytes)) {
-        kv->bytes = bytes;
-        kv->keys = reserve(bytes);
-        kv->values = reserve(bytes);
+    if (!cpu_kv_create(cpu, layout, &kv, error)) {
+        return false;
     }
-    bool done = kv->keys != NULL && kv->values != NULL;
-    if (!done) {
-        error_set(error, ERROR_OUT_OF_MEMORY,
-                  "no memory for a KV cache of %zu tokens; lower max_total_tokens",
-                  layout->block_count * KV_BLOCK_TOKENS);
-    } else if (!size_scratch(cpu, error)) {
-        done = false;
-    }
-    if (!done) {
-        kv_free(backend, (struct kv_cache *)kv);
+    if (!size_scratch(cpu, error)) {
+        cpu_kv_free(kv);
         return false;
     }
     *out = (struct kv_cache *)kv;
     return true;
+}
+
+static bool kv_grow(struct backend *backend, struct kv_cache *kv, size_t block_count,
+                    struct error *error) {
+    (void)backend;
+    return cpu_kv_grow((struct cpu_kv *)kv, block_count, error);
 }
 
 /* ---- a step's small ops ---- */
@@ -386,6 +353,7 @@ static void cpu_free(struct backend *backend) {
     free(cpu->sines);
     free(cpu->logit_rows);
     free(cpu->thread_scratch);
+    cpu_release(cpu->plain_scores, cpu->thread_count * cpu->plain_scores_floats * sizeof(float));
     free(cpu);
 }
 
@@ -400,6 +368,7 @@ static const struct backend_ops cpu_ops = {
     .activation_read = activation_read,
     .kv_create = kv_create,
     .kv_free = kv_free,
+    .kv_grow = kv_grow,
     .step_begin = step_begin,
     .step_end = step_end,
     .embed = embed,
@@ -430,6 +399,7 @@ bool cpu_backend_create(const struct cpu_backend_options *options, struct backen
     cpu->kernels = options->portable ? &cpu_kernels_portable : best_kernels();
     cpu->base = (struct backend){&cpu_ops, cpu->kernels->name};
     cpu->thread_count = options->thread_count;
+    cpu->plain_attention = options->plain_attention;
     if (!thread_pool_create(options->thread_count, &cpu->pool, error)) {
         free(cpu);
         return false;

@@ -131,6 +131,30 @@ static void widen_f16(const uint16_t *halves, float *out, size_t count) {
     }
 }
 
+static void widen_q8_keys(const uint8_t *unit, size_t head_dim, float *out) {
+    const int8_t *quants = (const int8_t *)unit;
+    const uint16_t *scales = (const uint16_t *)(const void *)(unit + head_dim * KV_BLOCK_TOKENS);
+    for (size_t d = 0; d < head_dim; d++) {
+        const uint16_t *of_group = scales + d / KV_Q8_VALUES * KV_BLOCK_TOKENS;
+        for (size_t t = 0; t < KV_BLOCK_TOKENS; t++) {
+            size_t i = d * KV_BLOCK_TOKENS + t;
+            out[i] = (float)quants[i] * f16_to_f32(of_group[t]);
+        }
+    }
+}
+
+static void widen_q8_values(const uint8_t *unit, size_t head_dim, float *out) {
+    const int8_t *quants = (const int8_t *)unit;
+    const uint16_t *scales = (const uint16_t *)(const void *)(unit + head_dim * KV_BLOCK_TOKENS);
+    size_t groups = size_divide_up(head_dim, KV_Q8_VALUES);
+    for (size_t t = 0; t < KV_BLOCK_TOKENS; t++) {
+        for (size_t d = 0; d < head_dim; d++) {
+            size_t i = t * head_dim + d;
+            out[i] = (float)quants[i] * f16_to_f32(scales[t * groups + d / KV_Q8_VALUES]);
+        }
+    }
+}
+
 static void attention_scores(const float *const *queries, size_t count, const float *keys,
                              size_t head_dim, float scale, float *scores, size_t score_stride) {
     for (size_t i = 0; i < count; i++) {
@@ -178,6 +202,8 @@ const struct cpu_kernels cpu_kernels_portable = {
     .rms_norm = rms_norm,
     .silu_multiply = silu_multiply,
     .widen_f16 = widen_f16,
+    .widen_q8_keys = widen_q8_keys,
+    .widen_q8_values = widen_q8_values,
     .attention_scores = attention_scores,
     .exp_sum = exp_sum,
     .attention_accumulate = attention_accumulate,

@@ -364,6 +364,72 @@ static void random_use_follows_the_rules(void **state) {
     }
 }
 
+/* Storage comes four blocks at a time, until `most`. */
+struct storage {
+    uint32_t backed, most, calls;
+};
+
+static uint32_t add_storage(void *context, uint32_t wanted) {
+    struct storage *storage = context;
+    storage->calls++;
+    while (storage->backed < wanted && storage->backed < storage->most) {
+        storage->backed += 4;
+    }
+    return storage->backed;
+}
+
+static void storage_is_asked_for_when_it_is_needed(void **state) {
+    (void)state;
+    struct kv_pool *pool = make(10, 10);
+    struct storage storage = {0, 100, 0};
+    struct kv_pool_stats stats;
+    kv_pool_set_grow(pool, add_storage, &storage);
+    kv_pool_read_stats(pool, &stats);
+    assert_int_equal(stats.backed, 0);
+    assert_int_equal(stats.total, 10);
+    assert_int_equal(kv_pool_available(pool), 10);
+    for (int round = 0; round < 50; round++) { /* two at a time never need more than four */
+        uint32_t a = kv_pool_alloc(pool), b = kv_pool_alloc(pool);
+        assert_true(a < storage.backed && b < storage.backed);
+        kv_pool_release(pool, a);
+        kv_pool_release(pool, b);
+    }
+    assert_int_equal(storage.calls, 1);
+    for (int i = 0; i < 10; i++) {
+        assert_true(kv_pool_alloc(pool) < storage.backed);
+        assert_whole(pool);
+    }
+    assert_int_equal(kv_pool_alloc(pool), KV_BLOCK_NONE);
+    kv_pool_read_stats(pool, &stats);
+    assert_int_equal(stats.backed, 10);
+    assert_int_equal(storage.calls, 3);
+    kv_pool_free(pool);
+}
+
+static void a_pool_that_cannot_grow_is_as_large_as_it_is(void **state) {
+    (void)state;
+    struct kv_pool *pool = make(100, 100);
+    struct storage storage = {0, 8, 0};
+    struct kv_pool_stats stats;
+    uint32_t last = KV_BLOCK_NONE;
+    kv_pool_set_grow(pool, add_storage, &storage);
+    for (int i = 0; i < 8; i++) {
+        last = kv_pool_alloc(pool);
+        assert_true(last < 8);
+    }
+    assert_int_equal(kv_pool_available(pool), 92); /* nothing has failed yet */
+    assert_int_equal(kv_pool_alloc(pool), KV_BLOCK_NONE);
+    assert_int_equal(kv_pool_available(pool), 0);
+    assert_whole(pool);
+    kv_pool_release(pool, last);
+    assert_int_equal(kv_pool_alloc(pool), last);
+    kv_pool_read_stats(pool, &stats);
+    assert_int_equal(stats.total, 8);
+    assert_int_equal(stats.used, 8);
+    assert_whole(pool);
+    kv_pool_free(pool);
+}
+
 static void absurd_sizes_are_refused(void **state) {
     (void)state;
     struct kv_pool *pool;
@@ -383,6 +449,8 @@ int main(void) {
         cmocka_unit_test(the_least_recently_used_content_goes_first),
         cmocka_unit_test(the_cache_limit_holds),
         cmocka_unit_test(random_use_follows_the_rules),
+        cmocka_unit_test(storage_is_asked_for_when_it_is_needed),
+        cmocka_unit_test(a_pool_that_cannot_grow_is_as_large_as_it_is),
         cmocka_unit_test(absurd_sizes_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -619,6 +619,39 @@ static void cancelling_returns_blocks_in_every_state(void **state) {
     end(scheduler, s, 3);
 }
 
+static uint32_t no_more_than_three_blocks(void *context, uint32_t wanted) {
+    (void)context;
+    return wanted <= 3 ? wanted : 3;
+}
+
+/* The pool promised 64 blocks and has three: two sequences take turns in them, and the one that
+ * needs a fourth is there to be ended. */
+static void a_sequence_that_memory_is_too_small_for_can_be_ended(void **state) {
+    (void)state;
+    struct scheduler_options options = default_options();
+    options.grow = no_more_than_three_blocks;
+    struct scheduler *scheduler = make(&options);
+    struct sequence *sequences[] = {add(scheduler, 30, 100, 0), add(scheduler, 20, 22, 1000)};
+    size_t steps = 0;
+    while (step(scheduler)->row_count > 0) {
+        if (sequences[1]->state == SEQUENCE_RUNNING && sequences[1]->token_count == 22) {
+            scheduler_finish(scheduler, sequences[1]);
+        }
+        assert_true(++steps < 100);
+    }
+    assert_ptr_equal(scheduler_oldest(scheduler), sequences[0]);
+    assert_int_equal(sequences[0]->token_count, 49);
+    scheduler_finish(scheduler, sequences[0]);
+    while (sequences[1]->state != SEQUENCE_FINISHED) {
+        assert_true(step(scheduler)->row_count > 0);
+        if (sequences[1]->token_count == 22) {
+            scheduler_finish(scheduler, sequences[1]);
+        }
+    }
+    assert_null(scheduler_oldest(scheduler));
+    end(scheduler, sequences, 2);
+}
+
 static void wrong_options_are_named(void **state) {
     (void)state;
     static const struct {
@@ -681,6 +714,7 @@ int main(void) {
         cmocka_unit_test(a_block_that_a_draft_filled_is_found_later),
         cmocka_unit_test(logits_stay_within_the_step),
         cmocka_unit_test(cancelling_returns_blocks_in_every_state),
+        cmocka_unit_test(a_sequence_that_memory_is_too_small_for_can_be_ended),
         cmocka_unit_test(wrong_options_are_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
