@@ -573,6 +573,7 @@ static bool load(struct engine *engine, const char *path,
     }
     fill_info(engine, context_length, clock_seconds(clock_now_ns() - start));
     engine->info.thread_count = options->thread_count;
+    engine->info.max_running_requests = options->max_running_requests;
     publish_stats(engine, NULL);
     return true;
 }

@@ -69,6 +69,7 @@ struct engine_info {
     size_t embedding_length;
     size_t layer_count;
     size_t thread_count;
+    size_t max_running_requests;
     double load_seconds;
 };
 
@@ -98,6 +99,7 @@ enum engine_event_kind { ENGINE_TOKENS, ENGINE_DONE, ENGINE_FAILED };
 enum finish_reason { FINISH_STOP, FINISH_LENGTH, FINISH_CANCELLED };
 
 enum { ENGINE_MAX_TOP_LOGPROBS = 20 };
+#define ENGINE_NO_STOP SIZE_MAX
 
 struct engine_usage {
     size_t prompt_tokens;
@@ -124,6 +126,8 @@ struct engine_event {
     size_t text_length;
     /* ENGINE_DONE: text may carry the last held-back piece. */
     enum finish_reason finish_reason;
+    size_t stop_match; /* FINISH_STOP by a stop string: which one, not counting empty ones; else
+                        * ENGINE_NO_STOP */
     struct engine_usage usage;
     /* ENGINE_DONE of an `embed` request that was not cancelled: the mean of its tokens' last hidden
      * states, scaled to length 1. Freed with the event. */

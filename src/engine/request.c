@@ -33,7 +33,7 @@ static bool check_prompt(const struct engine_request *params, size_t context_len
         return error_set(error, ERROR_INVALID_ARGUMENT, "top_logprobs is %zu; at most %d",
                          params->top_logprobs, ENGINE_MAX_TOP_LOGPROBS);
     }
-    return sampling_params_check(&params->sampling, vocabulary, error);
+    return params->embed || sampling_params_check(&params->sampling, vocabulary, error);
 }
 
 static bool copy_stops(struct request *request, const struct engine_request *params) {
@@ -201,6 +201,7 @@ static void send_done(struct request *request, struct engine_event *event,
     }
     int64_t now = clock_now_ns();
     event->finish_reason = reason;
+    event->stop_match = request->stops.matched ? request->stops.match : ENGINE_NO_STOP;
     event->usage = (struct engine_usage){
         .prompt_tokens = request->sequence->prompt_count,
         .cached_tokens = request->sequence->cached_tokens,

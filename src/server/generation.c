@@ -245,6 +245,9 @@ static void choice_ended(struct generation_choice *choice, const struct engine_e
     choice->is_running = false;
     generation->running_count--;
     choice->finish_reason = event->finish_reason;
+    choice->stop = event->stop_match < generation->request.stop_count
+                       ? &generation->request.stops[event->stop_match]
+                       : NULL;
     choice->usage = event->usage;
     if (generation->connection == NULL) {
         return;
@@ -258,6 +261,10 @@ static void choice_ended(struct generation_choice *choice, const struct engine_e
     generation->format->choice_done(choice, event);
     generation->done_count++;
     struct api_error error;
+    check_answer_size(generation);
+    if (generation->connection == NULL) {
+        return;
+    }
     if (!submit_more(generation, &error)) {
         fail(generation, &error);
     } else if (generation->done_count == generation->choice_count) {
@@ -273,6 +280,7 @@ void generation_event(struct engine_event *event) {
     struct generation *generation = choice->generation;
     switch (event->kind) {
     case ENGINE_TOKENS:
+        choice->token_count += !event->is_prompt;
         if (generation->connection != NULL) {
             generation->format->token(choice, event);
             check_answer_size(generation);

@@ -51,9 +51,11 @@ struct generation_choice {
     uint64_t engine_request; /* 0: not submitted */
     bool is_running;         /* the engine's last word is still to come */
     enum finish_reason finish_reason;
+    const struct string_view *stop; /* the stop string that ended it; NULL: none did */
     struct engine_usage usage;
     struct string_buffer text;        /* of an answer that is not streamed */
     struct string_buffer logprobs[4]; /* JSON pieces; the format says which is what */
+    size_t token_count;               /* generated so far */
     size_t shown_characters;          /* of text, for offsets */
     bool was_announced;               /* streamed: its first piece is out */
 };
@@ -72,6 +74,7 @@ struct generation_kind {
     const char *route;        /* its pattern, for the log */
     const char *id_prefix;    /* "chatcmpl-" */
     const char *prompt_field; /* named when the prompt does not fit */
+    bool has_no_body;         /* a GET: prepared from an empty object */
     /* Body to request, `format` and `details`; or, where no model has to run, to the whole `answer`
      * (JSON). Preparer's thread; reads the model, changes only the
      * generation, and keeps nothing that points into the body. */

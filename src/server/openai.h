@@ -1,4 +1,4 @@
-/* openai.h - the OpenAI API's routes: /v1/chat/completions, /v1/completions, /v1/models. */
+/* openai.h - the OpenAI API's routes: chat and plain completions, embeddings, models. */
 #ifndef MISTRAL_SERVER_OPENAI_H
 #define MISTRAL_SERVER_OPENAI_H
 
@@ -9,6 +9,7 @@ struct http_connection;
 
 extern const struct generation_kind openai_chat_kind;
 extern const struct generation_kind openai_completions_kind;
+extern const struct generation_kind openai_embeddings_kind;
 
 void openai_list_models(struct server *server, struct http_connection *connection,
                         const char *route);

@@ -2,6 +2,7 @@
 #include "server/openai_answer.h"
 
 #include "base/utf8.h"
+#include "server/llama_server.h"
 #include "server/server_internal.h"
 #include "server/sse.h"
 
@@ -49,6 +50,7 @@ void openai_answer_end(struct json_writer *json, const struct generation *genera
             json_write_null(json);
         } else {
             write_usage(json, generation);
+            llama_write_timings(json, generation);
         }
     }
     json_write_object_end(json);

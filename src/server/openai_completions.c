@@ -269,7 +269,7 @@ static const struct request_field fields[] = {
      offsetof(struct openai_request, logprobs)},
     {"echo", FIELD_BOOL, .target = offsetof(struct openai_request, echo)},
     {"best_of", FIELD_INTEGER, 1, 128, offsetof(struct openai_request, best_of)},
-    {"suffix", FIELD_CUSTOM, .read = openai_refuse_unless_empty},
+    {"suffix", FIELD_TEXT, .target = offsetof(struct openai_request, suffix)},
     {.name = NULL},
 };
 
@@ -317,7 +317,8 @@ static bool prepare(struct generation *generation, const struct served_model *mo
         return api_error_set(error, 400, "unsupported_value", "best_of",
                              "'best_of' is not supported; ask for 'n' answers instead.");
     }
-    return openai_prompts_read(request.prompt, model, &generation->arena, wanted, &texts, error) &&
+    return openai_prompts_read(request.prompt, request.suffix, model, &generation->arena, wanted,
+                               &texts, error) &&
            openai_request_apply(&request, model, wanted->prompt_count, wanted, error) &&
            prepare_answer(generation, &request, model, texts, error);
 }

@@ -5,6 +5,8 @@
 #include "server/request_fields.h"
 #include "server/served_model.h"
 
+#include <string.h>
+
 static const char expected[] = "a string, an array of strings, or an array of token ids";
 
 static bool out_of_memory(struct api_error *error) {
@@ -18,8 +20,8 @@ static bool keep_text(struct arena *arena, const char *text, size_t length,
     return kept->data != NULL || out_of_memory(error);
 }
 
-static bool read_text(const json_t *value, const struct served_model *model, struct arena *arena,
-                      struct token_list *prompt, struct string_view *text,
+static bool read_text(const json_t *value, const char *suffix, const struct served_model *model,
+                      struct arena *arena, struct token_list *prompt, struct string_view *text,
                       struct api_error *error) {
     size_t length = json_string_length(value);
     struct error cause = {0};
@@ -27,10 +29,11 @@ static bool read_text(const json_t *value, const struct served_model *model, str
         !keep_text(arena, json_string_value(value), length, text, error)) {
         return false;
     }
-    if (!tokenizer_encode(model->tokenizer, text->data, length, true, true, prompt, &cause)) {
-        return api_error_from(error, &cause, "prompt");
-    }
-    return true;
+    bool ok = suffix != NULL ? fill_in_middle_encode(&model->fill_in_middle, model->tokenizer,
+                                                     *text, string_view_of(suffix), prompt, &cause)
+                             : tokenizer_encode(model->tokenizer, text->data, length, true, true,
+                                                prompt, &cause);
+    return ok || api_error_from(error, &cause, "prompt");
 }
 
 static bool read_tokens(const json_t *list, const struct served_model *model, struct arena *arena,
@@ -61,11 +64,15 @@ static bool read_tokens(const json_t *list, const struct served_model *model, st
     return ok;
 }
 
-static bool read_one(const json_t *value, const struct served_model *model, struct arena *arena,
-                     struct token_list *prompt, struct string_view *text, struct api_error *error) {
+static bool read_one(const json_t *value, const char *suffix, const struct served_model *model,
+                     struct arena *arena, struct token_list *prompt, struct string_view *text,
+                     struct api_error *error) {
     bool ok;
     if (json_is_string(value)) {
-        ok = read_text(value, model, arena, prompt, text, error);
+        ok = read_text(value, suffix, model, arena, prompt, text, error);
+    } else if (suffix != NULL) {
+        ok = api_error_set(error, 400, "invalid_value", "suffix",
+                           "'suffix' goes with a prompt of text, not with token ids.");
     } else if (json_is_array(value)) {
         ok = read_tokens(value, model, arena, prompt, text, error);
     } else {
@@ -74,9 +81,23 @@ static bool read_one(const json_t *value, const struct served_model *model, stru
     return ok && openai_check_prompt(prompt, model, "prompt", error);
 }
 
-bool openai_prompts_read(const json_t *value, const struct served_model *model, struct arena *arena,
-                         struct generation_request *wanted, const struct string_view **texts,
+static bool check_suffix(const char *suffix, const struct served_model *model,
                          struct api_error *error) {
+    if (suffix != NULL && !model->fill_in_middle.is_known) {
+        return api_error_set(error, 400, "unsupported_value", "suffix",
+                             "This model cannot fill in the middle: its vocabulary has no tokens "
+                             "for it. Leave 'suffix' out.");
+    }
+    return suffix == NULL || openai_check_prompt_bytes(strlen(suffix), model, "suffix", error);
+}
+
+bool openai_prompts_read(const json_t *value, const char *suffix, const struct served_model *model,
+                         struct arena *arena, struct generation_request *wanted,
+                         const struct string_view **texts, struct api_error *error) {
+    suffix = suffix != NULL && suffix[0] != '\0' ? suffix : NULL;
+    if (!check_suffix(suffix, model, error)) {
+        return false;
+    }
     if (value == NULL) {
         return api_error_set(error, 400, "missing_required_parameter", "prompt",
                              "Missing required parameter: 'prompt'.");
@@ -99,8 +120,8 @@ bool openai_prompts_read(const json_t *value, const struct served_model *model, 
     wanted->prompt_count = count;
     *texts = kept;
     for (size_t i = 0; i < count; i++) {
-        if (!read_one(is_list ? json_array_get(value, i) : value, model, arena, &wanted->prompts[i],
-                      &kept[i], error)) {
+        if (!read_one(is_list ? json_array_get(value, i) : value, suffix, model, arena,
+                      &wanted->prompts[i], &kept[i], error)) {
             return false;
         }
     }

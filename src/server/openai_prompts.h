@@ -16,10 +16,12 @@
 
 struct served_model;
 
-/* A string, a list of strings, one list of this model's token ids, or a list of such lists. Fills
- * wanted->prompts; and *texts, [prompt_count] in the arena, with what an echo shows. */
-bool openai_prompts_read(const json_t *value, const struct served_model *model, struct arena *arena,
-                         struct generation_request *wanted, const struct string_view **texts,
-                         struct api_error *error);
+/* With a `suffix` (NULL or empty: none), a text is what stands before a gap, the suffix what stands
+ * behind it, and the model fills it in, if it can. A string, a list of strings, one list of this
+ * model's token ids, or a list of such lists. Fills wanted->prompts; and *texts, [prompt_count] in
+ * the arena, with what an echo shows. */
+bool openai_prompts_read(const json_t *value, const char *suffix, const struct served_model *model,
+                         struct arena *arena, struct generation_request *wanted,
+                         const struct string_view **texts, struct api_error *error);
 
 #endif

@@ -39,7 +39,8 @@ struct openai_request {
     int64_t top_logprobs; /* OPENAI_NOT_GIVEN, or 0 … 20 */
     /* completions */
     const json_t *prompt;
-    int64_t logprobs; /* OPENAI_NOT_GIVEN, or 0 … 20 alternatives */
+    const char *suffix; /* NULL or empty: none */
+    int64_t logprobs;   /* OPENAI_NOT_GIVEN, or 0 … 20 alternatives */
     bool echo;
     int64_t best_of;
 };

@@ -18,8 +18,11 @@ struct preparer {
 
 static void prepare(const struct preparer *preparer, struct generation *generation) {
     json_t *body = NULL;
+    static const char nothing[] = "{}";
+    bool is_empty = generation->kind->has_no_body;
     if (!atomic_load_explicit(&generation->is_unwanted, memory_order_relaxed) &&
-        json_body_parse(string_buffer_text(&generation->body), generation->body.length, &body,
+        json_body_parse(is_empty ? nothing : string_buffer_text(&generation->body),
+                        is_empty ? sizeof nothing - 1 : generation->body.length, &body,
                         &generation->error)) {
         (void)generation->kind->prepare(generation, preparer->model, body, &generation->error);
         json_decref(body);

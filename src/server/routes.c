@@ -2,6 +2,7 @@
 #include "server/routes.h"
 
 #include "base/json_writer.h"
+#include "server/llama_server.h"
 #include "server/openai.h"
 #include "server/server_internal.h"
 
@@ -35,6 +36,16 @@ static const struct route routes[] = {
      .answer = openai_show_model},
     {"/v1/chat/completions", .methods = HTTP_POST, .generates = &openai_chat_kind},
     {"/v1/completions", .methods = HTTP_POST, .generates = &openai_completions_kind},
+    {"/v1/embeddings", .methods = HTTP_POST, .generates = &openai_embeddings_kind},
+    {"/tokenize", .methods = HTTP_POST, .generates = &llama_tokenize_kind},
+    {"/detokenize", .methods = HTTP_POST, .generates = &llama_detokenize_kind},
+    {"/apply-template", .methods = HTTP_POST, .generates = &llama_apply_template_kind},
+    {"/completion", .methods = HTTP_POST, .generates = &llama_completion_kind},
+    {"/infill", .methods = HTTP_POST, .generates = &llama_infill_kind},
+    {"/props", .methods = HTTP_GET, .generates = &llama_props_kind},
+    {"/slots", .methods = HTTP_GET, .answer = llama_list_slots},
+    {"/slots/", .is_prefix = true, .methods = HTTP_POST, .answer = llama_refuse_slot},
+    {"/lora-adapters", .methods = HTTP_GET | HTTP_POST, .answer = llama_adapters},
 };
 
 /* In log lines, for every path that is no route: what clients send must not grow the log's set. */

@@ -9,7 +9,7 @@ void stop_matcher_deinit(struct stop_matcher *matcher) {
 
 /* The match that was complete first as the bytes came, whatever pieces they came in; of those that
  * end together the longest. */
-static bool find_match(const struct stop_matcher *matcher, struct string_view text, size_t *start) {
+static bool find_match(struct stop_matcher *matcher, struct string_view text, size_t *start) {
     size_t best_end = SIZE_MAX;
     for (size_t i = 0; i < matcher->stop_count; i++) {
         struct string_view stop = matcher->stops[i];
@@ -22,6 +22,7 @@ static bool find_match(const struct stop_matcher *matcher, struct string_view te
         if (end < best_end || (end == best_end && at < *start)) {
             best_end = end;
             *start = at;
+            matcher->match = i;
         }
     }
     return best_end != SIZE_MAX;

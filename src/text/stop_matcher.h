@@ -18,6 +18,7 @@ struct stop_matcher {
     size_t stop_count;
     struct string_buffer held; /* could still become a stop string */
     bool matched;
+    size_t match; /* which of the stops it was */
 };
 
 void stop_matcher_deinit(struct stop_matcher *matcher);

@@ -85,12 +85,16 @@ class ReferenceModel:
         silu = gate / (1 + np.exp(-gate))
         return self.linear(silu * self.linear(x, f"{layer}.ffn_up"), f"{layer}.ffn_down")
 
-    def logits(self, tokens):
-        """[n] token ids → [n][vocabulary]."""
+    def hidden(self, tokens):
+        """[n] token ids → [n][width]: the last hidden states, after the final norm."""
         x = self.weights["token_embd.weight"][np.asarray(tokens)]
         for number in range(self.values["llama.block_count"]):
             layer = f"blk.{number}"
             x = x + self.attention(self.norm(x, f"{layer}.attn_norm"), layer)
             x = x + self.feed_forward(self.norm(x, f"{layer}.ffn_norm"), layer)
+        return self.norm(x, "output_norm")
+
+    def logits(self, tokens):
+        """[n] token ids → [n][vocabulary]."""
         output = self.weights.get("output.weight", self.weights["token_embd.weight"])
-        return self.norm(x, "output_norm") @ output.T
+        return self.hidden(tokens) @ output.T

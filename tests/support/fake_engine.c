@@ -211,6 +211,7 @@ static void end_embedded(struct engine *engine, struct sequence *sequence) {
     event->embedding = must(calloc(EMBEDDING_LENGTH, sizeof *event->embedding));
     event->embedding[0] = 0.8f;
     event->embedding[1] = 0.6f;
+    event->stop_match = ENGINE_NO_STOP;
     end(engine, sequence, event, "stop");
 }
 
@@ -221,6 +222,7 @@ static void end_well(struct engine *engine, struct sequence *sequence, bool stop
     struct string_buffer text = {0};
     struct string_buffer tail = {0};
     event->finish_reason = reason;
+    event->stop_match = sequence->matcher.matched ? sequence->matcher.match : ENGINE_NO_STOP;
     if (!stopped && reason != FINISH_CANCELLED) {
         detokenizer_finish(&sequence->detokenizer, &tail);
         (void)stop_matcher_push(&sequence->matcher, string_buffer_text(&tail), tail.length, &text);
@@ -416,6 +418,7 @@ struct engine *fake_engine_create(size_t context_length, size_t max_requests,
         .context_length = context_length,
         .vocabulary_size = TOKEN_COUNT,
         .embedding_length = EMBEDDING_LENGTH,
+        .max_running_requests = max_requests,
     };
     LIST_INIT(&engine->sequences);
     must_be(pthread_mutex_init(&engine->lock, NULL) == 0);

@@ -47,8 +47,8 @@ def pieces():
     return list(ordered)
 
 
-def vocabulary(size):
-    """Tokens, scores and types of GGUF's "llama" tokenizer, `size` of each."""
+def vocabulary(size, controls=()):
+    """Tokens, scores and types of GGUF's "llama" tokenizer, `size` of each; the last are `controls`."""
     smallest = FIRST_PIECE + len(CHARACTERS)
     if size < smallest:
         raise ValueError(f"a vocabulary of {size} is too small: bytes and characters alone are {smallest}")
@@ -59,6 +59,9 @@ def vocabulary(size):
     kind = gguf.TokenType
     types = [kind.UNKNOWN, kind.CONTROL, kind.CONTROL] + [kind.BYTE] * 256
     types += [kind.NORMAL] * (size - FIRST_PIECE)
+    if controls:
+        tokens[-len(controls):] = controls
+        types[-len(controls):] = [kind.CONTROL] * len(controls)
     return tokens, scores, types
 
 
@@ -154,8 +157,8 @@ def add_metadata(writer, shape, rope_base, rope_scaling, window, norm_epsilon):
         writer.add_sliding_window(window)
 
 
-def add_tokenizer(writer, size, chat_template):
-    tokens, scores, types = vocabulary(size)
+def add_tokenizer(writer, size, chat_template, controls):
+    tokens, scores, types = vocabulary(size, controls)
     writer.add_tokenizer_model("llama")
     writer.add_token_list(tokens)
     writer.add_token_scores(scores)
@@ -173,8 +176,10 @@ def add_tokenizer(writer, size, chat_template):
 def make_model(path, *, layers=2, width=64, heads=4, kv_heads=2, head_dim=16, feed_forward=160,
                vocabulary=512, context=512, window=0, tied=False, biases=False, rope_base=10000.0,
                rope_scaling=None, norm_epsilon=1e-5, format="F32", embedding_format=None,
-               output_format=None, chat_template=None, seed=0, codec=None):
+               output_format=None, chat_template=None, controls=(), seed=0, codec=None):
     """Writes the model and returns its path.
+
+    controls: texts of control tokens, the last of the vocabulary.
 
     heads * head_dim need not be width. `format` is that of the matrices, and of the embedding and
     output matrices unless they have their own; norms, biases and rope factors are F32, as in real
@@ -194,7 +199,7 @@ def make_model(path, *, layers=2, width=64, heads=4, kv_heads=2, head_dim=16, fe
     formats = {"token_embd.weight": embedding_format or format, "output.weight": output_format or format}
     writer = gguf.GGUFWriter(path, "llama")
     add_metadata(writer, shape, rope_base, rope_scaling, window, norm_epsilon)
-    add_tokenizer(writer, vocabulary, chat_template)
+    add_tokenizer(writer, vocabulary, chat_template, controls)
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     for name, values in tensors(np.random.default_rng(seed), shape, tied, biases, factors).items():
         format_name = formats.get(name, format) if values.ndim == 2 else "F32"
