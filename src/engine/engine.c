@@ -58,7 +58,8 @@ struct engine {
     struct scheduler *scheduler;
     struct step_buffers step;
     size_t max_rows, max_logits, vocabulary_size;
-    size_t window; /* tokens any layer looks back; 0: some layer sees everything */
+    size_t window;        /* tokens any layer looks back; 0: some layer sees everything */
+    size_t longest_piece; /* bytes of the longest token's text */
 
     pthread_t thread;
     bool thread_started;
@@ -374,7 +375,8 @@ bool engine_submit(struct engine *engine, const struct engine_request *params, u
     struct request *request = NULL;
     uint64_t id = atomic_fetch_add(&engine->next_request_id, 1) + 1;
     const struct request_limits limits = {engine->tokenizer, engine->info.context_length,
-                                          engine->window, engine->info.embedding_length};
+                                          engine->window, engine->info.embedding_length,
+                                          engine->longest_piece};
     bool sent = request_create(params, id, &limits, &request, error);
     if (sent && !send_command(engine, COMMAND_SUBMIT, request, id)) {
         request_free(request);
@@ -548,6 +550,14 @@ static size_t common_window(const struct hyperparameters *h) {
     return h->sliding_window;
 }
 
+static size_t longest_piece(const struct tokenizer *tokenizer) {
+    size_t longest = 0;
+    for (size_t id = 0; id < tokenizer_vocabulary_size(tokenizer); id++) {
+        longest = size_max(longest, tokenizer_piece(tokenizer, (int32_t)id, true).length);
+    }
+    return longest;
+}
+
 static bool load(struct engine *engine, const char *path,
                  void (*progress)(void *context, double fraction), void *progress_context,
                  struct error *error) {
@@ -567,6 +577,7 @@ static bool load(struct engine *engine, const char *path,
         return false;
     }
     engine->vocabulary_size = model_hyperparameters(engine->model)->vocabulary_size;
+    engine->longest_piece = longest_piece(engine->tokenizer);
     engine->window = common_window(model_hyperparameters(engine->model));
     if (!create_step_buffers(engine, error) || !create_scheduler(engine, &context_length, error)) {
         return false;

@@ -122,7 +122,7 @@ struct engine_event {
     float logprob;  /* natural log; NAN when not asked for, or for the first prompt token */
     size_t top_count;
     struct token_logprob top[ENGINE_MAX_TOP_LOGPROBS];
-    char *text; /* UTF-8, NUL-terminated, freed with the event; NULL when empty */
+    char *text; /* UTF-8, NUL-terminated, of the event's own; NULL when empty */
     size_t text_length;
     /* ENGINE_DONE: text may carry the last held-back piece. */
     enum finish_reason finish_reason;
@@ -136,7 +136,9 @@ struct engine_event {
     struct error error;
 };
 
-void engine_event_free(struct engine_event *event); /* NULL allowed; any thread */
+/* Gives the event back to its request, which uses it again. NULL allowed; any thread, also after
+ * engine_free. */
+void engine_event_free(struct engine_event *event);
 
 /* Any thread. Copies what it needs. *request_id names the request for cancel; never 0. Refusals
  * come here, synchronously: ERROR_CONTEXT_LENGTH (prompt + 1 > context; to embed: prompt >

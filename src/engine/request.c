@@ -8,6 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Events a receiver may be behind before one more is allocated: what a step with the longest draft
+ * sends, and as many again. */
+enum { EVENT_COUNT = 2 * (NGRAM_DRAFT_MAX + 1) };
+
+/* Bytes of text an event has room for at most from the start: longer ones are rare, and how long a
+ * stop string or a token is, others say. */
+enum { MOST_TEXT_ROOM = 1024 };
+
 /* ---- creating ---- */
 
 static bool check_prompt(const struct engine_request *params, size_t context_length,
@@ -73,9 +81,25 @@ static bool copy_bias(struct request *request, const struct sampling_params *sam
     return true;
 }
 
+/* Sizes everything that one token's text goes through, so that no step needs more. */
+static bool create_text_buffers(struct request *request, const struct request_limits *limits) {
+    size_t longest_stop = 0;
+    for (size_t i = 0; i < request->params.stop_count; i++) {
+        longest_stop = size_max(longest_stop, request->params.stops[i].length);
+    }
+    /* Each byte of a piece that is no UTF-8 comes out as three; four may have waited before it. */
+    size_t room = size_min(limits->longest_piece, MOST_TEXT_ROOM) * 3 + 12;
+    room = size_min(room + size_min(longest_stop, MOST_TEXT_ROOM), MOST_TEXT_ROOM);
+    request->events = event_pool_create(EVENT_COUNT, room + 1);
+    return request->events != NULL && string_buffer_reserve(&request->decoded, room) &&
+           string_buffer_reserve(&request->stops.held, room) &&
+           string_buffer_reserve(&request->shown, room);
+}
+
 static bool create_parts(struct request *request, const struct engine_request *params,
                          const struct request_limits *limits, struct error *error) {
-    if (!copy_stops(request, params) || !copy_bias(request, &params->sampling)) {
+    if (!copy_stops(request, params) || !copy_bias(request, &params->sampling) ||
+        !create_text_buffers(request, limits)) {
         return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for the request");
     }
     size_t room = limits->context_length - params->prompt_count;
@@ -108,7 +132,8 @@ static bool create_pool(struct request *request, const struct engine_request *pa
     request->params.sampling.logit_bias_count = 0;
     request->pooled =
         arena_alloc(&request->arena, limits->embedding_length, sizeof *request->pooled);
-    if (request->pooled == NULL) {
+    request->events = event_pool_create(2, limits->embedding_length * sizeof(float));
+    if (request->pooled == NULL || request->events == NULL) {
         return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for the request");
     }
     return sequence_create(params->prompt, params->prompt_count, &options, &request->sequence,
@@ -152,31 +177,36 @@ void request_free(struct request *request) {
     stop_matcher_deinit(&request->stops);
     string_buffer_deinit(&request->decoded);
     string_buffer_deinit(&request->shown);
+    event_pool_close(request->events);
     arena_deinit(&request->arena);
     free(request);
 }
 
 /* ---- events ---- */
 
-void engine_event_free(struct engine_event *event) {
-    free(event); /* the text, or the embedding, lies behind it */
+/* NULL when memory ran out, which cannot happen to a request's last event. */
+static struct engine_event *new_event(const struct request *request, enum engine_event_kind kind,
+                                      size_t payload_bytes, void **payload) {
+    bool last = kind != ENGINE_TOKENS;
+    struct engine_event *event = event_pool_take(request->events, payload_bytes, last, payload);
+    if (event != NULL) {
+        event->kind = kind;
+        event->request_id = request->id;
+        event->user = request->params.user;
+        event->logprob = NAN;
+    }
+    return event;
 }
 
-/* `text` (may be NULL) is copied behind the event; NULL when memory ran out. */
-static struct engine_event *new_event(const struct request *request, enum engine_event_kind kind,
-                                      const struct string_buffer *text) {
+/* The text (may be NULL) is copied behind the event. */
+static struct engine_event *new_text_event(const struct request *request,
+                                           enum engine_event_kind kind,
+                                           const struct string_buffer *text) {
     size_t length = text == NULL ? 0 : text->length;
-    struct engine_event *event = malloc(sizeof *event + length + 1);
-    if (event == NULL) {
-        return NULL;
-    }
-    memset(event, 0, sizeof *event);
-    event->kind = kind;
-    event->request_id = request->id;
-    event->user = request->params.user;
-    event->logprob = NAN;
-    if (length > 0) {
-        event->text = (char *)(event + 1);
+    void *payload = NULL;
+    struct engine_event *event = new_event(request, kind, length == 0 ? 0 : length + 1, &payload);
+    if (event != NULL && length > 0 && payload != NULL) {
+        event->text = payload;
         memcpy(event->text, text->data, length);
         event->text[length] = '\0';
         event->text_length = length;
@@ -216,21 +246,18 @@ static void send_done(struct request *request, struct engine_event *event,
 }
 
 void request_send_cancelled(struct request *request) {
-    send_done(request, new_event(request, ENGINE_DONE, NULL), FINISH_CANCELLED);
+    send_done(request, new_text_event(request, ENGINE_DONE, NULL), FINISH_CANCELLED);
 }
 
 void request_send_embedding(struct request *request, size_t embedding_length) {
-    size_t bytes = embedding_length * sizeof(float);
-    struct engine_event *event = malloc(sizeof *event + bytes);
+    void *payload = NULL;
     double square = 0;
-    if (event == NULL) {
+    struct engine_event *event =
+        new_event(request, ENGINE_DONE, embedding_length * sizeof(float), &payload);
+    if (event == NULL || payload == NULL) {
         return;
     }
-    *event = (struct engine_event){.kind = ENGINE_DONE,
-                                   .request_id = request->id,
-                                   .user = request->params.user,
-                                   .logprob = NAN,
-                                   .embedding = (float *)(event + 1)};
+    event->embedding = payload;
     for (size_t i = 0; i < embedding_length; i++) {
         square += request->pooled[i] * request->pooled[i];
     }
@@ -244,7 +271,7 @@ void request_send_embedding(struct request *request, size_t embedding_length) {
 }
 
 void request_send_failed(struct request *request, const struct error *error) {
-    struct engine_event *event = new_event(request, ENGINE_FAILED, NULL);
+    struct engine_event *event = new_text_event(request, ENGINE_FAILED, NULL);
     if (event != NULL) {
         event->error = *error;
         send_event(request, event);
@@ -263,7 +290,7 @@ void request_echo(struct request *request, size_t index, const float *logits) {
     struct string_view piece =
         tokenizer_piece(request->tokenizer, request->sequence->tokens[index], true);
     string_buffer_append(&request->decoded, piece.data, piece.length);
-    struct engine_event *event = new_event(request, ENGINE_TOKENS, &request->decoded);
+    struct engine_event *event = new_text_event(request, ENGINE_TOKENS, &request->decoded);
     if (event == NULL) {
         return;
     }
@@ -296,7 +323,7 @@ static void finish(struct request *request, enum finish_reason reason, bool matc
             stop_matcher_finish(&request->stops, &request->shown);
         }
     }
-    send_done(request, new_event(request, ENGINE_DONE, &request->shown), reason);
+    send_done(request, new_text_event(request, ENGINE_DONE, &request->shown), reason);
 }
 
 bool request_advance(struct request *request, const float *logits, int32_t *token) {
@@ -312,7 +339,7 @@ bool request_advance(struct request *request, const float *logits, int32_t *toke
     sampler_accept(request->sampler, *token);
     request->generated++;
     bool matched = decode_token(request, *token);
-    struct engine_event *event = new_event(request, ENGINE_TOKENS, &request->shown);
+    struct engine_event *event = new_text_event(request, ENGINE_TOKENS, &request->shown);
     if (event != NULL) {
         event->token = *token;
         if (request->params.want_logprobs) {

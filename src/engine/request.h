@@ -8,6 +8,7 @@
 
 #include "base/arena.h"
 #include "engine/engine.h"
+#include "engine/event_pool.h"
 #include "engine/ngram_draft.h"
 #include "engine/sequence.h"
 #include "text/stop_matcher.h"
@@ -23,6 +24,7 @@ struct request {
     struct stop_matcher stops;
     struct ngram_draft draft;
     struct string_buffer decoded, shown; /* scratch of one token */
+    struct event_pool *events;
     size_t generated;
     double *pooled; /* [embedding_length] of an `embed` request: the sum of its hidden states */
     int64_t submitted_ns, started_ns, first_token_ns, last_token_ns; /* 0: not yet */
@@ -35,6 +37,7 @@ struct request_limits {
     size_t context_length; /* most tokens of prompt and answer */
     size_t window;         /* tokens any layer looks back; 0: some layer sees everything */
     size_t embedding_length;
+    size_t longest_piece; /* bytes of the longest token's text */
 };
 
 /* Checks everything that can be wrong with a request. */
