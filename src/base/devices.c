@@ -1,5 +1,5 @@
-/* devices.c - see devices.h. The few functions of libcuda that are called here are declared as NVIDIA's
- * driver API documents them; the library is looked up at run time. */
+/* devices.c - see devices.h. The few functions of libcuda that are called here are declared as
+ * NVIDIA's driver API documents them; the library is looked up at run time. */
 #include "base/devices.h"
 
 #include <dlfcn.h>

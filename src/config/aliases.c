@@ -8,7 +8,9 @@ const struct knob_alias knob_aliases[] = {
     {"resources.use_gpu", KNOB_device, {{"true", NULL}, {"false", "cpu"}}},
     {"ENABLE_METAL", KNOB_device, {{"true", "metal"}, {"false", NULL}}},
     {"ENABLE_CUDA", KNOB_device, {{"true", "cuda"}, {"false", NULL}}},
-    {"metal.shader_variant", KNOB_portable_kernels, {{"optimized", "false"}, {"reference", "true"}}},
+    {"metal.shader_variant",
+     KNOB_portable_kernels,
+     {{"optimized", "false"}, {"reference", "true"}}},
     {"MISTRAL_METAL_SHADER_VARIANT",
      KNOB_portable_kernels,
      {{"optimized", "false"}, {"reference", "true"}}},
@@ -27,7 +29,7 @@ const struct knob_alias *knob_alias_find(const char *name) {
 bool knob_alias_translate(const struct knob_alias *alias, const char *word, const char **meaning,
                           struct error *error) {
     static const char *const spellings[][2] = {
-        {"1", "true"}, {"yes", "true"}, {"on", "true"},
+        {"1", "true"},  {"yes", "true"}, {"on", "true"},
         {"0", "false"}, {"no", "false"}, {"off", "false"},
     };
     for (size_t i = 0; i < sizeof spellings / sizeof spellings[0]; i++) {

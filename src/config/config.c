@@ -360,9 +360,8 @@ static bool apply_environment(struct resolver *resolver) {
         struct config_origin origin = {
             .layer = CONFIG_FROM_ENVIRONMENT,
             .name = arena_copy_text(&resolver->config->arena, name, strlen(name))};
-        bool done = alias != NULL
-                        ? store_alias(resolver, alias, value, &origin)
-                        : store_text(resolver, (enum config_knob)index, value, &origin);
+        bool done = alias != NULL ? store_alias(resolver, alias, value, &origin)
+                                  : store_text(resolver, (enum config_knob)index, value, &origin);
         if (!done) {
             return false;
         }

@@ -36,8 +36,8 @@ void config_append_not_applicable(const struct config *config, enum config_devic
     for (size_t i = 0; i < KNOB_COUNT; i++) {
         if ((knob_rows[i].devices & device) == 0 && config_is_set(config, (enum config_knob)i)) {
             struct string_view key = knob_key(&knob_rows[i]);
-            string_buffer_append_format(out, "%s%.*s", out->length > 0 ? ", " : "",
-                                        (int)key.length, key.data);
+            string_buffer_append_format(out, "%s%.*s", out->length > 0 ? ", " : "", (int)key.length,
+                                        key.data);
         }
     }
 }

@@ -31,7 +31,7 @@ struct knob {
     unsigned readers;         /* set of enum config_reader */
     const char *sentence;
     unsigned devices; /* set of enum config_device */
-    size_t offset; /* of the member in struct config */
+    size_t offset;    /* of the member in struct config */
 };
 
 extern const struct knob knob_rows[KNOB_COUNT];

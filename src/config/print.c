@@ -1,4 +1,5 @@
-/* print.c - see print.h. Rows are grouped by their first key's section, in the order of knobs.def. */
+/* print.c - see print.h. Rows are grouped by their first key's section, in the order of knobs.def.
+ */
 #include "config/print.h"
 
 #include "base/bytes.h"
@@ -197,33 +198,38 @@ static void print_file(const struct config *config, enum config_form form, bool 
 static const char page_head[] =
     "# Settings\n"
     "\n"
-    "Every setting there is, printed from the program's own table by `mistral config print --format\n"
-    "markdown`. Where a setting is given in several places, the first of these counts: the command\n"
-    "line, the environment, `--env-file FILE`, `--config FILE` (TOML), `--profile NAME`, the built-in\n"
-    "default. `mistral config show` lists what is in force and where each value came from; `mistral\n"
+    "Every setting there is, printed from the program's own table by `mistral config print "
+    "--format\n"
+    "markdown`. Where a setting is given in several places, the first of these counts: the "
+    "command\n"
+    "line, the environment, `--env-file FILE`, `--config FILE` (TOML), `--profile NAME`, the "
+    "built-in\n"
+    "default. `mistral config show` lists what is in force and where each value came from; "
+    "`mistral\n"
     "check` says whether it can work on this machine.\n"
     "\n"
     "Sizes are bytes, or have a unit: `512M`, `64G`, `8GiB` (K, M, G and T are powers of 1024). A\n"
-    "setting with several names is one setting: different values for it in one place are an error.\n"
-    "A switch is `--name` or `--no-name` on the command line, `true` or `false` elsewhere. Secrets\n"
+    "setting with several names is one setting: different values for it in one place are an "
+    "error.\n"
+    "A switch is `--name` or `--no-name` on the command line, `true` or `false` elsewhere. "
+    "Secrets\n"
     "have no flag, or should not be given by it: other users of a machine can see command lines.\n";
 
-static const char page_older_names[] =
-    "\n## Older names\n"
-    "\n"
-    "These set one of the settings above in other words.\n"
-    "\n"
-    "| name | means |\n"
-    "|---|---|\n";
+static const char page_older_names[] = "\n## Older names\n"
+                                       "\n"
+                                       "These set one of the settings above in other words.\n"
+                                       "\n"
+                                       "| name | means |\n"
+                                       "|---|---|\n";
 
-static const char page_compose[] =
-    "\n## The container\n"
-    "\n"
-    "Read by the compose file in `stacks/mistral`, not by the program, which finds the container's\n"
-    "limits itself.\n"
-    "\n"
-    "| environment | stack's value | |\n"
-    "|---|---|---|\n";
+static const char page_compose[] = "\n## The container\n"
+                                   "\n"
+                                   "Read by the compose file in `stacks/mistral`, not by the "
+                                   "program, which finds the container's\n"
+                                   "limits itself.\n"
+                                   "\n"
+                                   "| environment | stack's value | |\n"
+                                   "|---|---|---|\n";
 
 static void append_page_row(const struct knob *knob, struct string_buffer *out) {
     string_buffer_append_text(out, "| ");
@@ -363,9 +369,12 @@ static void write_words(struct json_writer *writer, const char *name, const char
 
 void config_show_json(const struct config *config, struct string_buffer *out) {
     static const char *const layers[] = {
-        [CONFIG_FROM_DEFAULT] = "default",         [CONFIG_FROM_PROFILE] = "profile",
-        [CONFIG_FROM_TOML] = "config",             [CONFIG_FROM_ENV_FILE] = "env-file",
-        [CONFIG_FROM_ENVIRONMENT] = "environment", [CONFIG_FROM_COMMAND_LINE] = "command line",
+        [CONFIG_FROM_DEFAULT] = "default",
+        [CONFIG_FROM_PROFILE] = "profile",
+        [CONFIG_FROM_TOML] = "config",
+        [CONFIG_FROM_ENV_FILE] = "env-file",
+        [CONFIG_FROM_ENVIRONMENT] = "environment",
+        [CONFIG_FROM_COMMAND_LINE] = "command line",
     };
     struct json_writer writer = {.out = out};
     json_write_object_begin(&writer);

@@ -17,7 +17,6 @@ MISTRAL_MODELS_PATH="./data/mistral-models"
 MISTRAL_MODEL_PATH=./data/mistral-models
 DEFAULT_MODEL=mistral-7b-instruct
 MISTRAL_MODEL_TYPE=auto            # plain, gguf, lora, x-lora, toml
-MISTRAL_MODEL_CACHE_SIZE=2G
 MISTRAL_MAX_BATCH_SIZE=8
 MISTRAL_MAX_RUNNING_REQUESTS=16
 MISTRAL_MAX_TOTAL_TOKENS=131072
