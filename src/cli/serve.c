@@ -53,6 +53,8 @@ static bool serve_engine(const struct config *config, struct engine *engine, cha
     struct server_options options = server_options_default();
     options.host = config->host;
     options.port = (uint16_t)config->port;
+    options.ollama_port = (uint16_t)config->ollama_port;
+    options.needs_ollama_port = config->origins[KNOB_ollama_port].layer != CONFIG_FROM_DEFAULT;
     options.api_key = config->api_key;
     options.allow_no_key = config->allow_no_key;
     options.allowed_origins = origins;
@@ -61,6 +63,9 @@ static bool serve_engine(const struct config *config, struct engine *engine, cha
     options.model_aliases = aliases;
     options.model_alias_count = sizeof aliases / sizeof aliases[0];
     options.default_temperature = (float)config->temperature;
+    if (config->origins[KNOB_temperature].layer != CONFIG_FROM_DEFAULT) {
+        options.ollama_temperature = options.default_temperature;
+    }
     options.max_connections = (size_t)config->max_connections;
     options.max_body_bytes = (size_t)config->max_body_size;
     options.drain_timeout = config->drain_timeout;
@@ -95,7 +100,7 @@ static bool serve(struct cli *cli, struct error *error) {
 const struct cli_command cli_serve_command = {
     .name = "serve",
     .usage = "[MODEL]",
-    .summary = "serve a model over HTTP: the OpenAI API",
+    .summary = "serve a model over HTTP: the OpenAI and the Ollama API",
     .details =
         "Without MODEL, the setting default_model is served. SIGTERM and Ctrl-C let running\n"
         "answers finish; a second one ends at once.\n",

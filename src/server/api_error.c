@@ -86,6 +86,22 @@ static const char *anthropic_type(int status) {
     return status >= 500 ? "api_error" : "invalid_request_error";
 }
 
+/* Ollama has words of its own where its clients look for them. */
+static const char *ollama_message(const struct api_error *error) {
+    static const struct {
+        const char *code, *message;
+    } wordings[] = {
+        {"queue_full", "server busy, please try again.  maximum pending requests exceeded"},
+        {"missing_body", "missing request body"},
+    };
+    for (size_t i = 0; error->code != NULL && i < sizeof wordings / sizeof wordings[0]; i++) {
+        if (strcmp(error->code, wordings[i].code) == 0) {
+            return wordings[i].message;
+        }
+    }
+    return error->message;
+}
+
 void api_error_write_as(const struct api_error *error, enum api_dialect dialect,
                         struct string_buffer *out) {
     struct json_writer json = {.out = out};
@@ -95,7 +111,7 @@ void api_error_write_as(const struct api_error *error, enum api_dialect dialect,
     }
     json_write_object_begin(&json);
     if (dialect == API_OLLAMA) {
-        json_write_text_member(&json, "error", error->message);
+        json_write_text_member(&json, "error", ollama_message(error));
     } else {
         json_write_text_member(&json, "type", "error");
         json_write_key(&json, "error");

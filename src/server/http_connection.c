@@ -290,7 +290,8 @@ static void on_event(struct bufferevent *stream, short what, void *context) {
     }
 }
 
-struct http_connection *http_connection_create(struct http_server *server, evutil_socket_t socket) {
+struct http_connection *http_connection_create(struct http_server *server, evutil_socket_t socket,
+                                               size_t listener) {
     struct http_connection *connection = calloc(1, sizeof *connection);
     struct bufferevent *stream =
         connection == NULL ? NULL : bufferevent_socket_new(server->base, socket, 0);
@@ -300,6 +301,7 @@ struct http_connection *http_connection_create(struct http_server *server, evuti
         return NULL;
     }
     connection->server = server;
+    connection->listener = listener;
     connection->stream = stream;
     evtimer_assign(&connection->deadline, server->base, on_deadline, connection);
     http_request_init(&connection->request, &server->options.limits);
@@ -319,6 +321,10 @@ struct http_connection *http_connection_create(struct http_server *server, evuti
 
 const struct http_request *http_connection_request(const struct http_connection *connection) {
     return &connection->request;
+}
+
+size_t http_connection_listener(const struct http_connection *connection) {
+    return connection->listener;
 }
 
 struct string_buffer http_connection_take_body(struct http_connection *connection) {

@@ -24,9 +24,16 @@ enum connection_state {
     CONNECTION_DROPPED,   /* ends at the next turn of the loop */
 };
 
+/* A port that is listened on. */
+struct http_listener {
+    struct http_server *server;
+    struct evconnlistener *listener; /* NULL: nobody is accepted */
+};
+
 struct http_connection {
     TAILQ_ENTRY(http_connection) link; /* in server->connections, oldest first */
     struct http_server *server;
+    size_t listener;            /* its index: which port the client came in by */
     struct bufferevent *stream; /* its socket is ours to close */
     struct event deadline;
     enum connection_state state;
@@ -51,9 +58,10 @@ struct http_server {
     struct event_base *base;
     struct http_server_options options;
     struct http_handler handler;
-    struct evconnlistener *listener; /* NULL: nobody is accepted */
+    struct http_listener listeners[HTTP_MAX_LISTENERS]; /* [listener_count] */
+    size_t listener_count;
     struct event *resume_accepting;
-    bool is_loopback;
+    bool is_loopback; /* every one of them */
     bool draining;
     struct http_connection_list connections;
     size_t connection_count;
@@ -62,7 +70,8 @@ struct http_server {
 };
 
 /* Takes over the socket; NULL (and the socket closed) when memory runs out. */
-struct http_connection *http_connection_create(struct http_server *server, evutil_socket_t socket);
+struct http_connection *http_connection_create(struct http_server *server, evutil_socket_t socket,
+                                               size_t listener);
 /* From the event loop only, never from inside a handler. */
 void http_connection_free(struct http_connection *connection, enum http_abandoned why);
 /* Answers through the handler's `refused`, and closes. */

@@ -28,8 +28,10 @@ static void resume_accepting(evutil_socket_t socket, short what, void *context) 
     (void)socket;
     (void)what;
     struct http_server *server = context;
-    if (server->listener != NULL) {
-        evconnlistener_enable(server->listener);
+    for (size_t i = 0; i < server->listener_count; i++) {
+        if (server->listeners[i].listener != NULL) {
+            evconnlistener_enable(server->listeners[i].listener);
+        }
     }
 }
 
@@ -55,9 +57,11 @@ bool http_server_create(struct event_base *base, const struct http_server_option
 }
 
 static void stop_accepting(struct http_server *server) {
-    if (server->listener != NULL) {
-        evconnlistener_free(server->listener);
-        server->listener = NULL;
+    for (size_t i = 0; i < server->listener_count; i++) {
+        if (server->listeners[i].listener != NULL) {
+            evconnlistener_free(server->listeners[i].listener);
+            server->listeners[i].listener = NULL;
+        }
     }
 }
 
@@ -125,7 +129,8 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t socket,
     (void)listener;
     (void)address;
     (void)address_length;
-    struct http_server *server = context;
+    struct http_listener *from = context;
+    struct http_server *server = from->server;
     bool has_place =
         server->connection_count < server->options.max_connections || evict_idle(server);
     if (!has_place &&
@@ -134,7 +139,8 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t socket,
         return;
     }
     set_socket_options(socket);
-    struct http_connection *connection = http_connection_create(server, socket);
+    struct http_connection *connection =
+        http_connection_create(server, socket, (size_t)(from - server->listeners));
     if (connection != NULL && !has_place) {
         http_connection_refuse(connection, 503, "too many connections, try again later");
     }
@@ -142,10 +148,10 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t socket,
 
 /* Out of descriptors or memory: without a pause the loop would spin on the waiting connection. */
 static void on_accept_error(struct evconnlistener *listener, void *context) {
-    struct http_server *server = context;
+    const struct http_listener *from = context;
     log_event(LOG_WARN, "accept_failed", log_text("reason", strerror(errno)));
     evconnlistener_disable(listener);
-    evtimer_add(server->resume_accepting, &accept_pause);
+    evtimer_add(from->server->resume_accepting, &accept_pause);
 }
 
 /* --- listening --- */
@@ -214,8 +220,14 @@ bool http_server_listen(struct http_server *server, const char *host, uint16_t p
         return error_set(error, ERROR_INVALID_ARGUMENT, "cannot listen on '%s': %s", host,
                          gai_strerror(resolved));
     }
+    struct http_listener *made = &server->listeners[server->listener_count];
     int socket = -1;
     bool ok = false;
+    if (server->listener_count == HTTP_MAX_LISTENERS) {
+        error_set(error, ERROR_INVALID_ARGUMENT, "no more than %d ports can be listened on",
+                  HTTP_MAX_LISTENERS);
+        goto cleanup;
+    }
     if (loopback_only && !is_loopback_address(address->ai_addr)) {
         error_set(error, ERROR_INVALID_ARGUMENT,
                   "'%s' can be reached from other machines and no API key is set: set one, listen "
@@ -228,18 +240,21 @@ bool http_server_listen(struct http_server *server, const char *host, uint16_t p
         error_set_errno(error, errno, "cannot listen on %s port %u", host, (unsigned)port);
         goto cleanup;
     }
-    server->is_loopback = is_loopback_address(address->ai_addr);
     if (bound_port != NULL && !read_bound_port(socket, address->ai_addr->sa_family, bound_port)) {
         error_set_errno(error, errno, "cannot listen on %s port %u", host, (unsigned)port);
         goto cleanup;
     }
-    server->listener = evconnlistener_new(server->base, on_accept, server,
-                                          LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, socket);
-    if (server->listener == NULL) {
+    made->server = server;
+    made->listener = evconnlistener_new(server->base, on_accept, made,
+                                        LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, socket);
+    if (made->listener == NULL) {
         error_set(error, ERROR_OUT_OF_MEMORY, "no memory for the HTTP server");
         goto cleanup;
     }
-    evconnlistener_set_error_cb(server->listener, on_accept_error);
+    evconnlistener_set_error_cb(made->listener, on_accept_error);
+    server->is_loopback = (server->listener_count == 0 || server->is_loopback) &&
+                          is_loopback_address(address->ai_addr);
+    server->listener_count++;
     ok = true;
 cleanup:
     if (!ok && socket >= 0) {

@@ -52,11 +52,14 @@ bool http_server_create(struct event_base *base, const struct http_server_option
                         struct error *error);
 void http_server_free(struct http_server *server); /* NULL allowed; drops what is left */
 
-/* Binds and listens. Port 0 takes any; *bound_port (may be NULL) is the one taken. With
- * `loopback_only`, an address others could reach is ERROR_INVALID_ARGUMENT. */
+enum { HTTP_MAX_LISTENERS = 2 };
+
+/* Binds and listens; up to HTTP_MAX_LISTENERS times, and the bounds are those of all together. Port
+ * 0 takes any; *bound_port (may be NULL) is the one taken. With `loopback_only`, an address others
+ * could reach is ERROR_INVALID_ARGUMENT. */
 bool http_server_listen(struct http_server *server, const char *host, uint16_t port,
                         bool loopback_only, uint16_t *bound_port, struct error *error);
-bool http_server_is_loopback(const struct http_server *server); /* what it listens on */
+bool http_server_is_loopback(const struct http_server *server); /* all that it listens on */
 
 /* Accepts no more, closes what is idle; every answer from here on closes its connection. */
 void http_server_drain(struct http_server *server);
@@ -67,6 +70,8 @@ size_t http_server_connection_count(const struct http_server *server);
 /* --- one request and its answer --- */
 
 const struct http_request *http_connection_request(const struct http_connection *connection);
+/* Which http_server_listen let it in: 0 for the first. */
+size_t http_connection_listener(const struct http_connection *connection);
 /* Takes the body out of the request; the caller frees it with string_buffer_deinit. */
 struct string_buffer http_connection_take_body(struct http_connection *connection);
 /* 24 hexadecimal digits, random, one for each request; and when its first byte came. */

@@ -37,7 +37,7 @@ static bool check_size(const char *bytes, size_t length, struct api_error *error
 
 bool json_body_parse(const char *bytes, size_t length, json_t **object, struct api_error *error) {
     if (length == 0) {
-        return api_error_set(error, 400, NULL, NULL,
+        return api_error_set(error, 400, "missing_body", NULL,
                              "The request has no body; a JSON object is expected.");
     }
     if (!check_size(bytes, length, error)) {

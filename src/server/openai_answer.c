@@ -85,6 +85,36 @@ void openai_write_logprob(struct json_writer *json, float logprob) {
     json_write_number(json, isfinite(logprob) ? (double)logprob : -9999.0);
 }
 
+static void write_logprob_entry(struct json_writer *json, const struct tokenizer *tokenizer,
+                                struct token_logprob entry) {
+    struct string_view piece = tokenizer_piece(tokenizer, entry.token, true);
+    json_write_key(json, "token");
+    openai_write_token_text(json, piece, "");
+    json_write_key(json, "logprob");
+    openai_write_logprob(json, entry.logprob);
+    json_write_key(json, "bytes");
+    json_write_array_begin(json);
+    for (size_t i = 0; i < piece.length; i++) {
+        json_write_integer(json, (unsigned char)piece.data[i]);
+    }
+    json_write_array_end(json);
+}
+
+void openai_write_token_logprobs(struct json_writer *json, const struct tokenizer *tokenizer,
+                                 const struct engine_event *event) {
+    json_write_object_begin(json);
+    write_logprob_entry(json, tokenizer, (struct token_logprob){event->token, event->logprob});
+    json_write_key(json, "top_logprobs");
+    json_write_array_begin(json);
+    for (size_t i = 0; i < event->top_count; i++) {
+        json_write_object_begin(json);
+        write_logprob_entry(json, tokenizer, event->top[i]);
+        json_write_object_end(json);
+    }
+    json_write_array_end(json);
+    json_write_object_end(json);
+}
+
 void openai_stream_done(struct generation *generation, const char *object) {
     if (openai_answer_of(generation)->include_usage) {
         struct string_buffer text = {0};

@@ -47,6 +47,10 @@ void openai_write_token_text(struct json_writer *json, struct string_view piece,
 /* -9999 stands for what JSON cannot say. */
 void openai_write_logprob(struct json_writer *json, float logprob);
 
+/* {"token":…,"logprob":…,"bytes":[…],"top_logprobs":[…]} */
+void openai_write_token_logprobs(struct json_writer *json, const struct tokenizer *tokenizer,
+                                 const struct engine_event *event);
+
 /* The last event of a stream that went well: usage if asked for, then [DONE]. */
 void openai_stream_done(struct generation *generation, const char *object);
 /* generation_format.failed of both streams. */

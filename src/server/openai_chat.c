@@ -13,37 +13,6 @@ static const char chunk_object[] = "chat.completion.chunk";
 
 /* --- the answer --- */
 
-static void write_logprob_entry(struct json_writer *json, const struct tokenizer *tokenizer,
-                                struct token_logprob entry) {
-    struct string_view piece = tokenizer_piece(tokenizer, entry.token, true);
-    json_write_key(json, "token");
-    openai_write_token_text(json, piece, "");
-    json_write_key(json, "logprob");
-    openai_write_logprob(json, entry.logprob);
-    json_write_key(json, "bytes");
-    json_write_array_begin(json);
-    for (size_t i = 0; i < piece.length; i++) {
-        json_write_integer(json, (unsigned char)piece.data[i]);
-    }
-    json_write_array_end(json);
-}
-
-/* One element of logprobs.content. */
-static void write_token_logprobs(struct json_writer *json, const struct tokenizer *tokenizer,
-                                 const struct engine_event *event) {
-    json_write_object_begin(json);
-    write_logprob_entry(json, tokenizer, (struct token_logprob){event->token, event->logprob});
-    json_write_key(json, "top_logprobs");
-    json_write_array_begin(json);
-    for (size_t i = 0; i < event->top_count; i++) {
-        json_write_object_begin(json);
-        write_logprob_entry(json, tokenizer, event->top[i]);
-        json_write_object_end(json);
-    }
-    json_write_array_end(json);
-    json_write_object_end(json);
-}
-
 /* "logprobs": null, or its content; `content` is the array's inside. */
 static void write_logprobs(struct json_writer *json, const struct generation *generation,
                            const struct string_buffer *content) {
@@ -67,7 +36,7 @@ static void collect_logprobs(struct generation_choice *choice, const struct engi
     const struct openai_answer *answer = openai_answer_of(choice->generation);
     if (answer->want_logprobs) {
         struct json_writer json = {.out = content, .needs_comma = content->length != 0};
-        write_token_logprobs(&json, answer->model->tokenizer, event);
+        openai_write_token_logprobs(&json, answer->model->tokenizer, event);
     }
 }
 

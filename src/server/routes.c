@@ -3,6 +3,7 @@
 
 #include "base/json_writer.h"
 #include "server/llama_server.h"
+#include "server/ollama.h"
 #include "server/openai.h"
 #include "server/server_internal.h"
 
@@ -30,6 +31,10 @@ static void answer_health(struct server *server, struct http_connection *connect
 }
 
 static const struct route routes[] = {
+    {"/", .methods = HTTP_GET | HTTP_HEAD, .answer = ollama_answer_root},
+    {"/api/version", .methods = HTTP_GET | HTTP_HEAD, .answer = ollama_answer_version},
+    {"/api/generate", .methods = HTTP_POST, .answer = ollama_answer_generate},
+    {"/api/chat", .methods = HTTP_POST, .answer = ollama_answer_chat},
     {"/health", .is_open = true, .methods = HTTP_GET | HTTP_HEAD, .answer = answer_health},
     {"/v1/models", .methods = HTTP_GET | HTTP_HEAD, .answer = openai_list_models},
     {"/v1/models/", .is_prefix = true, .methods = HTTP_GET | HTTP_HEAD,
@@ -50,6 +55,7 @@ static const struct route routes[] = {
 
 /* In log lines, for every path that is no route: what clients send must not grow the log's set. */
 static const char other_route[] = "other";
+static const char other_ollama_route[] = "/api/*"; /* whose errors are in Ollama's words */
 
 static const struct route *find_route(const struct http_request *request) {
     const char *path = string_buffer_text(&request->path);
@@ -64,8 +70,12 @@ static const struct route *find_route(const struct http_request *request) {
     return NULL;
 }
 
-static const char *route_name(const struct route *route) {
-    return route == NULL ? other_route : route->path;
+static const char *route_name(const struct route *route, const struct http_request *request) {
+    if (route != NULL) {
+        return route->path;
+    }
+    return strncmp(string_buffer_text(&request->path), "/api/", 5) == 0 ? other_ollama_route
+                                                                        : other_route;
 }
 
 static void list_methods(unsigned methods, struct string_buffer *out) {
@@ -183,7 +193,7 @@ void routes_head(void *context, struct http_connection *connection) {
         } else if (error.status == 405) {
             add_allow(connection, route, "Allow");
         }
-        server_respond_error(connection, route_name(route), &error);
+        server_respond_error(connection, route_name(route, request), &error);
         return;
     }
     add_cors_headers(connection);

@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -28,6 +29,7 @@ struct server_options server_options_default(void) {
         .host = "127.0.0.1",
         .port = 8080,
         .default_temperature = 0.7f,
+        .ollama_temperature = 0.8f,
         .max_connections = 1024,
         .max_head_bytes = 32 * 1024,
         .max_header_count = 100,
@@ -82,6 +84,12 @@ void server_respond_json(struct http_connection *connection, const char *route, 
                          const struct string_buffer *json) {
     log_request(connection, route, status);
     server_send_json(connection, status, json);
+}
+
+void server_respond_text(struct http_connection *connection, const char *route, int status,
+                         const char *text) {
+    log_request(connection, route, status);
+    http_respond(connection, status, "text/plain; charset=utf-8", text, strlen(text));
 }
 
 void server_respond_error(struct http_connection *connection, const char *route,
@@ -250,6 +258,28 @@ static bool add_events(struct server *server, struct error *error) {
     return true;
 }
 
+/* The second port is often taken: by Ollama itself. Unless it was asked for, serving goes on
+ * without it. *port is 0 when there is none. */
+static bool listen_for_ollama(struct server *server, bool loopback_only, uint16_t *port,
+                              struct error *error) {
+    const struct server_options *options = server->options;
+    struct error reason = {0};
+    *port = 0;
+    if (options->ollama_port == 0 ||
+        http_server_listen(server->http, options->host, options->ollama_port, loopback_only, port,
+                           &reason)) {
+        return true;
+    }
+    if (options->needs_ollama_port) {
+        *error = reason;
+        return false;
+    }
+    log_event(LOG_WARN, "no_ollama_port", log_text("reason", reason.message),
+              log_text("advice", "stop what listens there, name another with --ollama-port, or "
+                                 "turn it off with --ollama-port 0"));
+    return true;
+}
+
 static bool start_http(struct server *server, struct error *error) {
     const struct server_options *options = server->options;
     const struct http_server_options http_options = {
@@ -269,10 +299,12 @@ static bool start_http(struct server *server, struct error *error) {
                                          .request = routes_request,
                                          .refused = routes_refused};
     bool has_key = options->api_key != NULL && options->api_key[0] != '\0';
-    uint16_t port;
+    bool loopback_only = !has_key && !options->allow_no_key;
+    uint16_t port, ollama_port;
     if (!http_server_create(server->base, &http_options, &handler, &server->http, error) ||
-        !http_server_listen(server->http, options->host, options->port,
-                            !has_key && !options->allow_no_key, &port, error)) {
+        !http_server_listen(server->http, options->host, options->port, loopback_only, &port,
+                            error) ||
+        !listen_for_ollama(server, loopback_only, &ollama_port, error)) {
         return false;
     }
     server->access = (struct access_rules){
@@ -282,7 +314,8 @@ static bool start_http(struct server *server, struct error *error) {
         .is_loopback = http_server_is_loopback(server->http),
     };
     log_event(LOG_INFO, "listening", log_text("host", options->host), log_integer("port", port),
-              log_text("model", server->model.id), log_bool("api_key", has_key));
+              log_integer("ollama_port", ollama_port), log_text("model", server->model.id),
+              log_bool("api_key", has_key));
     if (options->listening != NULL) {
         options->listening(options->listening_context, options->host, port);
     }

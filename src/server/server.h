@@ -1,5 +1,5 @@
 /*
- * server.h - serves one engine over HTTP: the OpenAI API, with every client bounded.
+ * server.h - serves one engine over HTTP: the OpenAI and the Ollama API, with every client bounded.
  *
  * The calling thread becomes the event loop and owns all sockets. It never waits for the engine: it
  * submits, cancels, and hears of tokens through a mailbox. A second thread of the server turns
@@ -18,9 +18,11 @@
 /* Filled from the configuration by cli/; everything pointed to must outlive server_run. */
 struct server_options {
     const char *host;
-    uint16_t port;       /* 0: any that is free */
-    const char *api_key; /* NULL or empty: none is asked for */
-    bool allow_no_key;   /* listen where other machines can reach it although there is no key */
+    uint16_t port;          /* 0: any that is free */
+    uint16_t ollama_port;   /* the second port; 0: none. The same routes, but for `/` */
+    bool needs_ollama_port; /* one that cannot be had is a failure, not only a warning */
+    const char *api_key;    /* NULL or empty: none is asked for */
+    bool allow_no_key;      /* listen where other machines can reach it although there is no key */
     const char *const *allowed_origins; /* [allowed_origin_count]; "*" allows every page */
     size_t allowed_origin_count;
 
@@ -28,6 +30,7 @@ struct server_options {
     const char *const *model_aliases; /* [model_alias_count]; requests may use these names too */
     size_t model_alias_count;
     float default_temperature; /* of requests that name none */
+    float ollama_temperature;  /* the same for the Ollama API, whose default is another */
 
     size_t max_connections;
     size_t max_head_bytes;   /* of one request's line and headers */

@@ -19,6 +19,9 @@
 struct event;
 struct event_base;
 
+/* http_connection_listener of those who came in by the second port. */
+enum { OLLAMA_LISTENER = 1 };
+
 struct server {
     const struct server_options *options;
     struct engine *engine;
@@ -41,6 +44,9 @@ void server_respond_json(struct http_connection *connection, const char *route, 
                          const struct string_buffer *json);
 void server_respond_error(struct http_connection *connection, const char *route,
                           const struct api_error *error);
+/* Plain text; the same log line. */
+void server_respond_text(struct http_connection *connection, const char *route, int status,
+                         const char *text);
 /* The same without a log line, for a request that writes its own. */
 void server_send_json(struct http_connection *connection, int status,
                       const struct string_buffer *json);

@@ -150,7 +150,7 @@ class RealServer(Server):
 
     def __init__(self, program, model, *settings, home):
         super().__init__(
-            [program, "serve", model, "--port", "0", "--log-level", "info", "--log-format", "json",
+            [program, "serve", model, "--port", "0", "--ollama-port", "0", "--log-level", "info", "--log-format", "json",
              *settings], {"HOME": str(home)})
         self.port = self.wait_log(lambda e: e["event"] == "listening")["port"]
 

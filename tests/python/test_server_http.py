@@ -277,7 +277,7 @@ def test_wrong_methods_and_unknown_paths(server):
         answer = server.request(method, path)
         assert_error(answer, 405)
         assert answer.headers["allow"] == allowed
-    for path in ("/", "/v1", "/v1/chat", "/healthz", "/V1/models", "//health"):
+    for path in ("/v1", "/v1/chat", "/healthz", "/V1/models", "//health"):
         assert_error(server.request("GET", path), 404)
 
 

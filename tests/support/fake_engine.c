@@ -2,6 +2,7 @@
 #include "fake_engine.h"
 
 #include "base/clock.h"
+#include "base/json_writer.h"
 #include "base/random.h"
 #include "text/stop_matcher.h"
 
@@ -26,7 +27,7 @@ static const char *const words[] = {
     "alpha ", "beta ", "gamma ", "delta ", "grün ", "日本 ", "\xf0\x9f\x8c\x8d ", "omega "};
 
 struct script {
-    int64_t tokens, prefill, delay, stall, fail, bytes, stuck;
+    int64_t tokens, prefill, delay, stall, fail, bytes, stuck, tell;
     char refuse[16];
 };
 
@@ -71,6 +72,45 @@ static void must_be(bool ok) {
     }
 }
 
+/* What a test may want to know of a request: its prompt's text and what else it asked for. */
+static void tell_request(const struct engine *engine, const struct sequence *sequence) {
+    const struct engine_request *request = &sequence->request;
+    const struct sampling_params *sampling = &request->sampling;
+    struct string_buffer prompt = {0}, text = {0};
+    struct json_writer json = {.out = &text};
+    for (size_t i = 0; i < request->prompt_count; i++) {
+        struct string_view piece = tokenizer_piece(engine->tokenizer, request->prompt[i], true);
+        string_buffer_append(&prompt, piece.data, piece.length);
+    }
+    json_write_object_begin(&json);
+    json_write_text_member(&json, "event", "asked");
+    json_write_integer_member(&json, "id", (int64_t)sequence->id);
+    json_write_key(&json, "prompt");
+    json_write_text(&json, string_buffer_text(&prompt), prompt.length);
+    json_write_integer_member(&json, "max_tokens", (int64_t)request->max_tokens);
+    json_write_integer_member(&json, "top_k", sampling->top_k);
+    json_write_integer_member(&json, "repeat_last_n", sampling->repeat_last_n);
+    json_write_integer_member(&json, "stop_count", (int64_t)request->stop_count);
+    const struct {
+        const char *name;
+        float value;
+    } numbers[] = {{"temperature", sampling->temperature},
+                   {"top_p", sampling->top_p},
+                   {"min_p", sampling->min_p},
+                   {"typical_p", sampling->typical_p},
+                   {"repeat_penalty", sampling->repeat_penalty},
+                   {"presence_penalty", sampling->presence_penalty},
+                   {"frequency_penalty", sampling->frequency_penalty}};
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        json_write_key(&json, numbers[i].name);
+        json_write_number(&json, (double)numbers[i].value);
+    }
+    json_write_object_end(&json);
+    printf("%s\n", string_buffer_text(&text));
+    string_buffer_deinit(&prompt);
+    string_buffer_deinit(&text);
+}
+
 static void tell(const char *what, const struct sequence *sequence, const char *reason) {
     printf("{\"event\":\"%s\",\"id\":%" PRIu64 ",\"reason\":\"%s\",\"prompt_tokens\":%zu,"
            "\"generated\":%zu,\"seed\":%" PRIu64 "}\n",
@@ -103,6 +143,7 @@ static struct script read_script(const struct tokenizer *tokenizer, const int32_
         .fail = script_number(found, "fail=", -1),
         .bytes = script_number(found, "bytes=", 0),
         .stuck = script_number(found, "stuck=", 0),
+        .tell = script_number(found, "tell=", 0),
     };
     const char *refuse = strstr(found, "refuse=");
     if (refuse != NULL) {
@@ -508,6 +549,9 @@ bool engine_submit(struct engine *engine, const struct engine_request *request,
         *request_id = sequence->id;
         engine->count++;
         LIST_INSERT_HEAD(&engine->sequences, sequence, link);
+        if (script.tell != 0) {
+            tell_request(engine, sequence);
+        }
         tell("submit", sequence, "");
         pthread_cond_signal(&engine->changed);
     }

@@ -12,6 +12,7 @@
  *   fail=N      fails after N tokens
  *   bytes=N     each token's text is N bytes long
  *   stuck=1     ignores cancel
+ *   tell=1      the event "asked" says what the request was: prompt, options
  *   refuse=busy|context|invalid|memory    what submit answers
  *
  * A request to embed gives the vector (4, 3, 0, 0) / 5, after `prefill`.

@@ -36,6 +36,7 @@ static const struct {
 } rows[] = {
     {"host", TEXT, AT(server.host)},
     {"port", PORT, AT(server.port)},
+    {"ollama_port", PORT, AT(server.ollama_port)},
     {"api_key", TEXT, AT(server.api_key)},
     {"origin", TEXT, AT(origins[0])},
     {"template", TEXT, AT(template_source)},
@@ -73,7 +74,7 @@ static bool read_setting(struct settings *settings, const char *argument) {
                 memcpy(target, &text, sizeof text);
                 break;
             case PORT:
-                settings->server.port = (uint16_t)number;
+                memcpy(target, &(uint16_t){(uint16_t)number}, sizeof(uint16_t));
                 break;
             case NUMBER:
                 memcpy(target, &number, sizeof number);

@@ -1,0 +1,173 @@
+/*
+ * ollama_chat.c - /api/chat: a conversation to tokens, its oldest part dropped when it is too long.
+ */
+#include "server/ollama.h"
+#include "server/ollama_messages.h"
+#include "server/ollama_request.h"
+#include "server/openai_messages.h"
+#include "server/openai_request.h"
+#include "server/server_internal.h"
+#include "text/chat_prompt.h"
+
+#include <string.h>
+
+/* One attempt to put a conversation into tokens. */
+struct attempt {
+    const json_t *messages; /* all of them */
+    const struct served_model *model;
+};
+
+static bool is_role(const json_t *message, const char *role) {
+    const char *value = json_string_value(json_object_get(message, "role"));
+    return value != NULL && strcmp(value, role) == 0;
+}
+
+/* The system messages, and the others from `first` on. */
+static json_t *select_messages(const json_t *messages, size_t first) {
+    json_t *selected = json_array();
+    for (size_t i = 0; selected != NULL && i < json_array_size(messages); i++) {
+        json_t *message = json_array_get(messages, i);
+        if ((i >= first || is_role(message, "system")) &&
+            json_array_append(selected, message) != 0) {
+            json_decref(selected);
+            return NULL;
+        }
+    }
+    return selected;
+}
+
+/* Encodes the conversation from `first` on. *fits tells whether it has at most `limit` tokens; a
+ * text that cannot fit is not read. */
+static bool encode_from(const struct attempt *attempt, size_t first, size_t limit,
+                        struct token_list *tokens, bool *fits, struct api_error *error) {
+    const struct served_model *model = attempt->model;
+    json_t *selected = select_messages(attempt->messages, first);
+    struct error cause = {0};
+    size_t bytes = 0;
+    for (size_t i = 0; i < json_array_size(selected); i++) {
+        bytes += json_string_length(json_object_get(json_array_get(selected, i), "content"));
+    }
+    *fits = bytes / (model->longest_piece + 1) <= limit;
+    tokens->count = 0;
+    bool ok =
+        selected != NULL || api_error_set(error, 500, NULL, NULL, "The server is out of memory.");
+    if (ok && *fits) {
+        ok = chat_prompt_encode(model->chat_template, model->tokenizer, selected, tokens, &cause) ||
+             api_error_from(error, &cause, "messages");
+        *fits = tokens->count <= limit;
+    }
+    json_decref(selected);
+    return ok;
+}
+
+/* Where a shortened conversation may begin: at something the user said, or at the last message.
+ * Returns how many there are; starts[] ends with the last message's. */
+static size_t find_starts(const json_t *messages, size_t *starts) {
+    size_t last = json_array_size(messages) - 1;
+    size_t count = 0;
+    for (size_t i = 1; i < last; i++) {
+        if (is_role(json_array_get(messages, i), "user")) {
+            starts[count++] = i;
+        }
+    }
+    starts[count++] = last;
+    return count;
+}
+
+/* Drops as little as makes it fit: halving, since fewer messages are fewer tokens. */
+static bool encode_shortened(const struct attempt *attempt, const struct ollama_request *request,
+                             struct arena *arena, struct token_list *tokens,
+                             struct api_error *error) {
+    size_t *starts = arena_alloc(arena, json_array_size(attempt->messages), sizeof *starts);
+    if (starts == NULL) {
+        return api_error_set(error, 500, NULL, NULL, "The server is out of memory.");
+    }
+    size_t limit = ollama_prompt_limit(request, attempt->model);
+    size_t low = 0, high = find_starts(attempt->messages, starts) - 1;
+    bool fits;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (!encode_from(attempt, starts[middle], limit, tokens, &fits, error)) {
+            return false;
+        }
+        low = fits ? low : middle + 1;
+        high = fits ? middle : high;
+    }
+    /* What may not be dropped may be longer than num_ctx, but not than the model's context. */
+    size_t most = attempt->model->info->context_length - 1;
+    if (!encode_from(attempt, starts[low], most, tokens, &fits, error)) {
+        return false;
+    }
+    return fits || ollama_too_long(error);
+}
+
+static bool encode(const json_t *messages, const struct ollama_request *request,
+                   const struct served_model *model, struct arena *arena, struct token_list *tokens,
+                   struct api_error *error) {
+    struct attempt attempt = {.messages = messages, .model = model};
+    size_t limit = ollama_context_limit(request, model) - 1;
+    bool fits;
+    if (model->chat_template == NULL) {
+        return api_error_set(error, 400, "no_chat_template", "model", "%s",
+                             model->chat_template_error.message);
+    }
+    if (!encode_from(&attempt, 0, limit, tokens, &fits, error)) {
+        return false;
+    }
+    if (fits) {
+        return true;
+    }
+    return request->truncate ? encode_shortened(&attempt, request, arena, tokens, error)
+                             : ollama_too_long(error);
+}
+
+static bool encode_messages(const struct ollama_request *request, const struct served_model *model,
+                            struct generation *generation, struct api_error *error) {
+    json_t *converted = NULL;
+    json_t *messages = NULL;
+    bool ok = ollama_messages_read(request->messages, &converted, error) &&
+              openai_messages_read(converted, &messages, error) &&
+              encode(messages, request, model, &generation->arena, &generation->request.prompts[0],
+                     error);
+    json_decref(converted);
+    json_decref(messages);
+    return ok;
+}
+
+static bool prepare(struct generation *generation, const struct served_model *model,
+                    const json_t *body, struct api_error *error) {
+    struct ollama_request request;
+    if (!ollama_request_read(generation, model, body, ollama_chat_fields, &request, error) ||
+        !ollama_request_apply(&request, model, generation, error)) {
+        return false;
+    }
+    struct ollama_answer *answer = generation->details;
+    answer->is_chat = true;
+    if (request.messages == NULL ||
+        (json_is_array(request.messages) && json_array_size(request.messages) == 0)) {
+        ollama_request_idle(&request, generation);
+        return true;
+    }
+    if (json_array_size(request.tools) != 0) {
+        return api_error_set(error, 400, "unsupported_value", "tools",
+                             "%.200s does not support tools", request.model);
+    }
+    if (!encode_messages(&request, model, generation, error)) {
+        return false;
+    }
+    ollama_bound_answer(&request, model, &generation->request);
+    return true;
+}
+
+static const struct generation_kind kind = {
+    .route = "/api/chat",
+    .id_prefix = "ollama-",
+    .prompt_field = "messages",
+    .prepare = prepare,
+};
+
+void ollama_answer_chat(struct server *server, struct http_connection *connection,
+                        const char *route) {
+    (void)route;
+    generation_begin(server, connection, &kind);
+}
