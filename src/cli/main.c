@@ -4,6 +4,7 @@
 #include "build_info.h"
 #include "cli/cli.h"
 #include "cli/interrupt.h"
+#include "cli/preflight.h"
 #include "cli/terminal.h"
 #include "config/suggest.h"
 #include "hub/hub.h"
@@ -17,7 +18,7 @@
 
 static const struct cli_command *const commands[] = {
     &cli_run_command,  &cli_serve_command,    &cli_pull_command,       &cli_list_command,
-    &cli_show_command, &cli_tokenize_command, &cli_perplexity_command,
+    &cli_show_command, &cli_tokenize_command, &cli_perplexity_command, &cli_config_command,
 };
 
 enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
@@ -152,7 +153,9 @@ static bool run_command(struct cli *cli, int count, char **arguments, char **env
     }
     configure_log(cli);
     config_warn_of_unknown_environment(environment);
-    bool done = check_operands(cli, error) && cli->command->run(cli, error);
+    bool uses_engine = (cli->command->reader & READ_BY_ENGINE_USERS) != 0;
+    bool done = check_operands(cli, error) && (!uses_engine || preflight(&cli->config, error)) &&
+                cli->command->run(cli, error);
     config_deinit(&cli->config);
     return done;
 }

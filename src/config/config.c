@@ -10,12 +10,12 @@
 #include "base/bytes.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "config/aliases.h"
 #include "config/dotenv.h"
 #include "config/knob.h"
 #include "config/suggest.h"
 #include "config/toml.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,24 +38,6 @@ struct resolver {
 };
 
 /* Origins. */
-
-void config_describe_origin(const struct config_origin *origin, struct string_buffer *out) {
-    switch (origin->layer) {
-    case CONFIG_FROM_DEFAULT:
-        string_buffer_append_text(out, "default");
-        break;
-    case CONFIG_FROM_TOML:
-    case CONFIG_FROM_ENV_FILE:
-        string_buffer_append_format(out, "%s:%zu:%zu", origin->file, origin->line, origin->column);
-        break;
-    case CONFIG_FROM_ENVIRONMENT:
-        string_buffer_append_format(out, "environment variable %s", origin->name);
-        break;
-    case CONFIG_FROM_COMMAND_LINE:
-        string_buffer_append_format(out, "--%s", origin->name);
-        break;
-    }
-}
 
 /* "config.toml:3:8: server.port: <what is already in the error>". Returns false. */
 static bool prefix_origin(const struct config_origin *origin, struct error *error) {
@@ -102,6 +84,16 @@ static bool store_text(struct resolver *resolver, enum config_knob index, const 
         return prefix_origin(origin, resolver->error);
     }
     return store(resolver, index, &value, origin);
+}
+
+/* A value under an older name; see aliases.h. */
+static bool store_alias(struct resolver *resolver, const struct knob_alias *alias, const char *word,
+                        const struct config_origin *origin) {
+    const char *meaning = NULL;
+    if (!knob_alias_translate(alias, word, &meaning, resolver->error)) {
+        return prefix_origin(origin, resolver->error);
+    }
+    return meaning == NULL || store_text(resolver, alias->knob, meaning, origin);
 }
 
 static bool apply_defaults(struct resolver *resolver) {
@@ -193,6 +185,14 @@ static bool is_section(const char *path) {
     return false;
 }
 
+/* What an older name says, as text. "" is none of its words. */
+static const char *alias_word(const struct toml_value *value) {
+    if (value->kind == TOML_BOOL) {
+        return value->boolean ? "true" : "false";
+    }
+    return value->kind == TOML_STRING ? value->text.data : "";
+}
+
 static bool apply_toml_value(struct resolver *resolver, const struct toml_document *document,
                              const struct toml_value *value, const char *path) {
     struct config_origin origin = {
@@ -205,6 +205,10 @@ static bool apply_toml_value(struct resolver *resolver, const struct toml_docume
     }
     if (value->kind != TOML_TABLE && is_section(path)) {
         return fail_at(&origin, resolver->error, "this is a section, not a setting");
+    }
+    const struct knob_alias *alias = knob_alias_find(path);
+    if (alias != NULL) {
+        return store_alias(resolver, alias, alias_word(value), &origin);
     }
     bool quoted_dot = memchr(value->key.data, '.', value->key.length) != NULL;
     size_t index = quoted_dot ? KNOB_COUNT : find_key(path);
@@ -277,7 +281,8 @@ static bool is_foreign(const char *name) {
 }
 
 static bool is_unknown(const char *name) {
-    return strncmp(name, "MISTRAL_", 8) == 0 && find_name(name) == KNOB_COUNT && !is_foreign(name);
+    return strncmp(name, "MISTRAL_", 8) == 0 && find_name(name) == KNOB_COUNT &&
+           knob_alias_find(name) == NULL && !is_foreign(name);
 }
 
 static bool apply_env_entry(struct resolver *resolver, const struct dotenv_entry *entry) {
@@ -294,13 +299,17 @@ static bool apply_env_entry(struct resolver *resolver, const struct dotenv_entry
         return fail_at(&origin, resolver->error, reason);
     }
     size_t index = find_name(entry->name);
-    if (index == KNOB_COUNT || entry->value[0] == '\0') {
+    const struct knob_alias *alias = knob_alias_find(entry->name);
+    if ((index == KNOB_COUNT && alias == NULL) || entry->value[0] == '\0') {
         return true; /* something else's, or left empty: not set */
     }
     if (entry->expands) {
         return fail_at(&origin, resolver->error,
                        "${...} is not expanded here; write the value itself, or put it between "
                        "single quotes if it is meant as it stands");
+    }
+    if (alias != NULL) {
+        return store_alias(resolver, alias, entry->value, &origin);
     }
     return store_text(resolver, (enum config_knob)index, entry->value, &origin);
 }
@@ -344,13 +353,16 @@ static bool apply_environment(struct resolver *resolver) {
             continue;
         }
         size_t index = find_name(name);
-        if (index == KNOB_COUNT) {
+        const struct knob_alias *alias = knob_alias_find(name);
+        if (index == KNOB_COUNT && alias == NULL) {
             continue;
         }
         struct config_origin origin = {
             .layer = CONFIG_FROM_ENVIRONMENT,
             .name = arena_copy_text(&resolver->config->arena, name, strlen(name))};
-        if (!store_text(resolver, (enum config_knob)index, value, &origin)) {
+        bool done = alias != NULL ? store_alias(resolver, alias, value, &origin)
+                                  : store_text(resolver, (enum config_knob)index, value, &origin);
+        if (!done) {
             return false;
         }
     }
@@ -477,98 +489,4 @@ bool config_load(const struct config_source *source, struct config *config,
 void config_deinit(struct config *config) {
     arena_deinit(&config->arena);
     *config = (struct config){0};
-}
-
-static void append_value(const struct knob *knob, const struct knob_value *value,
-                         struct string_buffer *out) {
-    switch (knob->kind) {
-    case KNOB_INTEGER:
-        string_buffer_append_format(out, "%" PRId64, value->integer);
-        break;
-    case KNOB_BYTES:
-        string_buffer_append_format(out, "%" PRIu64, value->bytes);
-        break;
-    case KNOB_NUMBER:
-        string_buffer_append_format(out, "%g", value->number);
-        break;
-    case KNOB_BOOL:
-        string_buffer_append_text(out, value->boolean ? "true" : "false");
-        break;
-    case KNOB_SECRET:
-        string_buffer_append_text(out, value->text == NULL ? "" : "(set)");
-        break;
-    case KNOB_CHOICE:
-    case KNOB_TEXT:
-    case KNOB_PATH:
-        string_buffer_append_text(out, value->text == NULL ? "" : value->text);
-        break;
-    }
-}
-
-void config_log_settings(const struct config *config, enum config_reader reader) {
-    for (size_t i = 0; i < KNOB_COUNT; i++) {
-        const struct knob *knob = &knob_rows[i];
-        const struct config_origin *origin = &config->origins[i];
-        if (origin->layer == CONFIG_FROM_DEFAULT || (knob->readers & reader) == 0) {
-            continue;
-        }
-        size_t at = 0;
-        struct string_view key;
-        knob_next_word(knob->keys, &at, &key);
-        struct knob_value value = knob_fetch(knob, config);
-        struct string_buffer text = {0};
-        string_buffer_append(&text, key.data, key.length);
-        string_buffer_append_char(&text, '\0');
-        size_t value_at = text.length;
-        append_value(knob, &value, &text);
-        string_buffer_append_char(&text, '\0');
-        size_t origin_at = text.length;
-        config_describe_origin(origin, &text);
-        if (!text.failed) {
-            log_event(LOG_INFO, "setting", log_text("key", text.data),
-                      log_text("value", text.data + value_at),
-                      log_text("from", text.data + origin_at));
-        }
-        string_buffer_deinit(&text);
-    }
-}
-
-/* Help. */
-
-static void append_knob_help(const struct knob *knob, struct string_buffer *out) {
-    char left[192];
-    const char *unit = knob->kind == KNOB_BOOL     ? ""
-                       : knob->kind == KNOB_CHOICE ? "WORD"
-                                                   : knob->unit;
-    if (knob->flag == NULL) {
-        snprintf(left, sizeof left, "(no flag)");
-    } else {
-        snprintf(left, sizeof left, "--%s%s%s", knob->flag, unit[0] == '\0' ? "" : " ", unit);
-    }
-    struct string_buffer right = {0};
-    string_buffer_append_text(&right, knob->sentence);
-    if (knob->kind == KNOB_CHOICE) {
-        string_buffer_append_text(&right, ":");
-        size_t at = 0;
-        struct string_view word;
-        while (knob_next_word(knob->unit, &at, &word)) {
-            string_buffer_append_format(&right, " %.*s", (int)word.length, word.data);
-        }
-    }
-    if (knob->default_text != NULL) {
-        string_buffer_append_format(&right, " [%s]", knob->default_text);
-    }
-    string_buffer_append_format(&right, " (%s; %s)", knob->keys, knob->names);
-    arguments_append_help_row(out, left, string_buffer_text(&right));
-    string_buffer_deinit(&right);
-}
-
-void config_append_help(enum config_reader reader, struct string_buffer *out) {
-    for (size_t i = 0; i < KNOB_COUNT; i++) {
-        if ((knob_rows[i].readers & reader) != 0) {
-            append_knob_help(&knob_rows[i], out);
-        }
-    }
-    arguments_append_help_row(out, "--config FILE", "settings as TOML");
-    arguments_append_help_row(out, "--env-file FILE", "settings as NAME=value lines");
 }

@@ -1,7 +1,8 @@
 /*
  * config.h - the settings of the program: one struct, filled from all places where people put them.
  *
- * Precedence: command line, environment, --env-file, --config (TOML), built-in default. Every
+ * Precedence: command line, environment, --env-file, --config (TOML),
+ * --profile, built-in default. Every
  * setting is a row of knobs.def and remembers where its value came from. What does not fit (an
  * unknown key, a wrong type, a value out of range, two spellings that disagree) is an error that
  * names the place and the nearest valid key. Filled once at start by the main thread; immutable
@@ -28,10 +29,21 @@ enum config_reader {
     READ_BY_SHOW = 1 << 4,
     READ_BY_TOKENIZE = 1 << 5,
     READ_BY_PERPLEXITY = 1 << 6,
+    READ_BY_CONFIG = 1 << 7, /* these two read every row, whatever it says */
+    READ_BY_CHECK = 1 << 8,
     READ_BY_ENGINE_USERS = READ_BY_SERVE | READ_BY_RUN | READ_BY_PERPLEXITY,
     READ_BY_MODEL_FINDERS =
         READ_BY_ENGINE_USERS | READ_BY_PULL | READ_BY_LIST | READ_BY_SHOW | READ_BY_TOKENIZE,
     READ_BY_ALL = READ_BY_MODEL_FINDERS,
+};
+
+/* What a row acts on. */
+enum config_device {
+    DEVICE_CPU = 1 << 0,
+    DEVICE_CUDA = 1 << 1,
+    DEVICE_METAL = 1 << 2,
+    DEVICES_GPU = DEVICE_CUDA | DEVICE_METAL,
+    DEVICES_ALL = DEVICE_CPU | DEVICES_GPU,
 };
 
 /* KNOB_host, KNOB_port, …: the rows of knobs.def, in its order. */
@@ -45,6 +57,7 @@ enum config_knob {
 /* Lowest precedence first. */
 enum config_layer {
     CONFIG_FROM_DEFAULT,
+    CONFIG_FROM_PROFILE,
     CONFIG_FROM_TOML,
     CONFIG_FROM_ENV_FILE,
     CONFIG_FROM_ENVIRONMENT,
@@ -96,6 +109,15 @@ void config_warn_of_unknown_environment(char *const *environment);
 /* Logs each setting that a subcommand reads and somebody has set, with its value and where it came
  * from; secrets without their value. */
 void config_log_settings(const struct config *config, enum config_reader reader);
+
+/* Whether somebody set it, rather than a default or a profile. */
+static inline bool config_is_set(const struct config *config, enum config_knob knob) {
+    return config->origins[knob].layer > CONFIG_FROM_PROFILE;
+}
+
+/* Appends "metal.async_dispatch, …": what somebody set and the device cannot use. */
+void config_append_not_applicable(const struct config *config, enum config_device device,
+                                  struct string_buffer *out);
 
 /* "config.toml:3:8", "environment variable MISTRAL_PORT", "--port", "default". */
 void config_describe_origin(const struct config_origin *origin, struct string_buffer *out);

@@ -10,8 +10,9 @@
 #include <strings.h>
 
 const struct knob knob_rows[KNOB_COUNT] = {
-#define KNOB(member, row_kind, row_default, row_minimum, row_maximum, row_unit, row_keys,          \
-             row_names, row_flag, row_readers, row_sentence)                                       \
+#define KNOB(...) KNOB_FOR(DEVICES_ALL, __VA_ARGS__)
+#define KNOB_FOR(row_devices, member, row_kind, row_default, row_minimum, row_maximum, row_unit,   \
+                 row_keys, row_names, row_flag, row_readers, row_sentence)                         \
     [KNOB_##member] = {.kind = KNOB_##row_kind,                                                    \
                        .default_text = (row_default),                                              \
                        .minimum = (row_minimum),                                                   \
@@ -20,12 +21,20 @@ const struct knob knob_rows[KNOB_COUNT] = {
                        .keys = (row_keys),                                                         \
                        .names = (row_names),                                                       \
                        .flag = (row_flag),                                                         \
-                       .readers = (row_readers),                                                   \
+                       .readers = (row_readers) | READ_BY_CONFIG | READ_BY_CHECK,                  \
+                       .devices = (row_devices),                                                   \
                        .sentence = (row_sentence),                                                 \
                        .offset = offsetof(struct config, member)},
 #include "config/knobs.def"
 #undef KNOB
 };
+
+struct string_view knob_key(const struct knob *knob) {
+    size_t at = 0;
+    struct string_view key;
+    knob_next_word(knob->keys, &at, &key);
+    return key;
+}
 
 bool knob_next_word(const char *list, size_t *at, struct string_view *word) {
     *at += strspn(list + *at, " |");
@@ -320,4 +329,44 @@ bool knob_values_equal(const struct knob *knob, const struct knob_value *a,
         return a->text == b->text;
     }
     return strcmp(a->text, b->text) == 0;
+}
+
+/* A size in its largest whole unit. */
+static void append_bytes(uint64_t bytes, struct string_buffer *out) {
+    static const char units[] = "KMGT";
+    size_t unit = 0;
+    while (unit < 4 && bytes != 0 && bytes % 1024 == 0) {
+        bytes /= 1024;
+        unit++;
+    }
+    string_buffer_append_format(out, "%" PRIu64, bytes);
+    if (unit > 0) {
+        string_buffer_append_char(out, units[unit - 1]);
+    }
+}
+
+void knob_append_value(const struct knob *knob, const struct knob_value *value,
+                       struct string_buffer *out) {
+    switch (knob->kind) {
+    case KNOB_INTEGER:
+        string_buffer_append_format(out, "%" PRId64, value->integer);
+        break;
+    case KNOB_BYTES:
+        append_bytes(value->bytes, out);
+        break;
+    case KNOB_NUMBER:
+        string_buffer_append_format(out, "%g", value->number);
+        break;
+    case KNOB_BOOL:
+        string_buffer_append_text(out, value->boolean ? "true" : "false");
+        break;
+    case KNOB_SECRET:
+        string_buffer_append_text(out, value->text == NULL ? "" : "(set)");
+        break;
+    case KNOB_CHOICE:
+    case KNOB_TEXT:
+    case KNOB_PATH:
+        string_buffer_append_text(out, value->text == NULL ? "" : value->text);
+        break;
+    }
 }

@@ -4,6 +4,7 @@
 #ifndef MISTRAL_CONFIG_KNOB_H
 #define MISTRAL_CONFIG_KNOB_H
 
+#include "base/string_buffer.h"
 #include "base/string_view.h"
 #include "config/config.h"
 #include "config/toml.h"
@@ -29,7 +30,8 @@ struct knob {
     const char *flag;         /* NULL: none */
     unsigned readers;         /* set of enum config_reader */
     const char *sentence;
-    size_t offset; /* of the member in struct config */
+    unsigned devices; /* set of enum config_device */
+    size_t offset;    /* of the member in struct config */
 };
 
 extern const struct knob knob_rows[KNOB_COUNT];
@@ -56,6 +58,13 @@ void knob_store(const struct knob *knob, const struct knob_value *value, struct 
 struct knob_value knob_fetch(const struct knob *knob, const struct config *config);
 bool knob_values_equal(const struct knob *knob, const struct knob_value *a,
                        const struct knob_value *b);
+
+/* As people write it; a SECRET as "(set)", what is not set as "". */
+void knob_append_value(const struct knob *knob, const struct knob_value *value,
+                       struct string_buffer *out);
+
+/* The first of the row's TOML keys. */
+struct string_view knob_key(const struct knob *knob);
 
 /* The next word of a list with blanks or | between; false at the end. Start with *at == 0. */
 bool knob_next_word(const char *list, size_t *at, struct string_view *word);

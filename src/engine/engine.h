@@ -86,6 +86,7 @@ struct engine_request {
     size_t stop_count;
     bool ignore_end;         /* do not stop at end-of-answer tokens */
     bool show_special;       /* control tokens appear in the text */
+    bool mark_special;       /* they appear between U+FDD0 and U+FDD1: see text/answer_parser.h */
     bool want_logprobs;      /* fill token_logprob and top */
     size_t top_logprobs;     /* 0 … 20 alternatives with each token */
     bool embed;              /* ENGINE_DONE brings the prompt's embedding; nothing is generated, and

@@ -158,6 +158,7 @@ bool request_create(const struct engine_request *params, uint64_t id,
     request->tokenizer = tokenizer;
     request->detokenizer.tokenizer = tokenizer;
     request->detokenizer.show_special = params->show_special;
+    request->detokenizer.mark_special = params->mark_special;
     ngram_draft_init(&request->draft);
     request->submitted_ns = clock_now_ns();
     if (!(params->embed ? create_pool : create_parts)(request, params, limits, error)) {

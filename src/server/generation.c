@@ -146,6 +146,7 @@ static bool submit_choice(struct generation_choice *choice, struct api_error *er
         .stops = request->stops,
         .stop_count = request->stop_count,
         .ignore_end = request->ignore_end,
+        .mark_special = request->mark_special,
         .want_logprobs = request->want_logprobs,
         .top_logprobs = request->top_logprobs,
         .echo_logprobs = request->echo_logprobs,

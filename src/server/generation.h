@@ -37,6 +37,7 @@ struct generation_request {
     struct string_view *stops;       /* [stop_count] */
     size_t stop_count;
     bool ignore_end;
+    bool mark_special; /* for an answer parser */
     bool want_logprobs;
     size_t top_logprobs;
     bool echo_logprobs;

@@ -52,7 +52,23 @@ static size_t complete_pending(struct detokenizer *detokenizer, struct string_vi
     return taken;
 }
 
+/* A hidden token between marks; false when it is not hidden. */
+static bool push_marked(const struct detokenizer *detokenizer, int32_t id,
+                        struct string_buffer *out) {
+    struct string_view shown = tokenizer_piece(detokenizer->tokenizer, id, true);
+    if (shown.length == 0 || tokenizer_piece(detokenizer->tokenizer, id, false).length != 0) {
+        return false;
+    }
+    string_buffer_append_text(out, "\xef\xb7\x90");
+    append_decided(shown.data, shown.length, out);
+    string_buffer_append_text(out, "\xef\xb7\x91");
+    return true;
+}
+
 void detokenizer_push(struct detokenizer *detokenizer, int32_t id, struct string_buffer *out) {
+    if (detokenizer->mark_special && push_marked(detokenizer, id, out)) {
+        return;
+    }
     struct string_view bytes =
         tokenizer_piece(detokenizer->tokenizer, id, detokenizer->show_special);
     if (bytes.length == 0) {

@@ -97,7 +97,9 @@ int32_t tokenizer_find(const struct tokenizer *tokenizer, struct string_view tex
 struct detokenizer {
     const struct tokenizer *tokenizer;
     bool show_special;
-    bool started; /* SentencePiece: the first piece loses its leading space */
+    bool
+        mark_special; /* control tokens appear between U+FDD0 and U+FDD1, which are no characters */
+    bool started;     /* SentencePiece: the first piece loses its leading space */
     char pending[4];
     size_t pending_length; /* bytes of a character that is not yet complete */
 };

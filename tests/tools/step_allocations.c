@@ -38,11 +38,6 @@ void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t count, size_t size);
 void *__libc_realloc(void *memory, size_t size);
 void *__libc_memalign(size_t alignment, size_t size);
-void *malloc(size_t size);
-void *calloc(size_t count, size_t size);
-void *realloc(void *memory, size_t size);
-void *aligned_alloc(size_t alignment, size_t size);
-int posix_memalign(void **memory, size_t alignment, size_t size);
 
 static void note(size_t size) {
     if (is_client || !atomic_load(&in_step)) {

@@ -210,39 +210,71 @@ static void widen_q8_values(const uint8_t *unit, size_t head_dim, float *out) {
     }
 }
 
-INLINE void scores_of(const float *const *queries, const float *keys, size_t head_dim, float scale,
-                      float *scores, size_t score_stride, const size_t batch) {
-    __m256 sums[4][2];
+/* Queries times blocks are at most 6: two sums each stay in registers, and are enough of them in
+ * flight to hide the latency of a multiply-add. */
+INLINE void scores_of(const float *const *queries, const float *const *keys, size_t head_dim,
+                      float scale, float *scores, size_t score_stride, const size_t batch,
+                      const size_t blocks) {
+    __m256 sums[4][4][2];
 #pragma GCC unroll 4
     for (size_t i = 0; i < batch; i++) {
-        sums[i][0] = sums[i][1] = _mm256_setzero_ps();
+#pragma GCC unroll 4
+        for (size_t b = 0; b < blocks; b++) {
+            sums[i][b][0] = sums[i][b][1] = _mm256_setzero_ps();
+        }
     }
     for (size_t d = 0; d < head_dim; d++) {
-        __m256 k0 = _mm256_loadu_ps(keys + d * KV_BLOCK_TOKENS);
-        __m256 k1 = _mm256_loadu_ps(keys + d * KV_BLOCK_TOKENS + 8);
 #pragma GCC unroll 4
-        for (size_t i = 0; i < batch; i++) {
-            __m256 q = _mm256_broadcast_ss(queries[i] + d);
-            sums[i][0] = _mm256_fmadd_ps(k0, q, sums[i][0]);
-            sums[i][1] = _mm256_fmadd_ps(k1, q, sums[i][1]);
+        for (size_t b = 0; b < blocks; b++) {
+            __m256 k0 = _mm256_loadu_ps(keys[b] + d * KV_BLOCK_TOKENS);
+            __m256 k1 = _mm256_loadu_ps(keys[b] + d * KV_BLOCK_TOKENS + 8);
+#pragma GCC unroll 4
+            for (size_t i = 0; i < batch; i++) {
+                __m256 q = _mm256_broadcast_ss(queries[i] + d);
+                sums[i][b][0] = _mm256_fmadd_ps(k0, q, sums[i][b][0]);
+                sums[i][b][1] = _mm256_fmadd_ps(k1, q, sums[i][b][1]);
+            }
         }
     }
 #pragma GCC unroll 4
     for (size_t i = 0; i < batch; i++) {
-        __m256 s = _mm256_set1_ps(scale);
-        _mm256_storeu_ps(scores + i * score_stride, _mm256_mul_ps(sums[i][0], s));
-        _mm256_storeu_ps(scores + i * score_stride + 8, _mm256_mul_ps(sums[i][1], s));
+#pragma GCC unroll 4
+        for (size_t b = 0; b < blocks; b++) {
+            float *out = scores + i * score_stride + b * KV_BLOCK_TOKENS;
+            __m256 s = _mm256_set1_ps(scale);
+            _mm256_storeu_ps(out, _mm256_mul_ps(sums[i][b][0], s));
+            _mm256_storeu_ps(out + 8, _mm256_mul_ps(sums[i][b][1], s));
+        }
     }
 }
 
-static void attention_scores(const float *const *queries, size_t count, const float *keys,
-                             size_t head_dim, float scale, float *scores, size_t score_stride) {
-    size_t i = 0;
-    for (; i + 4 <= count; i += 4) {
-        scores_of(queries + i, keys, head_dim, scale, scores + i * score_stride, score_stride, 4);
+/* `batch` queries against all blocks, `step` blocks at a time. */
+INLINE void scores_by_blocks(const float *const *queries, const float *const *keys,
+                             size_t block_count, size_t head_dim, float scale, float *scores,
+                             size_t score_stride, const size_t batch, const size_t step) {
+    size_t b = 0;
+    for (; b + step <= block_count; b += step) {
+        scores_of(queries, keys + b, head_dim, scale, scores + b * KV_BLOCK_TOKENS, score_stride,
+                  batch, step);
     }
-    for (; i < count; i++) {
-        scores_of(queries + i, keys, head_dim, scale, scores + i * score_stride, score_stride, 1);
+    for (; b < block_count; b++) {
+        scores_of(queries, keys + b, head_dim, scale, scores + b * KV_BLOCK_TOKENS, score_stride,
+                  batch, 1);
+    }
+}
+
+static void attention_scores(const float *const *queries, size_t count, const float *const *keys,
+                             size_t block_count, size_t head_dim, float scale, float *scores,
+                             size_t score_stride) {
+    for (; count >= 4; count -= 4, queries += 4, scores += 4 * score_stride) {
+        scores_by_blocks(queries, keys, block_count, head_dim, scale, scores, score_stride, 4, 1);
+    }
+    if (count == 3) {
+        scores_by_blocks(queries, keys, block_count, head_dim, scale, scores, score_stride, 3, 2);
+    } else if (count == 2) {
+        scores_by_blocks(queries, keys, block_count, head_dim, scale, scores, score_stride, 2, 2);
+    } else if (count == 1) {
+        scores_by_blocks(queries, keys, block_count, head_dim, scale, scores, score_stride, 1, 4);
     }
 }
 
@@ -261,28 +293,36 @@ static float exp_sum(float *scores, size_t count, float maximum) {
     return sum_lanes(sum);
 }
 
-/* 32 values of the head at a time stay in registers while the tokens go by. */
+/* `width` vectors of the head stay in registers while the tokens go by. */
+INLINE void accumulate(const float *p, const float *values, size_t token_count, size_t head_dim,
+                       float *out, const size_t width) {
+    __m256 sums[8];
+#pragma GCC unroll 8
+    for (size_t j = 0; j < width; j++) {
+        sums[j] = _mm256_loadu_ps(out + 8 * j);
+    }
+    for (size_t t = 0; t < token_count; t++) {
+        __m256 weight = _mm256_broadcast_ss(p + t);
+#pragma GCC unroll 8
+        for (size_t j = 0; j < width; j++) {
+            __m256 v = _mm256_loadu_ps(values + t * head_dim + 8 * j);
+            sums[j] = _mm256_fmadd_ps(v, weight, sums[j]);
+        }
+    }
+#pragma GCC unroll 8
+    for (size_t j = 0; j < width; j++) {
+        _mm256_storeu_ps(out + 8 * j, sums[j]);
+    }
+}
+
 static void attention_accumulate(const float *p, const float *values, size_t token_count,
                                  size_t head_dim, float *out) {
     size_t d = 0;
-    for (; d + 32 <= head_dim; d += 32) {
-        __m256 sums[4];
-#pragma GCC unroll 4
-        for (size_t j = 0; j < 4; j++) {
-            sums[j] = _mm256_loadu_ps(out + d + 8 * j);
-        }
-        for (size_t t = 0; t < token_count; t++) {
-            __m256 weight = _mm256_broadcast_ss(p + t);
-#pragma GCC unroll 4
-            for (size_t j = 0; j < 4; j++) {
-                __m256 v = _mm256_loadu_ps(values + t * head_dim + d + 8 * j);
-                sums[j] = _mm256_fmadd_ps(v, weight, sums[j]);
-            }
-        }
-#pragma GCC unroll 4
-        for (size_t j = 0; j < 4; j++) {
-            _mm256_storeu_ps(out + d + 8 * j, sums[j]);
-        }
+    for (; d + 64 <= head_dim; d += 64) {
+        accumulate(p, values + d, token_count, head_dim, out + d, 8);
+    }
+    for (; d + 8 <= head_dim; d += 8) {
+        accumulate(p, values + d, token_count, head_dim, out + d, 1);
     }
     for (; d < head_dim; d++) {
         for (size_t t = 0; t < token_count; t++) {

@@ -100,10 +100,11 @@ struct cpu_kernels {
     /* One head's q8_0 keys of a block → [head_dim][16], and values → [16][head_dim]; see cpu_kv. */
     void (*widen_q8_keys)(const uint8_t *unit, size_t head_dim, float *out);
     void (*widen_q8_values)(const uint8_t *unit, size_t head_dim, float *out);
-    /* scores[query * score_stride + t] = scale * queries[query] · keys[.][t], t < 16.
-     * queries [count][head_dim], keys [head_dim][16]. */
-    void (*attention_scores)(const float *const *queries, size_t count, const float *keys,
-                             size_t head_dim, float scale, float *scores, size_t score_stride);
+    /* scores[query * score_stride + 16 b + t] = scale * queries[query] · keys[b][.][t], t < 16.
+     * queries [count][head_dim], keys [block_count][head_dim][16]. */
+    void (*attention_scores)(const float *const *queries, size_t count, const float *const *keys,
+                             size_t block_count, size_t head_dim, float scale, float *scores,
+                             size_t score_stride);
     /* In place: s = exp(s - maximum); returns their sum in a fixed order. */
     float (*exp_sum)(float *scores, size_t count, float maximum);
     /* out += Σ p[t] values[t]; values [token_count][head_dim] */
@@ -241,6 +242,9 @@ bool cpu_kv_grow(struct cpu_kv *kv, size_t block_count, struct error *error);
 /* One token's key and value [head_dim] of one head into its slot, 0 … 15, of the block. */
 void cpu_kv_store(const struct cpu_kv *kv, size_t offset, size_t slot, const float *key,
                   const float *value);
+/* Asks for a unit that is soon read: units of one head lie far apart, out of sight of the
+ * processor's own prefetcher. */
+void cpu_kv_prefetch(const struct cpu_kv *kv, size_t offset);
 /* A unit's keys [head_dim][16] as f32: in `scratch`, or where they stand. */
 const float *cpu_kv_keys(const struct cpu_kv *kv, const struct cpu_kernels *kernels, size_t offset,
                          float *scratch);

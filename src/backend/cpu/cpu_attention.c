@@ -114,20 +114,20 @@ struct query {
 
 /* One thread's scratch, laid out in its floats. */
 struct attention_scratch {
-    float *keys;   /* [head_dim][16] */
+    float *keys;   /* [4 blocks][head_dim][16] */
     float *values; /* [4 blocks][16][head_dim] */
     float *scores; /* [queries][64] */
 };
 
 size_t cpu_attention_scratch_floats(size_t head_dim) {
-    return head_dim * KV_BLOCK_TOKENS * (1 + TILE_BLOCKS) +
+    return head_dim * KV_BLOCK_TOKENS * 2 * TILE_BLOCKS +
            ATTENTION_TILE_QUERIES * ATTENTION_TILE_TOKENS;
 }
 
 static struct attention_scratch lay_out(float *scratch, size_t head_dim) {
     struct attention_scratch s;
     s.keys = scratch;
-    s.values = s.keys + head_dim * KV_BLOCK_TOKENS;
+    s.values = s.keys + head_dim * KV_BLOCK_TOKENS * TILE_BLOCKS;
     s.scores = s.values + head_dim * KV_BLOCK_TOKENS * TILE_BLOCKS;
     return s;
 }
@@ -174,20 +174,24 @@ static void visit_tile(const struct attention_job *job, const struct batch_span 
     for (size_t i = active; i < count; i++) {
         rows[i] = queries[i].q;
     }
-    for (size_t b = 0; b < TILE_BLOCKS; b++) {
-        size_t block_start = tile_start + b * KV_BLOCK_TOKENS;
-        if (block_start >= tile_end || block_start + KV_BLOCK_TOKENS <= tile_begin) {
-            continue;
-        }
-        uint32_t block = span->block_table[block_start / KV_BLOCK_TOKENS];
-        size_t offset = cpu_kv_offset(job->kv, job->layer, block, kv_head);
-        const float *keys = cpu_kv_keys(job->kv, kernels, offset, scratch->keys);
+    size_t first = (tile_begin - tile_start) / KV_BLOCK_TOKENS;
+    size_t end = size_divide_up(tile_end - tile_start, KV_BLOCK_TOKENS);
+    const uint32_t *blocks = span->block_table + tile_start / KV_BLOCK_TOKENS;
+    const float *keys[TILE_BLOCKS];
+    for (size_t b = first; b < end; b++) {
+        size_t offset = cpu_kv_offset(job->kv, job->layer, blocks[b], kv_head);
+        keys[b] = cpu_kv_keys(job->kv, kernels, offset, scratch->keys + b * KV_BLOCK_TOKENS * dim);
         cpu_kv_values(job->kv, kernels, offset, scratch->values + b * KV_BLOCK_TOKENS * dim);
-        kernels->attention_scores(rows + active, count - active, keys, dim, job->shape->scale,
-                                  scratch->scores + active * ATTENTION_TILE_TOKENS +
-                                      b * KV_BLOCK_TOKENS,
-                                  ATTENTION_TILE_TOKENS);
+        size_t next = tile_start + (b + TILE_BLOCKS) * KV_BLOCK_TOKENS;
+        if (next < queries[count - 1].end_key) {
+            cpu_kv_prefetch(job->kv,
+                            cpu_kv_offset(job->kv, job->layer, blocks[b + TILE_BLOCKS], kv_head));
+        }
     }
+    kernels->attention_scores(
+        rows + active, count - active, keys + first, end - first, dim, job->shape->scale,
+        scratch->scores + active * ATTENTION_TILE_TOKENS + first * KV_BLOCK_TOKENS,
+        ATTENTION_TILE_TOKENS);
     for (size_t i = active; i < count; i++) {
         if (queries[i].first_key < tile_start + ATTENTION_TILE_TOKENS) {
             add_tile(job, &queries[i], tile_start, scratch->scores + i * ATTENTION_TILE_TOKENS,

@@ -28,7 +28,8 @@ static void attend_row(const struct attention_job *job, const struct batch_span 
     for (size_t b = first_block; b < blocks; b++) {
         size_t offset = cpu_kv_offset(job->kv, job->layer, span->block_table[b], head / job->group);
         const float *keys = cpu_kv_keys(job->kv, kernels, offset, scratch);
-        kernels->attention_scores(&q, 1, keys, dim, shape->scale, scores + b * KV_BLOCK_TOKENS, 0);
+        kernels->attention_scores(&q, 1, &keys, 1, dim, shape->scale, scores + b * KV_BLOCK_TOKENS,
+                                  0);
     }
     float maximum = -INFINITY;
     for (size_t t = first; t < end; t++) {

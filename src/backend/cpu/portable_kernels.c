@@ -155,17 +155,26 @@ static void widen_q8_values(const uint8_t *unit, size_t head_dim, float *out) {
     }
 }
 
-static void attention_scores(const float *const *queries, size_t count, const float *keys,
-                             size_t head_dim, float scale, float *scores, size_t score_stride) {
-    for (size_t i = 0; i < count; i++) {
-        float sums[KV_BLOCK_TOKENS] = {0};
-        for (size_t d = 0; d < head_dim; d++) {
-            for (size_t t = 0; t < KV_BLOCK_TOKENS; t++) {
-                sums[t] += queries[i][d] * keys[d * KV_BLOCK_TOKENS + t];
-            }
-        }
+static void block_scores(const float *query, const float *keys, size_t head_dim, float scale,
+                         float *scores) {
+    float sums[KV_BLOCK_TOKENS] = {0};
+    for (size_t d = 0; d < head_dim; d++) {
         for (size_t t = 0; t < KV_BLOCK_TOKENS; t++) {
-            scores[i * score_stride + t] = sums[t] * scale;
+            sums[t] += query[d] * keys[d * KV_BLOCK_TOKENS + t];
+        }
+    }
+    for (size_t t = 0; t < KV_BLOCK_TOKENS; t++) {
+        scores[t] = sums[t] * scale;
+    }
+}
+
+static void attention_scores(const float *const *queries, size_t count, const float *const *keys,
+                             size_t block_count, size_t head_dim, float scale, float *scores,
+                             size_t score_stride) {
+    for (size_t i = 0; i < count; i++) {
+        for (size_t b = 0; b < block_count; b++) {
+            block_scores(queries[i], keys[b], head_dim, scale,
+                         scores + i * score_stride + b * KV_BLOCK_TOKENS);
         }
     }
 }

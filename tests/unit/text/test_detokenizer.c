@@ -167,6 +167,36 @@ static void sentencepiece_takes_back_the_space_it_put_in_front(void **state) {
     tokenizer_free(tokenizer);
 }
 
+static void control_tokens_are_hidden_shown_or_marked(void **state) {
+    (void)state;
+    struct tiny_vocabulary tiny;
+    tiny_byte_level(&tiny, "gpt-2");
+    int32_t control = tiny_add(&tiny, "[ARGS]", TOKEN_CONTROL, 0);
+    int32_t added = tiny_add(&tiny, "<think>", TOKEN_USER_DEFINED, 0);
+    struct tokenizer *tokenizer = tiny_create(&tiny);
+    static const struct {
+        bool show, mark;
+        const char *expected;
+    } rows[] = {
+        {false, false, "a<think>b"},
+        {true, false, "a[ARGS]<think>b"},
+        {false, true, "a\xef\xb7\x90[ARGS]\xef\xb7\x91<think>b"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct detokenizer detokenizer = {
+            .tokenizer = tokenizer, .show_special = rows[i].show, .mark_special = rows[i].mark};
+        struct string_buffer text = {0};
+        detokenizer_push(&detokenizer, 'a', &text);
+        detokenizer_push(&detokenizer, control, &text);
+        detokenizer_push(&detokenizer, added, &text);
+        detokenizer_push(&detokenizer, 'b', &text);
+        detokenizer_finish(&detokenizer, &text);
+        assert_string_equal(string_buffer_text(&text), rows[i].expected);
+        string_buffer_deinit(&text);
+    }
+    tokenizer_free(tokenizer);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(characters_cut_into_bytes_come_out_whole),
@@ -174,6 +204,7 @@ int main(void) {
         cmocka_unit_test(an_unfinished_character_at_the_end_is_one_replacement),
         cmocka_unit_test(the_cuts_between_tokens_do_not_matter),
         cmocka_unit_test(sentencepiece_takes_back_the_space_it_put_in_front),
+        cmocka_unit_test(control_tokens_are_hidden_shown_or_marked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
