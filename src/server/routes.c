@@ -2,9 +2,11 @@
 #include "server/routes.h"
 
 #include "base/json_writer.h"
+#include "server/anthropic.h"
 #include "server/llama_server.h"
 #include "server/ollama.h"
 #include "server/openai.h"
+#include "server/responses.h"
 #include "server/server_internal.h"
 
 #include <string.h>
@@ -42,6 +44,11 @@ static const struct route routes[] = {
     {"/v1/chat/completions", .methods = HTTP_POST, .generates = &openai_chat_kind},
     {"/v1/completions", .methods = HTTP_POST, .generates = &openai_completions_kind},
     {"/v1/embeddings", .methods = HTTP_POST, .generates = &openai_embeddings_kind},
+    {"/v1/responses", .methods = HTTP_POST, .generates = &responses_kind},
+    {"/v1/responses/", .is_prefix = true, .methods = HTTP_GET | HTTP_POST | HTTP_DELETE,
+     .answer = responses_refuse_stored},
+    {"/v1/messages", .methods = HTTP_POST, .generates = &anthropic_messages_kind},
+    {"/v1/messages/count_tokens", .methods = HTTP_POST, .generates = &anthropic_count_tokens_kind},
     {"/tokenize", .methods = HTTP_POST, .generates = &llama_tokenize_kind},
     {"/detokenize", .methods = HTTP_POST, .generates = &llama_detokenize_kind},
     {"/apply-template", .methods = HTTP_POST, .generates = &llama_apply_template_kind},

@@ -13,8 +13,16 @@ static void begin_once(struct http_connection *connection) {
 }
 
 void sse_send(struct http_connection *connection, const struct string_buffer *json) {
+    sse_send_event(connection, NULL, json);
+}
+
+void sse_send_event(struct http_connection *connection, const char *name,
+                    const struct string_buffer *json) {
     struct string_buffer event = {0};
     begin_once(connection);
+    if (name != NULL) {
+        string_buffer_append_format(&event, "event: %s\n", name);
+    }
     string_buffer_append(&event, "data: ", 6);
     string_buffer_append(&event, string_buffer_text(json), json->length);
     string_buffer_append(&event, "\n\n", 2);

@@ -1,5 +1,6 @@
 /*
- * sse.h - server-sent events as OpenAI's streams use them: one JSON object an event, then [DONE].
+ * sse.h - server-sent events as the APIs' streams use them: one JSON object an event; in OpenAI's
+ * first two APIs, then [DONE].
  *
  * The only writer of `text/event-stream`. Loop thread.
  */
@@ -14,6 +15,10 @@ struct http_connection;
 /* One event; the first begins the answer. JSON of one line. When it cannot be queued (a slow
  * reader, no memory) the connection is about to be dropped and its watcher will hear of it. */
 void sse_send(struct http_connection *connection, const struct string_buffer *json);
+
+/* The same with the event's name before it. */
+void sse_send_event(struct http_connection *connection, const char *name,
+                    const struct string_buffer *json);
 
 /* data: [DONE], and the end of the answer. */
 void sse_end(struct http_connection *connection);
