@@ -23,6 +23,7 @@ cpu_count() {
 # One row a need: probe | Debian and Ubuntu packages | Homebrew formulas. A probe is
 #   command:NAME   the program is on the path
 #   library:NAME   pkg-config knows it
+#   fuzzer         clang links libFuzzer
 #   headers        the compiler finds the C library's headers
 #   venv           python3 can make virtual environments with pip in them
 # (Homebrew: the compiler comes with Xcode's command line tools, not with a formula.)
@@ -54,6 +55,13 @@ venv|python3-venv|python
 TABLE
 }
 
+needs_to_fuzz() {
+    cat <<'TABLE'
+command:clang|clang|llvm
+fuzzer|libclang-rt-dev|llvm
+TABLE
+}
+
 needs_to_ask_over_http() {
     cat <<'TABLE'
 command:curl|curl|curl
@@ -65,6 +73,8 @@ probe() {
     case $1 in
         command:*) command -v "${1#command:}" >/dev/null 2>&1 ;;
         library:*) pkg-config --exists "${1#library:}" 2>/dev/null ;;
+        fuzzer) printf 'int LLVMFuzzerTestOneInput(void) { return 0; }\n' |
+            clang -x c -fsanitize=fuzzer,address -o /dev/null - 2>/dev/null ;;
         headers) printf '#include <stdio.h>\n' | cc -E -o /dev/null - 2>/dev/null ;;
         venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;;
         *) fail "no such probe: $1" ;;

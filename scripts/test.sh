@@ -8,16 +8,18 @@ usage() {
     cat <<'TEXT'
 usage: scripts/test.sh [--fast] [--only STAGE]... [--with STAGE]...
 
-Installs what is missing (apt or Homebrew, then PyPI packages into build/venv), builds into build/ and
-build-sanitize/, and runs:
+Installs what is missing (apt or Homebrew, then PyPI packages into build/venv), builds into build/,
+build-sanitize/ and build-threads/, and runs:
   unit         the C unit tests, on the optimised build
   python       the tests that need a real client or another implementation, on the optimised build
   lint         layout, clang-tidy, shellcheck
   sanitizers   unit and python again, under the address and undefined-behaviour sanitizers
+  threads      what several threads work on together, under the thread sanitizer
 and, only when asked for:
+  fuzz         every fuzz target for a minute, from the committed seeds (FUZZ_SECONDS: another time)
   macos        compiles what needs no third-party header for arm64 macOS
 
-  --fast         everything but the sanitizers
+  --fast         everything but the three sanitizers
   --only STAGE   only this stage; may be given more than once
   --with STAGE   this stage too
 
@@ -26,12 +28,14 @@ One test alone: meson test -C build NAME, or build/venv/bin/pytest tests/python/
 TEXT
 }
 
-STAGES="unit python lint sanitizers"
+STAGES="unit python lint sanitizers threads"
 RELEASE_FOLDER="$PROJECT_ROOT/build"
 SANITIZED_FOLDER="$PROJECT_ROOT/build-sanitize"
+THREADS_FOLDER="$PROJECT_ROOT/build-threads"
+FUZZ_FOLDER="$PROJECT_ROOT/build-fuzz"
 RESULTS="$RELEASE_FOLDER/test-results"
 
-ALL_STAGES="unit python lint sanitizers macos"
+ALL_STAGES="unit python lint sanitizers threads fuzz macos"
 
 parse_arguments() {
     local only="" extra=""
@@ -61,11 +65,12 @@ parse_arguments() {
     STAGES="${only:-$STAGES}$extra"
 }
 
-run_unit_tests() { # FOLDER RESULT_NAME
-    rm -f "$1/meson-logs/testlog.json"
-    local status=0
-    meson test -C "$1" --no-rebuild --print-errorlogs --num-processes "$(cpu_count)" || status=$?
-    cp "$1/meson-logs/testlog.json" "$RESULTS/$2.json"
+run_unit_tests() { # FOLDER RESULT_NAME [test name...]
+    local folder=$1 name=$2 status=0
+    shift 2
+    rm -f "$folder/meson-logs/testlog.json"
+    meson test -C "$folder" --no-rebuild --print-errorlogs --num-processes "$(cpu_count)" "$@" || status=$?
+    cp "$folder/meson-logs/testlog.json" "$RESULTS/$name.json"
     return "$status"
 }
 
@@ -105,6 +110,60 @@ stage_sanitizers() {
     export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
     run_unit_tests "$SANITIZED_FOLDER" sanitized-unit || status=1
     run_python_tests "$SANITIZED_FOLDER" sanitized-python -m "not release_only" || status=1
+    return "$status"
+}
+
+# The rooms whose state several threads touch: base's pool and mailbox, the engine, the server. The rest
+# runs on one thread, and is slow under this sanitizer.
+stage_threads() {
+    local status=0 tests="$PROJECT_ROOT/tests/python"
+    build_program "$THREADS_FOLDER" "mistral tests/test_base tests/test_access tests/tools/engine_workload tests/tools/fake_server" \
+        -Dbuildtype=debugoptimized -Dwerror=false -Dc_args=-w -Db_sanitize=thread
+    export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
+    run_unit_tests "$THREADS_FOLDER" threads-unit base access || status=1
+    run_python_tests "$THREADS_FOLDER" threads-python -m "not release_only" \
+        "$tests/test_independence.py" "$tests/test_server_faults.py" "$tests/test_server_http.py" \
+        "$tests/test_server_openai.py" "$tests/test_server_stress.py" || status=1
+    return "$status"
+}
+
+# One target for FUZZ_SECONDS, from a copy of its seeds. What it finds stays in build-fuzz/found.
+fuzz_one() { # NAME
+    local name=$1 found="$FUZZ_FOLDER/found/$1" status=0
+    mkdir -p "$found/corpus"
+    (cd "$found" && "$FUZZ_FOLDER/tests/fuzz/fuzz_$name" -max_total_time="${FUZZ_SECONDS:-60}" -timeout=20 \
+        -rss_limit_mb=4096 -print_final_stats=1 corpus "$PROJECT_ROOT/tests/fuzz/corpus/$name" >log 2>&1) || status=$?
+    if [ "$status" -eq 0 ]; then
+        say "fuzz_$name: $(sed -n 's/^stat::number_of_executed_units: *//p' "$found/log") inputs"
+        say "ok fuzz_$name" >>"$RESULTS/fuzz.txt"
+    else
+        say "fuzz_$name: FAILED; the end of ${found#"$PROJECT_ROOT"/}/log:"
+        tail -n 40 "$found/log"
+        say "not ok fuzz_$name" >>"$RESULTS/fuzz.txt"
+    fi
+    return "$status"
+}
+
+# libFuzzer comes with clang. Two at a time, one a core.
+stage_fuzz() {
+    local status=0 source name targets="" waiting=""
+    ensure_packages needs_to_fuzz
+    for source in "$PROJECT_ROOT"/tests/fuzz/fuzz_*.c; do
+        targets="$targets tests/fuzz/$(basename "$source" .c)"
+    done
+    CC=clang build_program "$FUZZ_FOLDER" "$targets" -Dbuildtype=debugoptimized -Dwerror=false -Dc_args=-w \
+        -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false
+    rm -rf "$FUZZ_FOLDER/found"
+    export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+    for source in "$PROJECT_ROOT"/tests/fuzz/fuzz_*.c; do
+        name=$(basename "$source" .c)
+        fuzz_one "${name#fuzz_}" &
+        if [ -n "$waiting" ]; then
+            wait "$waiting" || status=1
+        fi
+        waiting=$!
+    done
+    wait "$waiting" || status=1
     return "$status"
 }
 
