@@ -1,9 +1,11 @@
 /*
  * serve.c - mistral serve: loads a model and serves it over HTTP until it is told to stop.
  */
+#include "build_info.h"
 #include "cli/cli.h"
 #include "cli/load.h"
 #include "cli/terminal.h"
+#include "metrics/metrics.h"
 #include "server/server.h"
 
 #include <stdio.h>
@@ -43,7 +45,7 @@ static void say_listening(void *context, const char *host, uint16_t port) {
 }
 
 static bool serve_engine(const struct config *config, struct engine *engine, char *id,
-                         char *origins_text, struct error *error) {
+                         char *origins_text, struct metrics *metrics, struct error *error) {
     const char *origins[MAX_ORIGINS];
     /* The file's own name too, where an alias was typed. Never default_model: a request for another
      * model than this one must not be answered by it. */
@@ -69,6 +71,9 @@ static bool serve_engine(const struct config *config, struct engine *engine, cha
     options.max_connections = (size_t)config->max_connections;
     options.max_body_bytes = (size_t)config->max_body_size;
     options.drain_timeout = config->drain_timeout;
+    options.metrics = metrics;
+    options.version = MISTRAL_VERSION;
+    options.commit = MISTRAL_BUILD_COMMIT;
     options.listening = say_listening;
     options.listening_context = id;
     return server_run(&options, engine, error);
@@ -79,20 +84,25 @@ static bool serve(struct cli *cli, struct error *error) {
     const char *name = cli->operands.count > 0 ? cli->operands.texts[0] : config->default_model;
     struct engine_options options = load_engine_options(config);
     struct generator generator = {0};
+    struct metrics *metrics = NULL;
     char id[256];
     model_id_of(name, id, sizeof id);
     config_log_settings(config, READ_BY_SERVE);
     char *origins = strdup(config->allowed_origins == NULL ? "" : config->allowed_origins);
     bool done =
         origins != NULL || error_set(error, ERROR_OUT_OF_MEMORY, "no memory for the settings");
+    done = done && metrics_create(&metrics, error);
+    options.metrics = metrics;
+    options.metrics_model = id;
     done = done && load_model(cli, name, &options, &generator, error) &&
-           serve_engine(config, generator.engine, id, origins, error);
+           serve_engine(config, generator.engine, id, origins, metrics, error);
     if (!done && error->code == ERROR_CANCELLED) {
         /* Ended at once while a step was under way: waiting for the engine would be to wait for it.
          */
         _Exit(CLI_INTERRUPTED);
     }
     generator_deinit(&generator);
+    metrics_free(metrics);
     free(origins);
     return done;
 }

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/processors.h"
+#include "engine/engine_metrics.h"
 #include "engine/request.h"
 #include "engine/scheduler.h"
 #include "engine/vocabulary.h"
@@ -73,6 +74,7 @@ struct engine {
     _Atomic size_t live_requests; /* submitted and not yet ended; bounds the queue */
     pthread_mutex_t stats_lock;
     struct engine_stats stats; /* guarded by stats_lock */
+    struct engine_metrics metrics;
 };
 
 struct engine_options engine_options_default(void) {
@@ -159,7 +161,21 @@ static void guess_ahead(const struct engine *engine, struct request *request) {
 
 struct step_counts {
     uint64_t prompt_tokens, generated_tokens, draft_tokens, draft_hit_tokens;
+    size_t sequence_count; /* in the step */
 };
+
+/* As request_advance, and counted. */
+static bool advance(struct engine *engine, struct request *request, const float *logits,
+                    int32_t *token, struct step_counts *counts) {
+    size_t generated = request->generated;
+    int64_t last_token_ns = request->last_token_ns;
+    counts->prompt_tokens += generated == 0 ? request->sequence->prompt_count : 0;
+    counts->generated_tokens++;
+    bool goes_on = request_advance(request, logits, token);
+    engine_metrics_advanced(&engine->metrics, request, generated, last_token_ns,
+                            counts->sequence_count);
+    return goes_on;
+}
 
 /* One row's logits, in position order: log-probabilities of prompt tokens, then new tokens. */
 static void use_logits(struct engine *engine, const struct step_row *row, const float *logits,
@@ -176,9 +192,7 @@ static void use_logits(struct engine *engine, const struct step_row *row, const 
             continue;
         }
         int32_t token;
-        counts->prompt_tokens += request->generated == 0 ? row->sequence->prompt_count : 0;
-        counts->generated_tokens++;
-        if (!request_advance(request, at, &token)) {
+        if (!advance(engine, request, at, &token, counts)) {
             end_request(engine, request);
             return;
         }
@@ -224,7 +238,9 @@ static void publish_stats(struct engine *engine, const struct step_counts *count
         stats->draft_hit_tokens += counts->draft_hit_tokens;
         stats->steps++;
     }
+    const struct engine_stats published = *stats;
     pthread_mutex_unlock(&engine->stats_lock);
+    engine_metrics_publish(&engine->metrics, &published);
 }
 
 /* No step can be made although there are requests: the pool could not grow to what the oldest
@@ -252,19 +268,21 @@ static bool run_step(struct engine *engine) {
         return fail_oldest(engine);
     }
     struct batch batch;
-    build_batch(engine, plan, &batch);
     int64_t now = clock_now_ns();
+    build_batch(engine, plan, &batch);
     for (size_t i = 0; i < plan->row_count; i++) {
         struct request *request = plan->rows[i].sequence->user;
         if (request->started_ns == 0) {
             request->started_ns = now;
+            engine_metrics_started(&engine->metrics, request);
         }
     }
     model_forward(engine->model, &batch, engine->kv, engine->step.logits, engine->step.pools,
                   find_pools(engine, plan));
     scheduler_commit(engine->scheduler);
     const float *logits = engine->step.logits;
-    struct step_counts counts = {0};
+    struct step_counts counts = {.sequence_count = plan->row_count};
+    uint64_t decoded = 0;
     for (size_t i = 0; i < plan->row_count; i++) {
         const struct step_row *row = &plan->rows[i];
         size_t logits_count = row->logits_count;
@@ -278,7 +296,9 @@ static bool run_step(struct engine *engine) {
             use_logits(engine, row, logits, &counts);
         }
         logits += logits_count * engine->vocabulary_size;
+        decoded = i < plan->decode_row_count ? counts.generated_tokens : decoded;
     }
+    engine_metrics_step(&engine->metrics, clock_now_ns() - now, plan->decode_row_count, decoded);
     publish_stats(engine, &counts);
     return true;
 }
@@ -558,6 +578,19 @@ static size_t longest_piece(const struct tokenizer *tokenizer) {
     return longest;
 }
 
+static void start_metrics(struct engine *engine) {
+    const struct engine_info *info = &engine->info;
+    const char *label = engine->options.metrics_model;
+    const struct engine_metrics_about about = {
+        .model = label != NULL ? label : info->name,
+        .device = engine->backend->ops->name,
+        .device_id = "0",
+        .load_seconds = info->load_seconds,
+        .weight_bytes = (double)info->file_bytes,
+    };
+    engine_metrics_init(&engine->metrics, &engine->options, &about);
+}
+
 static bool load(struct engine *engine, const char *path,
                  void (*progress)(void *context, double fraction), void *progress_context,
                  struct error *error) {
@@ -585,6 +618,7 @@ static bool load(struct engine *engine, const char *path,
     fill_info(engine, context_length, clock_seconds(clock_now_ns() - start));
     engine->info.thread_count = options->thread_count;
     engine->info.max_running_requests = options->max_running_requests;
+    start_metrics(engine);
     publish_stats(engine, NULL);
     return true;
 }
@@ -671,6 +705,7 @@ void engine_free(struct engine *engine) {
         mailbox_send(&engine->inbox, &engine->stop_command.message);
         pthread_join(engine->thread, NULL);
     }
+    engine_metrics_deinit(&engine->metrics);
     scheduler_free(engine->scheduler);
     if (engine->kv != NULL) {
         engine->backend->ops->kv_free(engine->backend, engine->kv);

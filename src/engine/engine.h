@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 struct engine;
+struct metrics;
 
 /* Filled from the configuration by cli/ and server/; engine/ itself never reads it. */
 struct engine_options {
@@ -38,9 +39,11 @@ struct engine_options {
     bool continuous_batching;    /* false: a batch is filled, run to its end, then refilled */
     bool prefix_caching;         /* reuse the KV blocks of prompts seen before */
     size_t prefix_cache_bytes;   /* of KV blocks that no request uses, kept for their content */
-    size_t draft_tokens;   /* most tokens guessed from the text itself and verified together with
-                            * a decode step (prompt lookup); 0: off. Changes speed only */
-    bool portable_kernels; /* the reference kernels instead of the CPU's best */
+    size_t draft_tokens;     /* most tokens guessed from the text itself and verified together with
+                              * a decode step (prompt lookup); 0: off. Changes speed only */
+    bool portable_kernels;   /* the reference kernels instead of the CPU's best */
+    struct metrics *metrics; /* what its steps are counted in; must outlive it; NULL: nowhere */
+    const char *metrics_model; /* the label "model" there; NULL: the model's own name */
 };
 
 struct engine_options engine_options_default(void);

@@ -103,6 +103,7 @@ static void abandoned(void *user, enum http_abandoned why) {
 static void fail(struct generation *generation, const struct api_error *error) {
     if (generation->connection != NULL) {
         bool has_begun = http_stream_begun(generation->connection);
+        server_metrics_failed(generation->connection, error);
         generation->status = has_begun ? 200 : error->status;
         if (has_begun) {
             generation->format->failed(generation, error);
@@ -164,6 +165,9 @@ static bool submit_choice(struct generation_choice *choice, struct api_error *er
     }
     choice->is_running = true;
     generation->running_count++;
+    if (choice->index % request->choices_per_prompt == 0) {
+        metric_add(generation->metrics.prompt_tokens, prompt->count);
+    }
     return true;
 }
 
@@ -189,6 +193,8 @@ static bool submit(struct generation *generation, struct api_error *error) {
         return api_error_set(error, 500, NULL, NULL, "The server is out of memory.");
     }
     generation->choice_count = count;
+    generation->metrics =
+        server_metrics_of_model(&generation->server->metrics, generation->server->model.id);
     for (size_t i = 0; i < count; i++) {
         generation->choices[i].generation = generation;
         generation->choices[i].index = i;
@@ -218,6 +224,17 @@ void generation_prepared(struct generation *generation) {
 }
 
 /* --- from the engine --- */
+
+static void count_token(struct generation *generation, const struct engine_event *event) {
+    if (event->is_prompt) {
+        return;
+    }
+    metric_add(generation->metrics.generated_tokens, 1);
+    if (!generation->has_token) {
+        generation->has_token = true;
+        metric_observe_ns(generation->metrics.first_token, clock_now_ns() - generation->started_ns);
+    }
+}
 
 static void check_answer_size(struct generation *generation) {
     size_t total = 0;
@@ -271,6 +288,10 @@ static void choice_ended(struct generation_choice *choice, const struct engine_e
     } else if (generation->done_count == generation->choice_count) {
         generation->status = 200;
         generation->end_reason = event->finish_reason == FINISH_LENGTH ? "length" : "stop";
+        if (!generation->request.embed) {
+            metric_observe_ns(generation->metrics.duration,
+                              clock_now_ns() - generation->started_ns);
+        }
         generation->format->all_done(generation);
         generation->connection = NULL;
     }
@@ -282,6 +303,7 @@ void generation_event(struct engine_event *event) {
     switch (event->kind) {
     case ENGINE_TOKENS:
         choice->token_count += !event->is_prompt;
+        count_token(generation, event);
         if (generation->connection != NULL) {
             generation->format->token(choice, event);
             check_answer_size(generation);

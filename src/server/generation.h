@@ -15,6 +15,7 @@
 #include "engine/engine.h"
 #include "server/api_error.h"
 #include "server/http_server.h"
+#include "server/server_metrics.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -103,6 +104,8 @@ struct generation {
     char id[48];     /* "chatcmpl-…" */
     int64_t created; /* seconds since the epoch */
     int64_t started_ns;
+    struct generation_metrics metrics; /* its model's; zero before it is submitted */
+    bool has_token;                    /* the first one is counted */
     struct generation_choice *choices; /* [choice_count] */
     size_t choice_count;
     size_t submitted_count;

@@ -108,6 +108,16 @@ static void prepare_request(struct http_connection *connection) {
     connection->stream_begun = false;
     connection->abandoned = NULL;
     connection->user = NULL;
+    connection->note = (struct http_note){0};
+    connection->status = 0;
+}
+
+static void tell_ended(struct http_connection *connection, bool complete, enum http_abandoned why) {
+    const struct http_handler *handler = &connection->server->handler;
+    if (connection->is_known) {
+        connection->is_known = false;
+        handler->ended(handler->context, connection, connection->status, complete, why);
+    }
 }
 
 void http_connection_free(struct http_connection *connection, enum http_abandoned why) {
@@ -115,6 +125,7 @@ void http_connection_free(struct http_connection *connection, enum http_abandone
     if (connection->abandoned != NULL) {
         connection->abandoned(connection->user, why);
     }
+    tell_ended(connection, false, why);
     TAILQ_REMOVE(&server->connections, connection, link);
     server->connection_count--;
     count_body(connection, 0);
@@ -154,6 +165,7 @@ void http_connection_refuse(struct http_connection *connection, int status, cons
     }
     connection->must_close = true;
     enter(connection, CONNECTION_ANSWERING);
+    connection->is_known = true;
     connection->server->handler.refused(connection->server->handler.context, connection, status,
                                         reason);
 }
@@ -187,6 +199,7 @@ static void head_completed(struct http_connection *connection) {
     struct http_server *server = connection->server;
     struct http_request *request = &connection->request;
     connection->must_close = !request->keep_alive || server->draining;
+    connection->is_known = true;
     server->handler.head(server->handler.context, connection);
     if (connection->state != CONNECTION_HEAD) {
         return; /* answered */
@@ -264,6 +277,7 @@ static void on_write(struct bufferevent *stream, void *context) {
         evbuffer_get_length(bufferevent_get_output(stream)) != 0) {
         return;
     }
+    tell_ended(connection, true, HTTP_CLIENT_LEFT);
     if (connection->client_closed) {
         http_connection_free(connection, HTTP_CLIENT_LEFT);
     } else if (connection->must_close || connection->server->draining) {
@@ -327,6 +341,10 @@ size_t http_connection_listener(const struct http_connection *connection) {
     return connection->listener;
 }
 
+struct http_note *http_connection_note(struct http_connection *connection) {
+    return &connection->note;
+}
+
 struct string_buffer http_connection_take_body(struct http_connection *connection) {
     struct string_buffer body = connection->request.body;
     connection->request.body = (struct string_buffer){0};
@@ -353,6 +371,7 @@ void http_add_header(struct http_connection *connection, const char *name, const
 
 static void write_head(struct http_connection *connection, int status, const char *content_type) {
     struct evbuffer *output = bufferevent_get_output(connection->stream);
+    connection->status = status;
     if (connection->state != CONNECTION_ANSWERING &&
         connection->request.phase != HTTP_PHASE_COMPLETE) {
         connection->must_close = true; /* the rest of the request will not be read */
@@ -426,6 +445,7 @@ void http_stream_write(struct http_connection *connection, const void *bytes, si
         drop(connection, HTTP_SLOW_READER);
         return;
     }
+    connection->server->handler.piece(connection->server->handler.context, connection);
     if (connection->is_chunked) {
         evbuffer_add_printf(output, "%zx\r\n", length);
     }

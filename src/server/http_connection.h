@@ -45,6 +45,9 @@ struct http_connection {
     struct http_request request;
     size_t body_bytes;                   /* of server->body_bytes, this request's share */
     struct string_buffer answer_headers; /* lines for the answer's head, each with its line end */
+    struct http_note note;               /* the handler's */
+    bool is_known;                       /* to the handler, which is to hear of its end */
+    int status;                          /* of the answer; 0: not begun */
     char request_id[25];
     int64_t started_ns; /* first byte of the request */
     void (*abandoned)(void *user, enum http_abandoned why);

@@ -24,6 +24,11 @@ struct event_base;
 struct http_server;
 struct http_connection;
 
+struct metric_series;
+
+/* Why a connection ended before its answer was complete. */
+enum http_abandoned { HTTP_CLIENT_LEFT, HTTP_SLOW_READER, HTTP_SERVER_STOPPED };
+
 struct http_server_options {
     struct http_limits limits;
     size_t max_connections;
@@ -37,6 +42,13 @@ struct http_server_options {
 
 struct http_handler {
     void *context;
+    /* The last byte of its answer has left (`complete`), or the connection is over before that, as
+     * `why` says. Once for each request that `head` or `refused` was called for. `status` is 0 when
+     * no answer was begun. */
+    void (*ended)(void *context, struct http_connection *connection, int status, bool complete,
+                  enum http_abandoned why);
+    /* A piece was written to the stream that is its answer. */
+    void (*piece)(void *context, struct http_connection *connection);
     /* The head is there, the body is not. An answer given here refuses the body. */
     void (*head)(void *context, struct http_connection *connection);
     /* The whole request is there: answer now or later. */
@@ -44,6 +56,14 @@ struct http_handler {
     /* The bytes were no request, or came too late, or there is no place: answer `status`. */
     void (*refused)(void *context, struct http_connection *connection, int status,
                     const char *reason);
+};
+
+/* What the handler wants to remember of a request; the connection only keeps it. Zero when a
+ * request begins. */
+struct http_note {
+    const char *endpoint; /* constant text */
+    const char *error;    /* constant text; NULL: none */
+    struct metric_series *chunks;
 };
 
 /* Options and handler are copied. */
@@ -72,14 +92,12 @@ size_t http_server_connection_count(const struct http_server *server);
 const struct http_request *http_connection_request(const struct http_connection *connection);
 /* Which http_server_listen let it in: 0 for the first. */
 size_t http_connection_listener(const struct http_connection *connection);
+struct http_note *http_connection_note(struct http_connection *connection);
 /* Takes the body out of the request; the caller frees it with string_buffer_deinit. */
 struct string_buffer http_connection_take_body(struct http_connection *connection);
 /* 24 hexadecimal digits, random, one for each request; and when its first byte came. */
 const char *http_connection_request_id(const struct http_connection *connection);
 int64_t http_connection_started_ns(const struct http_connection *connection);
-
-/* Why a connection ended before its answer was complete. */
-enum http_abandoned { HTTP_CLIENT_LEFT, HTTP_SLOW_READER, HTTP_SERVER_STOPPED };
 
 /* To be told, once, from the event loop, if the connection ends before the answer is complete. The
  * connection must not be used after that. */

@@ -38,6 +38,7 @@ static const struct route routes[] = {
     {"/api/generate", .methods = HTTP_POST, .answer = ollama_answer_generate},
     {"/api/chat", .methods = HTTP_POST, .answer = ollama_answer_chat},
     {"/health", .is_open = true, .methods = HTTP_GET | HTTP_HEAD, .answer = answer_health},
+    {"/metrics", .methods = HTTP_GET | HTTP_HEAD, .answer = server_metrics_answer},
     {"/v1/models", .methods = HTTP_GET | HTTP_HEAD, .answer = openai_list_models},
     {"/v1/models/", .is_prefix = true, .methods = HTTP_GET | HTTP_HEAD,
      .answer = openai_show_model},
@@ -60,7 +61,8 @@ static const struct route routes[] = {
     {"/lora-adapters", .methods = HTTP_GET | HTTP_POST, .answer = llama_adapters},
 };
 
-/* In log lines, for every path that is no route: what clients send must not grow the log's set. */
+/* In log lines and labels, for every path that is no route: what clients send must not grow their
+ * set. */
 static const char other_route[] = "other";
 static const char other_ollama_route[] = "/api/*"; /* whose errors are in Ollama's words */
 
@@ -190,6 +192,7 @@ void routes_head(void *context, struct http_connection *connection) {
     const struct http_request *request = http_connection_request(connection);
     const struct route *route = find_route(request);
     struct api_error error = {0};
+    server_metrics_began(&server->metrics, connection, route_name(route, request));
     http_add_header(connection, "X-Request-Id", http_connection_request_id(connection));
     if (!admit(server, request, route, &error)) {
         if (error.status != 403) {
@@ -221,8 +224,20 @@ void routes_request(void *context, struct http_connection *connection) {
 
 void routes_refused(void *context, struct http_connection *connection, int status,
                     const char *reason) {
-    (void)context;
+    struct server *server = context;
     struct api_error error;
+    server_metrics_began(&server->metrics, connection, other_route);
     api_error_set(&error, status, NULL, NULL, "%s", reason);
     server_respond_error(connection, other_route, &error);
+}
+
+void routes_ended(void *context, struct http_connection *connection, int status, bool complete,
+                  enum http_abandoned why) {
+    struct server *server = context;
+    server_metrics_ended(&server->metrics, connection, status, complete, why);
+}
+
+void routes_piece(void *context, struct http_connection *connection) {
+    struct server *server = context;
+    server_metrics_piece(&server->metrics, connection);
 }

@@ -13,5 +13,8 @@ void routes_head(void *context, struct http_connection *connection);
 void routes_request(void *context, struct http_connection *connection);
 void routes_refused(void *context, struct http_connection *connection, int status,
                     const char *reason);
+void routes_ended(void *context, struct http_connection *connection, int status, bool complete,
+                  enum http_abandoned why);
+void routes_piece(void *context, struct http_connection *connection);
 
 #endif

@@ -30,6 +30,8 @@ struct server_options server_options_default(void) {
         .port = 8080,
         .default_temperature = 0.7f,
         .ollama_temperature = 0.8f,
+        .version = "",
+        .commit = "",
         .max_connections = 1024,
         .max_head_bytes = 32 * 1024,
         .max_header_count = 100,
@@ -66,6 +68,7 @@ void server_send_error(struct http_connection *connection, const char *route,
                        const struct api_error *error) {
     struct string_buffer json = {0};
     api_error_write_as(error, api_dialect_of(route), &json);
+    server_metrics_failed(connection, error);
     if (error->status == 503) {
         http_add_header(connection, "Retry-After", "1");
     }
@@ -135,6 +138,13 @@ static void on_wake(evutil_socket_t socket, short what, void *context) {
     while (read(socket, bytes, sizeof bytes) > 0) {
     }
     receive(server);
+}
+
+static void on_second(evutil_socket_t socket, short what, void *context) {
+    (void)socket;
+    (void)what;
+    struct server *server = context;
+    server_metrics_sample(&server->metrics);
 }
 
 /* --- ending --- */
@@ -249,9 +259,13 @@ static bool add_events(struct server *server, struct error *error) {
     server->terminate_event = evsignal_new(server->base, SIGTERM, on_signal, server);
     server->interrupt_event = evsignal_new(server->base, SIGINT, on_signal, server);
     server->drain_event = evtimer_new(server->base, on_drain_over, server);
-    if (server->wake_event == NULL || server->terminate_event == NULL ||
-        server->interrupt_event == NULL || server->drain_event == NULL ||
-        event_add(server->wake_event, NULL) != 0 || event_add(server->terminate_event, NULL) != 0 ||
+    server->second_event = event_new(server->base, -1, EV_PERSIST, on_second, server);
+    static const struct timeval second = {.tv_sec = 1};
+    if (server->wake_event == NULL || server->second_event == NULL ||
+        server->terminate_event == NULL || server->interrupt_event == NULL ||
+        server->drain_event == NULL || event_add(server->wake_event, NULL) != 0 ||
+        event_add(server->second_event, &second) != 0 ||
+        event_add(server->terminate_event, NULL) != 0 ||
         event_add(server->interrupt_event, NULL) != 0) {
         return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for the event loop");
     }
@@ -297,7 +311,9 @@ static bool start_http(struct server *server, struct error *error) {
     const struct http_handler handler = {.context = server,
                                          .head = routes_head,
                                          .request = routes_request,
-                                         .refused = routes_refused};
+                                         .refused = routes_refused,
+                                         .ended = routes_ended,
+                                         .piece = routes_piece};
     bool has_key = options->api_key != NULL && options->api_key[0] != '\0';
     bool loopback_only = !has_key && !options->allow_no_key;
     uint16_t port, ollama_port;
@@ -336,6 +352,7 @@ static void close_server(struct server *server) {
     free_event(server->terminate_event);
     free_event(server->interrupt_event);
     free_event(server->drain_event);
+    free_event(server->second_event);
     if (server->base != NULL) {
         event_base_free(server->base);
     }
@@ -382,6 +399,7 @@ bool server_run(const struct server_options *options, struct engine *engine, str
     struct sigaction before;
     sigaction(SIGPIPE, &ignore, &before); /* a write to a closed socket is an error, not an end */
     served_model_init(&server->model, options, engine);
+    server_metrics_init(&server->metrics, options);
     bool ok = open_wake_pipe(server, error) && add_events(server, error) &&
               preparer_create(&server->model, &server->prepared, &server->preparer, error) &&
               start_http(server, error);

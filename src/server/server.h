@@ -32,6 +32,9 @@ struct server_options {
     float default_temperature; /* of requests that name none */
     float ollama_temperature;  /* the same for the Ollama API, whose default is another */
 
+    struct metrics *metrics;      /* what /metrics tells, and where the server counts */
+    const char *version, *commit; /* of the program, for /metrics */
+
     size_t max_connections;
     size_t max_head_bytes;   /* of one request's line and headers */
     size_t max_header_count; /* lines */

@@ -11,6 +11,7 @@
 #include "server/preparer.h"
 #include "server/served_model.h"
 #include "server/server.h"
+#include "server/server_metrics.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -30,10 +31,11 @@ struct server {
     struct event_base *base;
     struct http_server *http;
     struct preparer *preparer;
+    struct server_metrics metrics;
     struct mailbox engine_events;
     struct mailbox prepared;   /* generations whose body has become tokens */
     int wake_read, wake_write; /* a pipe: a byte in it says that a mailbox has something */
-    struct event *wake_event, *terminate_event, *interrupt_event, *drain_event;
+    struct event *wake_event, *terminate_event, *interrupt_event, *drain_event, *second_event;
     struct generation_list generations;
     int signal_count;
     bool abandoned_engine; /* ended at once while the engine held requests */

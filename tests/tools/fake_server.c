@@ -7,6 +7,7 @@
  */
 #include "base/log.h"
 #include "fake_engine.h"
+#include "metrics/metrics.h"
 #include "server/server.h"
 
 #include <stdio.h>
@@ -120,6 +121,11 @@ int main(int argument_count, char **arguments) {
         fake_engine_create(settings.context_length, settings.max_requests,
                            settings.template_source[0] == '\0' ? NULL : settings.template_source);
     struct error error = {0};
+    struct metrics *metrics = NULL;
+    if (!metrics_create(&metrics, &error)) {
+        return 1;
+    }
+    settings.server.metrics = metrics;
     bool ok = server_run(&settings.server, engine, &error);
     printf("{\"event\":\"ended\",\"ok\":%s,\"code\":%d}\n", ok ? "true" : "false", (int)error.code);
     fflush(stdout);
@@ -130,5 +136,6 @@ int main(int argument_count, char **arguments) {
         _exit(3); /* the engine is still busy: see server_run */
     }
     engine_free(engine);
+    metrics_free(metrics);
     return ok ? 0 : 1;
 }
