@@ -153,3 +153,16 @@ def test_a_port_that_is_taken(program, nonsense):
 def test_a_missing_default_model_says_how_to_get_it(program):
     message = program.bad(3, "serve", "--log-level", "error")
     assert "'mistral-7b-instruct' is not in" in message and "mistral pull mistral-7b-instruct" in message
+
+
+def test_a_taken_ollama_port_matters_only_when_it_was_asked_for(serve, program, nonsense):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = str(other.getsockname()[1])
+        done = program("serve", nonsense, "--log-level", "error", "--port", "0", "--ollama-port", port)
+        assert done.returncode == 1 and port in done.err
+    server = serve(nonsense)  # 11434, which anybody may have
+    assert server.get("/api/version")[0] == 200
+    assert server.events("listening")[0]["ollama_port"] in (0, 11434)
+    assert len(server.events("no_ollama_port")) == (server.events("listening")[0]["ollama_port"] == 0)
