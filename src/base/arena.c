@@ -65,3 +65,17 @@ char *arena_copy_text(struct arena *arena, const char *text, size_t length) {
     }
     return copy;
 }
+
+bool arena_next_span(const struct arena *arena, const void **cursor, const char **start,
+                     size_t *length) {
+    const struct arena_chunk *last = *cursor;
+    const struct arena_chunk *chunk = last == NULL ? arena->chunks : last->next;
+    if (chunk == NULL) {
+        return false;
+    }
+    size_t header = round_up(sizeof *chunk);
+    *cursor = chunk;
+    *start = (const char *)chunk + header;
+    *length = chunk->used - header;
+    return true;
+}

@@ -4,6 +4,7 @@
 
 #include "text/chat_template_internal.h"
 #include "text/jinja_eval.h"
+#include "text/jinja_origin.h"
 #include "text/jinja_text.h"
 
 #include "base/clock.h"
@@ -99,6 +100,22 @@ static bool run(struct jinja_render *render, const struct jinja_template *tree) 
            jinja_execute(render, tree->body) == JINJA_FLOW_NEXT && !render->failed;
 }
 
+/* Renders what `render` is set up for; the output is in its memory until jinja_render_deinit. */
+static bool render_output(struct jinja_render *render, const struct chat_template *chat_template,
+                          struct jinja_builder *output) {
+    render->out = output;
+    bool done = run(render, &chat_template->tree);
+    if (done && output->length > JINJA_MAX_OUTPUT_BYTES) {
+        done = jinja_fail(render, "the template's output is larger than %d MiB",
+                          JINJA_MAX_OUTPUT_BYTES >> 20);
+    }
+    if (!done && !render->raised && render->error->code == ERROR_FORMAT) {
+        error_prefix(render->error, "line %u",
+                     (unsigned)(render->failed_line > 0 ? render->failed_line : 1));
+    }
+    return done;
+}
+
 bool chat_template_render_at(const struct chat_template *chat_template,
                              const struct json_t *context, int64_t now_s, struct string_buffer *out,
                              struct error *error) {
@@ -108,26 +125,42 @@ bool chat_template_render_at(const struct chat_template *chat_template,
                                   .context = context,
                                   .now_s = now_s};
     struct jinja_builder output = {.render = &render};
-    render.out = &output;
-    bool done = run(&render, &chat_template->tree);
-    if (done && output.length > JINJA_MAX_OUTPUT_BYTES) {
-        done = jinja_fail(&render, "the template's output is larger than %d MiB",
-                          JINJA_MAX_OUTPUT_BYTES >> 20);
-    }
+    bool done = render_output(&render, chat_template, &output);
     if (done) {
         string_buffer_append(out, output.data, output.length);
-        if (out->failed) {
-            done = error_set(error, ERROR_OUT_OF_MEMORY, "no memory for the rendered prompt");
-        }
-    } else if (!render.raised && render.error->code == ERROR_FORMAT) {
-        error_prefix(error, "line %u", (unsigned)(render.failed_line > 0 ? render.failed_line : 1));
     }
     jinja_render_deinit(&render);
-    return done;
+    return done && (!out->failed ||
+                    error_set(error, ERROR_OUT_OF_MEMORY, "no memory for the rendered prompt"));
 }
 
 bool chat_template_render(const struct chat_template *chat_template, const struct json_t *context,
                           struct string_buffer *out, struct error *error) {
     return chat_template_render_at(chat_template, context, clock_wall_ns() / 1000000000, out,
                                    error);
+}
+
+bool chat_template_render_marked(const struct chat_template *chat_template,
+                                 const struct json_t *context, const struct string_view *trusted,
+                                 size_t trusted_count, struct string_buffer *out,
+                                 struct string_buffer *own, struct error *error) {
+    struct error own_error = {0};
+    struct jinja_origins origins = {0};
+    struct jinja_render render = {.steps_left = JINJA_MAX_STEPS,
+                                  .error = error == NULL ? &own_error : error,
+                                  .context = context,
+                                  .now_s = clock_wall_ns() / 1000000000,
+                                  .origins = &origins};
+    struct jinja_builder output = {.render = &render};
+    bool done =
+        jinja_origins_init(&origins, &chat_template->arena, trusted, trusted_count, render.error) &&
+        render_output(&render, chat_template, &output);
+    if (done) {
+        string_buffer_append(out, output.data, output.length);
+        string_buffer_append(own, output.own, output.length);
+    }
+    jinja_render_deinit(&render);
+    jinja_origins_deinit(&origins);
+    return done && ((!out->failed && !own->failed) ||
+                    error_set(error, ERROR_OUT_OF_MEMORY, "no memory for the rendered prompt"));
 }

@@ -35,4 +35,14 @@ void chat_template_free(struct chat_template *chat_template); /* NULL allowed */
 bool chat_template_render(const struct chat_template *chat_template, const struct json_t *context,
                           struct string_buffer *out, struct error *error);
 
+/* The same, with `own` [length of what is appended to `out`] appended beside it: 1 for each byte
+ * that the template wrote itself, 0 for each that came from the context or was made from it. Of the
+ * context, the texts in `trusted` [trusted_count] (at these very addresses) count as the
+ * template's. What a user writes is thus known wherever the template puts it. */
+struct string_view;
+bool chat_template_render_marked(const struct chat_template *chat_template,
+                                 const struct json_t *context, const struct string_view *trusted,
+                                 size_t trusted_count, struct string_buffer *out,
+                                 struct string_buffer *own, struct error *error);
+
 #endif

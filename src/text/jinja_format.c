@@ -332,7 +332,7 @@ bool jinja_format_method(struct jinja_render *render, const struct jinja_call *c
     while (rest.length > 0) {
         char c = rest.data[0];
         if ((c == '{' || c == '}') && rest.length > 1 && rest.data[1] == c) {
-            jinja_append_char(&builder, c);
+            jinja_append(&builder, rest.data, 1);
             rest = jinja_text_from(rest, 2);
         } else if (c == '{') {
             size_t end = jinja_text_find(rest, string_view_of("}"), 0);
@@ -346,7 +346,7 @@ bool jinja_format_method(struct jinja_render *render, const struct jinja_call *c
         } else if (c == '}') {
             return jinja_fail(render, "format: '}' without '{'");
         } else {
-            jinja_append_char(&builder, c);
+            jinja_append(&builder, rest.data, 1);
             rest = jinja_text_from(rest, 1);
         }
     }

@@ -156,16 +156,14 @@ static bool add_strings(struct jinja_render *render, struct jinja_value left,
     if (!size_add(left.text.length, right.text.length, &length)) {
         return jinja_fail_memory(render);
     }
-    char *joined = jinja_alloc(render, length, 1);
+    uint8_t *own;
+    char *joined = jinja_alloc_text(render, length, &own);
     if (joined == NULL) {
         return false;
     }
-    if (left.text.length > 0) {
-        memcpy(joined, left.text.data, left.text.length);
-    }
-    if (right.text.length > 0) {
-        memcpy(joined + left.text.length, right.text.data, right.text.length);
-    }
+    jinja_copy_text(render, joined, own, left.text.data, left.text.length);
+    jinja_copy_text(render, joined + left.text.length, own == NULL ? NULL : own + left.text.length,
+                    right.text.data, right.text.length);
     *result = jinja_string((struct string_view){joined, length});
     result->safe = safe;
     return true;

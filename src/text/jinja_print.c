@@ -301,7 +301,7 @@ bool jinja_escape(struct jinja_render *render, const struct jinja_value *value,
         if (name != NULL) {
             jinja_append_text(&builder, name);
         } else {
-            jinja_append_char(&builder, text.data[i]);
+            jinja_append(&builder, text.data + i, 1); /* who wrote it is kept */
         }
     }
     bool done = jinja_finish(&builder, escaped);

@@ -127,19 +127,33 @@ static bool builder_reserve(struct jinja_builder *builder, size_t extra) {
         return true;
     }
     size_t capacity = size_max(needed, size_max(64, builder->capacity * 2));
-    char *data = jinja_alloc(render, capacity, 1);
+    uint8_t *own;
+    char *data = jinja_alloc_text(render, capacity, &own);
     if (data == NULL) {
         return false;
     }
     if (builder->length > 0) {
         memcpy(data, builder->data, builder->length);
     }
+    if (builder->length > 0 && own != NULL) {
+        memcpy(own, builder->own, builder->length);
+    }
     builder->data = data;
+    builder->own = own;
     builder->capacity = capacity;
     return true;
 }
 
 void jinja_append(struct jinja_builder *builder, const char *data, size_t length) {
+    if (length > 0 && builder_reserve(builder, length)) {
+        uint8_t *own = builder->own == NULL ? NULL : builder->own + builder->length;
+        jinja_copy_text(builder->render, builder->data + builder->length, own, data, length);
+        builder->length += length;
+    }
+}
+
+/* What no one wrote: the memory behind `own` is zero already. */
+static void append_made(struct jinja_builder *builder, const char *data, size_t length) {
     if (length > 0 && builder_reserve(builder, length)) {
         memcpy(builder->data + builder->length, data, length);
         builder->length += length;
@@ -151,16 +165,16 @@ void jinja_append_view(struct jinja_builder *builder, struct string_view text) {
 }
 
 void jinja_append_text(struct jinja_builder *builder, const char *text) {
-    jinja_append(builder, text, strlen(text));
+    append_made(builder, text, strlen(text));
 }
 
 void jinja_append_char(struct jinja_builder *builder, char character) {
-    jinja_append(builder, &character, 1);
+    append_made(builder, &character, 1);
 }
 
 void jinja_append_code_point(struct jinja_builder *builder, uint32_t code_point) {
     char bytes[4];
-    jinja_append(builder, bytes, utf8_encode(code_point, bytes));
+    append_made(builder, bytes, utf8_encode(code_point, bytes));
 }
 
 void jinja_append_repeated(struct jinja_builder *builder, struct string_view text, size_t count) {
@@ -172,7 +186,9 @@ void jinja_append_repeated(struct jinja_builder *builder, struct string_view tex
         return;
     }
     for (size_t i = 0; i < count; i++) {
-        memcpy(builder->data + builder->length, text.data, text.length);
+        uint8_t *own = builder->own == NULL ? NULL : builder->own + builder->length;
+        jinja_copy_text(builder->render, builder->data + builder->length, own, text.data,
+                        text.length);
         builder->length += text.length;
     }
 }
@@ -184,7 +200,7 @@ void jinja_append_format(struct jinja_builder *builder, const char *format, ...)
     int length = vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
     if (length > 0) {
-        jinja_append(builder, text, size_min((size_t)length, sizeof text - 1));
+        append_made(builder, text, size_min((size_t)length, sizeof text - 1));
     }
 }
 

@@ -27,6 +27,7 @@ enum {
 };
 
 struct json_t;
+struct jinja_origins;
 struct jinja_activation;
 struct jinja_builder;
 struct jinja_value;
@@ -46,6 +47,7 @@ struct jinja_render {
     bool *context_loaded;               /* [context_count] */
     int64_t now_s;                      /* what strftime_now prints; seconds since the epoch */
     struct jinja_builder *out;          /* where output goes at this moment */
+    struct jinja_origins *origins;      /* NULL: who wrote which byte is not followed */
     struct jinja_activation *activation;
 };
 
@@ -73,14 +75,24 @@ static inline void jinja_leave(struct jinja_render *render) {
 /* Zeroed, aligned to 16 bytes; NULL after jinja_fail_memory. */
 void *jinja_alloc(struct jinja_render *render, size_t count, size_t size);
 
+/* Memory for text. With render->origins, *own is as long, zeroed: 1 for each byte that the template
+ * wrote itself, 0 for what came from the context; else *own is NULL. */
+char *jinja_alloc_text(struct jinja_render *render, size_t length, uint8_t **own);
+/* Copies text and, where `own` is not NULL, who wrote it. */
+void jinja_copy_text(const struct jinja_render *render, char *to, uint8_t *own, const char *from,
+                     size_t length);
+
 /* Text that grows in the rendering's memory. Appending after a failure does nothing; the rendering
  * is marked failed, so one check at the end is enough. */
 struct jinja_builder {
     struct jinja_render *render;
     char *data;
+    uint8_t *own; /* [capacity], of jinja_alloc_text */
     size_t length, capacity;
 };
 
+/* Whoever wrote the bytes before has written these; the functions that make text of anything but
+ * text append what counts as the context's. */
 void jinja_append(struct jinja_builder *builder, const char *data, size_t length);
 void jinja_append_view(struct jinja_builder *builder, struct string_view text);
 void jinja_append_text(struct jinja_builder *builder, const char *text);

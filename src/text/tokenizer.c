@@ -201,14 +201,15 @@ static bool append_id(struct token_list *out, int32_t id, struct error *error) {
            error_set(error, ERROR_OUT_OF_MEMORY, "no memory for %zu tokens", out->count + 1);
 }
 
-static bool encode_text(struct encoding *encoding, struct string_view text, bool parse_special,
-                        struct error *error) {
+static bool encode_text(struct encoding *encoding, struct string_view text, const uint8_t *own,
+                        bool parse_special, struct error *error) {
     size_t from = 0;
     bool after_special = true; /* the beginning counts as such */
     while (from < text.length) {
         size_t at = text.length;
         int32_t id = TOKEN_NONE;
-        special_tokens_find(&encoding->tokenizer->special, text, from, parse_special, &at, &id);
+        special_tokens_find(&encoding->tokenizer->special, text, own, from, parse_special, &at,
+                            &id);
         if (!encode_fragment(encoding, text.data + from, at - from, after_special, error)) {
             return false;
         }
@@ -227,13 +228,14 @@ static bool encode_text(struct encoding *encoding, struct string_view text, bool
 /* Offsets inside a text are 32 bits wide, and escaping or normalizing may triple it. */
 enum { TEXT_BYTES_MAX = INT32_MAX / 4 };
 
-bool tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t length,
-                      bool add_special, bool parse_special, struct token_list *out,
-                      struct error *error) {
-    if (length > TEXT_BYTES_MAX) {
+/* `own` NULL: of all bytes alike. */
+static bool encode(const struct tokenizer *tokenizer, struct string_view text, const uint8_t *own,
+                   bool add_special, bool parse_special, struct token_list *out,
+                   struct error *error) {
+    if (text.length > TEXT_BYTES_MAX) {
         return error_set(error, ERROR_INVALID_ARGUMENT,
                          "a text of %zu bytes is too long to tokenize; at most %d are allowed",
-                         length, (int)TEXT_BYTES_MAX);
+                         text.length, (int)TEXT_BYTES_MAX);
     }
     size_t count_before = out->count;
     struct encoding encoding = {.tokenizer = tokenizer, .out = out};
@@ -247,7 +249,7 @@ bool tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_
         !append_id(out, vocabulary->bos, error)) {
         goto cleanup;
     }
-    if (!encode_text(&encoding, (struct string_view){text, length}, parse_special, error)) {
+    if (!encode_text(&encoding, text, own, parse_special, error)) {
         goto cleanup;
     }
     if (add_special && tokenizer->add_eos && vocabulary->eos != TOKEN_NONE &&
@@ -264,6 +266,19 @@ cleanup:
         out->count = count_before;
     }
     return done;
+}
+
+bool tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t length,
+                      bool add_special, bool parse_special, struct token_list *out,
+                      struct error *error) {
+    return encode(tokenizer, (struct string_view){text, length}, NULL, add_special, parse_special,
+                  out, error);
+}
+
+bool tokenizer_encode_marked(const struct tokenizer *tokenizer, const char *text,
+                             const uint8_t *own, size_t length, struct token_list *out,
+                             struct error *error) {
+    return encode(tokenizer, (struct string_view){text, length}, own, false, true, out, error);
 }
 
 static const struct vocabulary_token *token_at(const struct tokenizer *tokenizer, int32_t id) {
@@ -289,6 +304,10 @@ int32_t tokenizer_bos(const struct tokenizer *tokenizer) {
 
 int32_t tokenizer_eos(const struct tokenizer *tokenizer) {
     return tokenizer->vocabulary.eos;
+}
+
+bool tokenizer_adds_bos(const struct tokenizer *tokenizer) {
+    return tokenizer->add_bos && tokenizer->vocabulary.bos != TOKEN_NONE;
 }
 
 bool tokenizer_strips_leading_space(const struct tokenizer *tokenizer) {

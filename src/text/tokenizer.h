@@ -74,6 +74,12 @@ bool token_list_append(struct token_list *list, int32_t id); /* false: no memory
 bool tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t length,
                       bool add_special, bool parse_special, struct token_list *out,
                       struct error *error);
+/* A text of two hands: own[i] [length] is 1 where byte i is the template's. Control tokens are
+ * recognised only where all their bytes are; everything else is as in tokenizer_encode without
+ * `add_special`. `own` NULL: all bytes are. */
+bool tokenizer_encode_marked(const struct tokenizer *tokenizer, const char *text,
+                             const uint8_t *own, size_t length, struct token_list *out,
+                             struct error *error);
 
 /* The bytes a token stands for (may be part of a character); empty for a control token unless
  * `show_special`. Borrowed from the tokenizer. An id out of range gives an empty view. */
@@ -82,6 +88,8 @@ struct string_view tokenizer_piece(const struct tokenizer *tokenizer, int32_t id
 size_t tokenizer_vocabulary_size(const struct tokenizer *tokenizer);
 int32_t tokenizer_bos(const struct tokenizer *tokenizer);
 int32_t tokenizer_eos(const struct tokenizer *tokenizer);
+/* Whether encode's add_special begins with the BOS. */
+bool tokenizer_adds_bos(const struct tokenizer *tokenizer);
 /* True for every token that ends an answer: eos, eot, and known end-of-turn texts (<|im_end|>,
  * </s>, <|eot_id|>, <|endoftext|>, <end_of_turn>, …) that are control tokens of this vocabulary. */
 bool tokenizer_is_end(const struct tokenizer *tokenizer, int32_t id);

@@ -96,12 +96,13 @@ static size_t lower_bound(const struct special_tokens *special, size_t low, size
 /* The longest special token that starts the text, or TOKEN_NONE. Narrows the sorted range by one
  * byte at a time; a text that ends at the current depth sorts first in its range. */
 static int32_t longest_at(const struct special_tokens *special, const char *text, size_t length,
-                          bool with_control) {
+                          const uint8_t *own, bool with_control) {
     unsigned char first = (unsigned char)text[0];
     size_t low = special->first_byte[first];
     size_t high = special->first_byte[first + 1];
     int32_t best = TOKEN_NONE;
     for (size_t depth = 1; low < high; depth++) {
+        with_control = with_control && (own == NULL || own[depth - 1] != 0);
         if (text_at(special, low).length == depth) {
             int32_t id = special->ids[low++];
             if (with_control || special->vocabulary->tokens[id].type == TOKEN_USER_DEFINED) {
@@ -118,10 +119,12 @@ static int32_t longest_at(const struct special_tokens *special, const char *text
     return best;
 }
 
-bool special_tokens_find(const struct special_tokens *special, struct string_view text, size_t from,
-                         bool with_control, size_t *at, int32_t *id) {
+bool special_tokens_find(const struct special_tokens *special, struct string_view text,
+                         const uint8_t *own, size_t from, bool with_control, size_t *at,
+                         int32_t *id) {
     for (size_t i = from; i < text.length; i++) {
-        int32_t found = longest_at(special, text.data + i, text.length - i, with_control);
+        int32_t found = longest_at(special, text.data + i, text.length - i,
+                                   own == NULL ? NULL : own + i, with_control);
         if (found != TOKEN_NONE) {
             *at = i;
             *id = found;

@@ -21,9 +21,11 @@ bool special_tokens_init(struct special_tokens *special, const struct vocabulary
                          struct error *error);
 void special_tokens_deinit(struct special_tokens *special);
 
-/* The first special token at or after `from`: its offset and id. False when there is none.
+/* The first special token at or after `from`: its offset and id. False when there is none. With
+ * `own` [text.length], not NULL, a control token counts only where every byte of it is marked.
  * Costs O(1) for a byte that begins no special token. */
-bool special_tokens_find(const struct special_tokens *special, struct string_view text, size_t from,
-                         bool with_control, size_t *at, int32_t *id);
+bool special_tokens_find(const struct special_tokens *special, struct string_view text,
+                         const uint8_t *own, size_t from, bool with_control, size_t *at,
+                         int32_t *id);
 
 #endif

@@ -38,7 +38,7 @@ def ask(build_dir, templates):
     program = build_dir / "tests" / "tools" / "chat_traits"
     lines = "".join(json.dumps(template) + "\n" for template in templates)
     result = subprocess.run([program], input=lines, capture_output=True, text=True, check=True)
-    return [json.loads(line) for line in result.stdout.splitlines()]
+    return [json.loads(line) for line in result.stdout.split("\n") if line]
 
 
 def test_what_known_templates_can_do(source_root, build_dir, subtests):
