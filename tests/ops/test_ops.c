@@ -25,7 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_BLOCK_TABLE = 64 };
+enum { MAX_BLOCK_TABLE = 128 };
 
 static struct random_state rng;
 
@@ -365,7 +365,7 @@ struct attention_case {
 static const struct attention_case attention_cases[] = {
     {1, 1, 32, 1, 0},   {4, 2, 64, 70, 0},    {9, 3, 64, 150, 0},  {8, 8, 128, 33, 0},
     {6, 1, 80, 100, 0}, {40, 1, 32, 20, 0},   {4, 2, 64, 200, 48}, {4, 4, 32, 130, 1},
-    {2, 2, 64, 65, 64}, {4, 2, 128, 129, 65},
+    {2, 2, 64, 65, 64}, {4, 2, 128, 129, 65}, {4, 2, 32, 1100, 0}, {3, 1, 32, 1200, 600},
 };
 
 /* What the cache holds, and how it is attended to. */
@@ -428,6 +428,7 @@ static void run_attention(struct backend *backend, const struct sequence_data *s
     assert_true(!form->grows || ops->kv_grow(backend, kv, blocks, &error));
     assert_true(!form->grows || ops->kv_grow(backend, kv, 2 * blocks, &error));
     uint32_t tables[2][MAX_BLOCK_TABLE];
+    assert_true(blocks <= MAX_BLOCK_TABLE);
     for (uint32_t i = 0; i < blocks; i++) {
         tables[0][i] = (uint32_t)(2 * blocks) - 1 - i;
         tables[1][i] = i;

@@ -26,6 +26,7 @@ enum {
     MATMUL_TILE_ROWS = 64,       /* activation rows that share one pass over the weights */
     ATTENTION_TILE_TOKENS = 64,  /* keys between two updates of the running maximum */
     ATTENTION_TILE_QUERIES = 32, /* (row, head) pairs that share one pass over the keys */
+    ATTENTION_PARTIALS = 4096,   /* (row, head, segment of keys) that a step may sum apart */
 };
 
 /* How an activation row is encoded for a kernel. */
@@ -181,6 +182,7 @@ struct cpu_backend {
     float *cosines, *sines;           /* [max_rows][max_head_dim / 2] */
     float *thread_scratch;            /* [thread_count][thread_scratch_floats] */
     size_t thread_scratch_floats;
+    float *partials;   /* [ATTENTION_PARTIALS][max_head_dim + 2]: sums over segments of keys */
     float *logit_rows; /* [max_rows][max_columns]: normed rows of cpu_logits */
     bool plain_attention;
     float *plain_scores; /* [thread_count][plain_scores_floats], of the plain form only */

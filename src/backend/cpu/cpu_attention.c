@@ -6,6 +6,10 @@
  * tile is added. A tile always begins at a multiple of 64 tokens, so a row's result does not depend
  * on chunking. Work is handed out as (span, rows, kv head): the query heads that share a kv head
  * share the pass over its keys.
+ *
+ * Keys are gone through in segments of 512 tokens, again at fixed positions, each summed by itself
+ * and then merged in order. So segments may be handed out one by one, when there are few rows over
+ * many keys, and the result is the same as in one pass.
  */
 #include "backend/cpu/cpu.h"
 
@@ -14,7 +18,10 @@
 #include <math.h>
 #include <string.h>
 
-enum { TILE_BLOCKS = ATTENTION_TILE_TOKENS / KV_BLOCK_TOKENS };
+enum {
+    TILE_BLOCKS = ATTENTION_TILE_TOKENS / KV_BLOCK_TOKENS,
+    SEGMENT_TOKENS = 8 * ATTENTION_TILE_TOKENS,
+};
 
 /* ---- rotary embedding ---- */
 
@@ -105,23 +112,56 @@ void cpu_rope_store(struct backend *backend, struct activation *q, struct activa
 
 /* ---- attention ---- */
 
-struct query {
-    const float *q; /* [head_dim] */
-    float *out;     /* [head_dim], accumulated in place */
-    size_t first_key, end_key;
+/* What has been summed over some keys: values weighted by exp(score - maximum), and the weights. */
+struct partial {
+    float *out; /* [head_dim] */
     float maximum, sum;
 };
+
+struct query {
+    const float *q; /* [head_dim] */
+    size_t first_key, end_key;
+    struct partial part; /* of the segment being visited */
+};
+
+static void clear_partial(struct partial *part, size_t dim) {
+    part->maximum = -INFINITY;
+    part->sum = 0;
+    memset(part->out, 0, dim * sizeof(float));
+}
+
+/* Adds a later segment's part. */
+static void merge_partial(struct partial *total, const struct partial *part, size_t dim) {
+    if (part->maximum == -INFINITY) {
+        return;
+    }
+    if (total->maximum == -INFINITY) {
+        memcpy(total->out, part->out, dim * sizeof(float));
+        total->maximum = part->maximum;
+        total->sum = part->sum;
+        return;
+    }
+    float maximum = part->maximum > total->maximum ? part->maximum : total->maximum;
+    float keep = expf(total->maximum - maximum);
+    float weight = expf(part->maximum - maximum);
+    for (size_t d = 0; d < dim; d++) {
+        total->out[d] = total->out[d] * keep + part->out[d] * weight;
+    }
+    total->sum = total->sum * keep + part->sum * weight;
+    total->maximum = maximum;
+}
 
 /* One thread's scratch, laid out in its floats. */
 struct attention_scratch {
     float *keys;   /* [4 blocks][head_dim][16] */
     float *values; /* [4 blocks][16][head_dim] */
     float *scores; /* [queries][64] */
+    float *parts;  /* [queries][head_dim], of a later segment */
 };
 
 size_t cpu_attention_scratch_floats(size_t head_dim) {
     return head_dim * KV_BLOCK_TOKENS * 2 * TILE_BLOCKS +
-           ATTENTION_TILE_QUERIES * ATTENTION_TILE_TOKENS;
+           ATTENTION_TILE_QUERIES * (ATTENTION_TILE_TOKENS + head_dim);
 }
 
 static struct attention_scratch lay_out(float *scratch, size_t head_dim) {
@@ -129,6 +169,7 @@ static struct attention_scratch lay_out(float *scratch, size_t head_dim) {
     s.keys = scratch;
     s.values = s.keys + head_dim * KV_BLOCK_TOKENS * TILE_BLOCKS;
     s.scores = s.values + head_dim * KV_BLOCK_TOKENS * TILE_BLOCKS;
+    s.parts = s.scores + ATTENTION_TILE_QUERIES * ATTENTION_TILE_TOKENS;
     return s;
 }
 
@@ -141,21 +182,22 @@ static void add_tile(const struct attention_job *job, struct query *query, size_
     size_t dim = job->shape->head_dim;
     size_t low = size_max(query->first_key, tile_start) - tile_start;
     size_t high = size_min(query->end_key, tile_start + ATTENTION_TILE_TOKENS) - tile_start;
-    float maximum = query->maximum;
+    struct partial *part = &query->part;
+    float maximum = part->maximum;
     for (size_t t = low; t < high; t++) {
         maximum = scores[t] > maximum ? scores[t] : maximum;
     }
-    if (maximum > query->maximum) {
-        float keep = query->maximum == -INFINITY ? 0.0f : expf(query->maximum - maximum);
-        kernels->scale(query->out, dim, keep);
-        query->sum *= keep;
-        query->maximum = maximum;
+    if (maximum > part->maximum) {
+        float keep = part->maximum == -INFINITY ? 0.0f : expf(part->maximum - maximum);
+        kernels->scale(part->out, dim, keep);
+        part->sum *= keep;
+        part->maximum = maximum;
     }
     if (maximum == -INFINITY) {
         return; /* every score so far overflowed downwards: nothing to add */
     }
-    query->sum += kernels->exp_sum(scores + low, high - low, maximum);
-    kernels->attention_accumulate(scores + low, values + low * dim, high - low, dim, query->out);
+    part->sum += kernels->exp_sum(scores + low, high - low, maximum);
+    kernels->attention_accumulate(scores + low, values + low * dim, high - low, dim, part->out);
 }
 
 /* All queries against the tile's blocks. Queries are in row order, so end_key never falls. */
@@ -200,35 +242,92 @@ static void visit_tile(const struct attention_job *job, const struct batch_span 
     }
 }
 
+/* All queries against the keys from `start`, up to the segment's end. */
+static void visit_segment(const struct attention_job *job, const struct batch_span *span,
+                          size_t kv_head, size_t start, struct query *queries, size_t count,
+                          const struct attention_scratch *scratch) {
+    for (size_t i = 0; i < count; i++) {
+        clear_partial(&queries[i].part, job->shape->head_dim);
+    }
+    size_t end = size_min(start / SEGMENT_TOKENS * SEGMENT_TOKENS + SEGMENT_TOKENS,
+                          queries[count - 1].end_key);
+    for (size_t tile = start; tile < end; tile += ATTENTION_TILE_TOKENS) {
+        visit_tile(job, span, kv_head, tile, queries, count, scratch);
+    }
+}
+
+/* The segments that a row sees any key of: [first, end). */
+struct segments {
+    size_t first, end;
+};
+
+static struct segments segments_of(const struct attention_shape *shape,
+                                   const struct batch_span *span, size_t row) {
+    size_t end_key = span->position + row + 1;
+    size_t first_key = shape->window != 0 && end_key > shape->window ? end_key - shape->window : 0;
+    return (struct segments){first_key / SEGMENT_TOKENS, size_divide_up(end_key, SEGMENT_TOKENS)};
+}
+
+/* One query head's input or output of a row. */
+static size_t head_offset(const struct attention_job *job, const struct batch_span *span,
+                          size_t row, size_t head) {
+    return (span->first_row + row) * job->q->columns + head * job->shape->head_dim;
+}
+
+/* Query heads [head, head + heads) of rows [first, first + rows). */
+static size_t gather_queries(const struct attention_job *job, const struct batch_span *span,
+                             size_t first, size_t rows, size_t head, size_t heads,
+                             struct query *queries) {
+    size_t count = 0, window = job->shape->window;
+    for (size_t i = first; i < first + rows; i++) {
+        size_t end = span->position + i + 1;
+        size_t begin = window != 0 && end > window ? end - window : 0;
+        for (size_t h = 0; h < heads; h++, count++) {
+            queries[count] = (struct query){.q = job->q->data + head_offset(job, span, i, head + h),
+                                            .first_key = begin,
+                                            .end_key = end};
+        }
+    }
+    return count;
+}
+
+static size_t first_tile(const struct query *queries, size_t segment) {
+    size_t first = queries[0].first_key / ATTENTION_TILE_TOKENS * ATTENTION_TILE_TOKENS;
+    return size_max(first, segment * SEGMENT_TOKENS);
+}
+
+/* Every segment, one after the other. The first is summed where the result belongs: merged into
+ * nothing, it would be the same. */
 static void attend(const struct attention_job *job, const struct batch_span *span, size_t first,
                    size_t rows, size_t kv_head, const struct attention_scratch *scratch) {
-    const struct attention_shape *shape = job->shape;
-    size_t dim = shape->head_dim, count = 0;
+    size_t dim = job->shape->head_dim;
     struct query queries[ATTENTION_TILE_QUERIES] = {0};
+    struct partial totals[ATTENTION_TILE_QUERIES];
     /* A kv head shared by more query heads than fit is visited in several passes. */
-    for (size_t head = 0; head < job->group; head += ATTENTION_TILE_QUERIES) {
-        size_t heads = size_min(job->group - head, ATTENTION_TILE_QUERIES);
-        count = 0;
-        for (size_t i = first; i < first + rows; i++) {
-            size_t end = span->position + i + 1;
-            size_t begin = shape->window != 0 && end > shape->window ? end - shape->window : 0;
-            size_t row = span->first_row + i;
-            for (size_t h = 0; h < heads; h++, count++) {
-                size_t at = row * job->q->columns + (kv_head * job->group + head + h) * dim;
-                queries[count] = (struct query){.q = job->q->data + at,
-                                                .out = job->out->data + at,
-                                                .first_key = begin,
-                                                .end_key = end,
-                                                .maximum = -INFINITY};
-                memset(queries[count].out, 0, dim * sizeof(float));
+    for (size_t h = 0; h < job->group; h += ATTENTION_TILE_QUERIES) {
+        size_t heads = size_min(job->group - h, ATTENTION_TILE_QUERIES);
+        size_t head = kv_head * job->group + h;
+        size_t count = gather_queries(job, span, first, rows, head, heads, queries);
+        size_t segment = segments_of(job->shape, span, first).first;
+        size_t end = segments_of(job->shape, span, first + rows - 1).end;
+        for (size_t i = 0; i < count; i++) {
+            queries[i].part.out =
+                job->out->data + head_offset(job, span, first + i / heads, head + i % heads);
+        }
+        visit_segment(job, span, kv_head, first_tile(queries, segment), queries, count, scratch);
+        for (size_t i = 0; i < count; i++) {
+            totals[i] = queries[i].part;
+            queries[i].part.out = scratch->parts + i * dim;
+        }
+        while (++segment < end) {
+            visit_segment(job, span, kv_head, first_tile(queries, segment), queries, count,
+                          scratch);
+            for (size_t i = 0; i < count; i++) {
+                merge_partial(&totals[i], &queries[i].part, dim);
             }
         }
-        size_t tile = queries[0].first_key / ATTENTION_TILE_TOKENS * ATTENTION_TILE_TOKENS;
-        for (; tile < queries[count - 1].end_key; tile += ATTENTION_TILE_TOKENS) {
-            visit_tile(job, span, kv_head, tile, queries, count, scratch);
-        }
         for (size_t i = 0; i < count; i++) {
-            job->cpu->kernels->scale(queries[i].out, dim, 1.0f / queries[i].sum);
+            job->cpu->kernels->scale(totals[i].out, dim, 1.0f / totals[i].sum);
         }
     }
 }
@@ -257,6 +356,97 @@ static void attend_items(void *context, size_t thread_index) {
     }
 }
 
+/* ---- few rows over many keys: segments handed out one by one ---- */
+
+/* Room for one sum: a head's values, its maximum and its weights' sum. */
+static float *partial_at(const struct attention_job *job, size_t index, struct partial *part) {
+    float *at = job->cpu->partials + index * (job->shape->head_dim + 2);
+    part->out = at + 2;
+    part->maximum = at[0];
+    part->sum = at[1];
+    return at;
+}
+
+/* Items are (span, kv head, segment); sums lie by [span][head][segment]. */
+static void attend_segments(void *context, size_t thread_index) {
+    const struct attention_job *job = context;
+    const struct batch *batch = job->cpu->batch;
+    const struct attention_shape *shape = job->shape;
+    struct attention_scratch scratch =
+        lay_out(cpu_scratch(job->cpu, thread_index), shape->head_dim);
+    size_t span_index = 0, span_start = 0, item;
+    while ((item = thread_pool_next_chunk(job->cpu->pool)) < job->item_count) {
+        const struct batch_span *span = &batch->spans[span_index];
+        struct segments s = segments_of(shape, span, 0);
+        while (item - span_start >= (s.end - s.first) * shape->kv_head_count) {
+            span_start += (s.end - s.first) * shape->kv_head_count;
+            span = &batch->spans[++span_index];
+            s = segments_of(shape, span, 0);
+        }
+        size_t segments = s.end - s.first, segment = (item - span_start) % segments;
+        size_t kv_head = (item - span_start) / segments;
+        struct query queries[ATTENTION_TILE_QUERIES] = {0};
+        size_t count = gather_queries(job, span, 0, 1, kv_head * job->group, job->group, queries);
+        for (size_t i = 0; i < count; i++) {
+            queries[i].part.out = scratch.parts + i * shape->head_dim;
+        }
+        visit_segment(job, span, kv_head, first_tile(queries, s.first + segment), queries, count,
+                      &scratch);
+        for (size_t i = 0; i < count; i++) {
+            struct partial part;
+            size_t index = (span_start * job->group) + (kv_head * job->group + i) * segments;
+            float *at = partial_at(job, index + segment, &part);
+            at[0] = queries[i].part.maximum;
+            at[1] = queries[i].part.sum;
+            memcpy(part.out, queries[i].part.out, shape->head_dim * sizeof(float));
+        }
+    }
+}
+
+static void merge_segments(const struct attention_job *job) {
+    const struct batch *batch = job->cpu->batch;
+    size_t dim = job->shape->head_dim, index = 0;
+    for (size_t s = 0; s < batch->span_count; s++) {
+        const struct batch_span *span = &batch->spans[s];
+        struct segments range = segments_of(job->shape, span, 0);
+        for (size_t head = 0; head < job->shape->head_count; head++) {
+            struct partial first, total;
+            partial_at(job, index++, &first);
+            total = first;
+            total.out = job->out->data + head_offset(job, span, 0, head);
+            memcpy(total.out, first.out, dim * sizeof(float));
+            for (size_t segment = range.first + 1; segment < range.end; segment++) {
+                struct partial part;
+                partial_at(job, index++, &part);
+                merge_partial(&total, &part, dim);
+            }
+            job->cpu->kernels->scale(total.out, dim, 1.0f / total.sum);
+        }
+    }
+}
+
+/* Whether to hand out segments: rows alone would leave threads without work, and the sums have
+ * room. Sets item_count. The result is the same either way. */
+static bool divide_by_segments(struct attention_job *job) {
+    const struct batch *batch = job->cpu->batch;
+    size_t items = 0, threads = job->cpu->thread_count;
+    if (threads == 1 || batch->row_count != batch->span_count ||
+        batch->row_count * job->shape->kv_head_count >= 4 * threads ||
+        job->group > ATTENTION_TILE_QUERIES) {
+        return false;
+    }
+    for (size_t s = 0; s < batch->span_count; s++) {
+        struct segments range = segments_of(job->shape, &batch->spans[s], 0);
+        items += (range.end - range.first) * job->shape->kv_head_count;
+    }
+    if (items == batch->row_count * job->shape->kv_head_count ||
+        items * job->group > ATTENTION_PARTIALS) {
+        return false;
+    }
+    job->item_count = items;
+    return true;
+}
+
 void cpu_attention(struct backend *backend, const struct activation *q, const struct kv_cache *kv,
                    size_t layer, const struct attention_shape *shape, struct activation *out) {
     struct cpu_backend *cpu = cpu_backend_of(backend);
@@ -273,6 +463,11 @@ void cpu_attention(struct backend *backend, const struct activation *q, const st
     };
     if (cpu->plain_attention) {
         cpu_run(cpu, cpu->batch->row_count * shape->head_count, cpu_attend_plain, &job);
+        return;
+    }
+    if (divide_by_segments(&job)) {
+        cpu_run(cpu, job.item_count, attend_segments, &job);
+        merge_segments(&job);
         return;
     }
     for (size_t s = 0; s < cpu->batch->span_count; s++) {

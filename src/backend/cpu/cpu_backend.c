@@ -90,6 +90,8 @@ static bool size_scratch(struct cpu_backend *cpu, struct error *error) {
                 error) &&
            grow(&cpu->logit_rows, cpu->max_rows, cpu->max_columns * sizeof(float), "scratch",
                 error) &&
+           grow(&cpu->partials, ATTENTION_PARTIALS, (cpu->max_head_dim + 2) * sizeof(float),
+                "partial sums", error) &&
            grow(&cpu->thread_scratch, cpu->thread_count, cpu->thread_scratch_floats * sizeof(float),
                 "thread scratch", error);
 }
@@ -353,6 +355,7 @@ static void cpu_free(struct backend *backend) {
     free(cpu->sines);
     free(cpu->logit_rows);
     free(cpu->thread_scratch);
+    free(cpu->partials);
     cpu_release(cpu->plain_scores, cpu->thread_count * cpu->plain_scores_floats * sizeof(float));
     free(cpu);
 }
