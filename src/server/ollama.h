@@ -1,21 +1,21 @@
 /*
  * ollama.h - the Ollama API's routes.
  *
- * Each is the `answer` of a row in routes.c: loop thread.
+ * Rows of routes.c: loop thread.
  */
 #ifndef MISTRAL_SERVER_OLLAMA_H
 #define MISTRAL_SERVER_OLLAMA_H
 
+#include "server/generation.h"
+
 struct server;
 struct http_connection;
+
+extern const struct generation_kind ollama_generate_kind, ollama_chat_kind, ollama_embed_kind,
+    ollama_embeddings_kind;
 
 void ollama_answer_root(struct server *server, struct http_connection *connection,
                         const char *route);
 void ollama_answer_version(struct server *server, struct http_connection *connection,
                            const char *route);
-void ollama_answer_generate(struct server *server, struct http_connection *connection,
-                            const char *route);
-void ollama_answer_chat(struct server *server, struct http_connection *connection,
-                        const char *route);
-
 #endif

@@ -24,7 +24,7 @@ void ollama_write_time_member(struct json_writer *json, const char *name, int64_
     json_write_text_member(json, name, text);
 }
 
-void ollama_write_duration_member(struct json_writer *json, const char *name, double seconds) {
+static void write_duration_member(struct json_writer *json, const char *name, double seconds) {
     json_write_integer_member(json, name, (int64_t)(seconds * 1e9));
 }
 
@@ -86,19 +86,19 @@ static void write_context(struct json_writer *json, const struct generation_choi
     json_write_array_end(json);
 }
 
-static void write_durations(struct json_writer *json, const struct generation *generation) {
+void ollama_write_durations(struct json_writer *json, const struct generation *generation) {
     double total = clock_seconds(clock_now_ns() - generation->started_ns);
-    ollama_write_duration_member(json, "total_duration", total);
-    ollama_write_duration_member(json, "load_duration", 0);
+    write_duration_member(json, "total_duration", total);
+    write_duration_member(json, "load_duration", 0);
 }
 
 static void write_counts(struct json_writer *json, const struct generation *generation) {
     struct engine_usage usage = generation_usage(generation);
-    write_durations(json, generation);
+    ollama_write_durations(json, generation);
     json_write_integer_member(json, "prompt_eval_count", (int64_t)usage.prompt_tokens);
-    ollama_write_duration_member(json, "prompt_eval_duration", usage.prefill_seconds);
+    write_duration_member(json, "prompt_eval_duration", usage.prefill_seconds);
     json_write_integer_member(json, "eval_count", (int64_t)usage.generated_tokens);
-    ollama_write_duration_member(json, "eval_duration", usage.decode_seconds);
+    write_duration_member(json, "eval_duration", usage.decode_seconds);
 }
 
 static void send_object(struct generation *generation, struct string_buffer *text) {
@@ -114,7 +114,7 @@ void ollama_write_idle(struct generation *generation, const char *reason) {
     struct json_writer json = {.out = &generation->answer};
     write_begin(&json, generation, "", 0);
     write_done(&json, true, reason);
-    write_durations(&json, generation);
+    ollama_write_durations(&json, generation);
     json_write_object_end(&json);
 }
 

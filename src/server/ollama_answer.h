@@ -31,7 +31,7 @@ void ollama_write_idle(struct generation *generation, const char *reason);
 /* "created_at" and its like: RFC 3339 in UTC, with microseconds; Open WebUI reads no more digits.
  */
 void ollama_write_time_member(struct json_writer *json, const char *name, int64_t wall_ns);
-/* "total_duration" and its like. */
-void ollama_write_duration_member(struct json_writer *json, const char *name, double seconds);
+/* "total_duration" and "load_duration", up to now. */
+void ollama_write_durations(struct json_writer *json, const struct generation *generation);
 
 #endif

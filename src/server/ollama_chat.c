@@ -159,15 +159,9 @@ static bool prepare(struct generation *generation, const struct served_model *mo
     return true;
 }
 
-static const struct generation_kind kind = {
+const struct generation_kind ollama_chat_kind = {
     .route = "/api/chat",
     .id_prefix = "ollama-",
     .prompt_field = "messages",
     .prepare = prepare,
 };
-
-void ollama_answer_chat(struct server *server, struct http_connection *connection,
-                        const char *route) {
-    (void)route;
-    generation_begin(server, connection, &kind);
-}

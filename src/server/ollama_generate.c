@@ -177,15 +177,9 @@ static bool prepare(struct generation *generation, const struct served_model *mo
     return ok;
 }
 
-static const struct generation_kind kind = {
+const struct generation_kind ollama_generate_kind = {
     .route = "/api/generate",
     .id_prefix = "ollama-",
     .prompt_field = "prompt",
     .prepare = prepare,
 };
-
-void ollama_answer_generate(struct server *server, struct http_connection *connection,
-                            const char *route) {
-    (void)route;
-    generation_begin(server, connection, &kind);
-}

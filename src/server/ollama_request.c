@@ -102,6 +102,16 @@ static bool is_served(const struct served_model *model, const char *name) {
     return served_model_is(model, bare);
 }
 
+bool ollama_check_model(const struct served_model *model, const char *name,
+                        struct api_error *error) {
+    if (name == NULL || name[0] == '\0') {
+        return api_error_set(error, 400, "missing_required_parameter", "model",
+                             "model is required");
+    }
+    return is_served(model, name) ||
+           api_error_set(error, 404, "model_not_found", "model", "model '%.200s' not found", name);
+}
+
 bool ollama_request_read(struct generation *generation, const struct served_model *model,
                          const json_t *body, const struct request_field *own_fields,
                          struct ollama_request *request, struct api_error *error) {
@@ -110,13 +120,8 @@ bool ollama_request_read(struct generation *generation, const struct served_mode
         !request_fields_read(own_fields, body, request, error)) {
         return false;
     }
-    if (request->model == NULL || request->model[0] == '\0') {
-        return api_error_set(error, 400, "missing_required_parameter", "model",
-                             "model is required");
-    }
-    if (!is_served(model, request->model)) {
-        return api_error_set(error, 404, "model_not_found", "model", "model '%.200s' not found",
-                             request->model);
+    if (!ollama_check_model(model, request->model, error)) {
+        return false;
     }
     request->options =
         ollama_options_default(&generation->arena, generation->server->options->ollama_temperature);

@@ -11,6 +11,9 @@ extern const struct generation_kind openai_chat_kind;
 extern const struct generation_kind openai_completions_kind;
 extern const struct generation_kind openai_embeddings_kind;
 
+/* The first `count` values of an embedding, at length 1 again. */
+void openai_shorten_embedding(float *values, size_t count);
+
 void openai_list_models(struct server *server, struct http_connection *connection,
                         const char *route);
 /* /v1/models/ID; the id may hold slashes itself. */

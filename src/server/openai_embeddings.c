@@ -63,8 +63,7 @@ static void write_float_bytes(struct string_buffer *out, const float *values, si
     string_buffer_deinit(&bytes);
 }
 
-/* The first `count` values, at length 1 again. */
-static void shorten(float *values, size_t count) {
+void openai_shorten_embedding(float *values, size_t count) {
     double square = 0;
     for (size_t i = 0; i < count; i++) {
         square += (double)values[i] * (double)values[i];
@@ -88,7 +87,7 @@ static void choice_done(struct generation_choice *choice, const struct engine_ev
         return;
     }
     if (answer->dimensions < width) {
-        shorten(event->embedding, answer->dimensions);
+        openai_shorten_embedding(event->embedding, answer->dimensions);
     }
     if (answer->is_base64) {
         write_float_bytes(&choice->text, event->embedding, answer->dimensions);

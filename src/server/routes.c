@@ -35,8 +35,10 @@ static void answer_health(struct server *server, struct http_connection *connect
 static const struct route routes[] = {
     {"/", .methods = HTTP_GET | HTTP_HEAD, .answer = ollama_answer_root},
     {"/api/version", .methods = HTTP_GET | HTTP_HEAD, .answer = ollama_answer_version},
-    {"/api/generate", .methods = HTTP_POST, .answer = ollama_answer_generate},
-    {"/api/chat", .methods = HTTP_POST, .answer = ollama_answer_chat},
+    {"/api/generate", .methods = HTTP_POST, .generates = &ollama_generate_kind},
+    {"/api/chat", .methods = HTTP_POST, .generates = &ollama_chat_kind},
+    {"/api/embed", .methods = HTTP_POST, .generates = &ollama_embed_kind},
+    {"/api/embeddings", .methods = HTTP_POST, .generates = &ollama_embeddings_kind},
     {"/health", .is_open = true, .methods = HTTP_GET | HTTP_HEAD, .answer = answer_health},
     {"/metrics", .methods = HTTP_GET | HTTP_HEAD, .answer = server_metrics_answer},
     {"/v1/models", .methods = HTTP_GET | HTTP_HEAD, .answer = openai_list_models},
