@@ -175,6 +175,21 @@ ensure_python_environment() {
     cat "$wanted" "$models" >"$stamp"
 }
 
+# The clients of tests/requirements-clients.txt, whose own dependencies are at odds with those of the tests.
+ensure_clients_environment() {
+    local wanted="$PROJECT_ROOT/tests/requirements-clients.txt"
+    local folder="$PROJECT_ROOT/build/clients"
+    if [ -f "$folder/requirements.installed" ] && cmp -s "$wanted" "$folder/requirements.installed"; then
+        return 0
+    fi
+    say "installing the tests' clients into build/clients"
+    if [ ! -x "$folder/bin/python" ]; then
+        python3 -m venv "$folder"
+    fi
+    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$wanted" </dev/null
+    cp "$wanted" "$folder/requirements.installed"
+}
+
 # build_program FOLDER TARGETS [meson option...]: sets FOLDER up unless it is, with these options
 # either way, and builds the TARGETS (several in one argument; "all" for everything).
 build_program() {

@@ -193,6 +193,7 @@ main() {
     local started=$SECONDS stage
     ensure_packages needs_to_build needs_of_python
     ensure_python_environment
+    case " $STAGES " in *" python "*) ensure_clients_environment ;; esac
     rm -rf "$RESULTS"
     mkdir -p "$RESULTS"
     : >"$RESULTS/failed-stages.txt"

@@ -29,6 +29,7 @@ static const char *const words[] = {
 struct script {
     int64_t tokens, prefill, delay, stall, fail, bytes, stuck, tell;
     char refuse[16];
+    char *say; /* NULL: words; owned by the sequence */
 };
 
 struct sequence {
@@ -150,6 +151,12 @@ static struct script read_script(const struct tokenizer *tokenizer, const int32_
         size_t length = strcspn(refuse + 7, " ]");
         snprintf(script.refuse, sizeof script.refuse, "%.*s", (int)length, refuse + 7);
     }
+    const char *say = strstr(string_buffer_text(&text), "[[say=");
+    const char *closing = say == NULL ? NULL : strstr(say, "]]");
+    if (closing != NULL) {
+        say += strlen("[[say=");
+        script.say = must(strndup(say, (size_t)(closing - say)));
+    }
     string_buffer_deinit(&text);
     return script;
 }
@@ -160,7 +167,10 @@ static void write_reply(const struct engine *engine, struct sequence *sequence) 
     struct random_state random;
     random_seed(&random, sampling->temperature > 0.0f ? sampling->seed : 0);
     struct string_buffer text = {0};
-    for (int64_t i = 0; i < sequence->script.tokens; i++) {
+    if (sequence->script.say != NULL) {
+        string_buffer_append_text(&text, sequence->script.say);
+    }
+    for (int64_t i = 0; sequence->script.say == NULL && i < sequence->script.tokens; i++) {
         string_buffer_append_text(&text,
                                   words[random_next(&random) % (sizeof words / sizeof words[0])]);
     }
@@ -225,6 +235,7 @@ static void sequence_free(struct sequence *sequence) {
     free((void *)(uintptr_t)sequence->request.stops);
     stop_matcher_deinit(&sequence->matcher);
     token_list_deinit(&sequence->reply);
+    free(sequence->script.say);
     free(sequence);
 }
 
@@ -539,6 +550,7 @@ bool engine_submit(struct engine *engine, const struct engine_request *request,
                    uint64_t *request_id, struct error *error) {
     struct script script = read_script(engine->tokenizer, request->prompt, request->prompt_count);
     if (!refuse(&script, error)) {
+        free(script.say);
         return false;
     }
     pthread_mutex_lock(&engine->lock);
@@ -556,6 +568,9 @@ bool engine_submit(struct engine *engine, const struct engine_request *request,
         pthread_cond_signal(&engine->changed);
     }
     pthread_mutex_unlock(&engine->lock);
+    if (!has_room) {
+        free(script.say);
+    }
     return has_room || error_set(error, ERROR_BUSY, "The queue is full.");
 }
 

@@ -13,6 +13,7 @@
  *   bytes=N     each token's text is N bytes long
  *   stuck=1     ignores cancel
  *   tell=1      the event "asked" says what the request was: prompt, options
+ *   say=TEXT    the answer, up to the closing brackets; stands alone in them
  *   refuse=busy|context|invalid|memory    what submit answers
  *
  * A request to embed gives the vector (4, 3, 0, 0) / 5, after `prefill`.

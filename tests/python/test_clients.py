@@ -1,0 +1,130 @@
+"""Clients people use, unchanged, in an environment of their own (tests/requirements-clients.txt): litellm,
+LangChain, and aider from its command line."""
+
+import json
+import os
+import subprocess
+
+import pytest
+from server_harness import FakeServer
+
+pytestmark = pytest.mark.release_only
+PROVIDERS = {
+    "openai": {"model": "openai/fake-model", "api_base": "{url}/v1", "api_key": "unused"},
+    "anthropic": {"model": "anthropic/fake-model", "api_base": "{url}", "api_key": "unused"},
+    "ollama": {"model": "ollama/fake-model", "api_base": "{url}"},
+    "ollama_chat": {"model": "ollama_chat/fake-model", "api_base": "{url}"},
+}
+
+
+@pytest.fixture(scope="module")
+def clients(source_root):
+    folder = source_root / "build" / "clients" / "bin"
+    assert (folder / "aider").is_file(), "build/clients is missing: scripts/test.sh --only python makes it"
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(build_dir):
+    server = FakeServer(build_dir, "context=100000")
+    yield server
+    server.stop()
+
+
+def environment(home):
+    return {"PATH": os.environ["PATH"], "HOME": str(home), "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+            "NO_PROXY": "*", "TERM": "dumb"}
+
+
+def run_script(clients, home, script, argument):
+    """Runs Python in the clients' environment; the last line it prints is JSON."""
+    run = subprocess.run([clients / "python", "-c", script, json.dumps(argument)], env=environment(home),
+                         capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-4000:]
+    return json.loads(run.stdout.splitlines()[-1])
+
+
+LITELLM = """
+import json, sys, litellm
+litellm.telemetry = False
+messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "hello [[say=one two three]]"}]
+told = {}
+for provider, fields in json.loads(sys.argv[1]).items():
+    whole = litellm.completion(messages=messages, max_tokens=100, **fields)
+    chunks = list(litellm.completion(messages=messages, max_tokens=100, stream=True, **fields))
+    try:
+        litellm.completion(messages=messages, **{**fields, "model": fields["model"].split("/")[0] + "/nowhere"})
+        refused = "answered"
+    except Exception as error:
+        refused = type(error).__name__
+    told[provider] = {"text": whole.choices[0].message.content, "finish": whole.choices[0].finish_reason,
+        "stream": "".join(chunk.choices[0].delta.content or "" for chunk in chunks),
+        "prompt": whole.usage.prompt_tokens, "generated": whole.usage.completion_tokens, "refused": refused}
+fields = json.loads(sys.argv[1])["openai"]
+told["embedding"] = [row["embedding"] for row in litellm.embedding(input=["a", "b"], **fields).data]
+print(json.dumps(told))
+"""
+
+
+def test_litellm(clients, server, tmp_path):
+    fields = {provider: {name: value.format(url=server.base_url) for name, value in rows.items()}
+              for provider, rows in PROVIDERS.items()}
+    everything = run_script(clients, tmp_path, LITELLM, fields)
+    for provider in PROVIDERS:
+        told = everything[provider]
+        assert told["text"] == told["stream"] == "one two three", provider
+        assert told["finish"] == "stop", provider
+        assert told["prompt"] > 0 and told["generated"] == len("one two three"), provider
+        assert told["refused"] not in ("answered", "TypeError", "KeyError"), (provider, told["refused"])
+    assert everything["embedding"] == [pytest.approx([0.8, 0.6, 0, 0])] * 2
+
+
+LANGCHAIN = """
+import json, sys
+from langchain_openai import ChatOpenAI, OpenAI, OpenAIEmbeddings
+url = json.loads(sys.argv[1]) + "/v1"
+common = {"base_url": url, "api_key": "unused", "model": "fake-model", "max_retries": 0}
+chat = ChatOpenAI(**common)
+told = {"chat": chat.invoke("hello [[say=one two three]]").content,
+        "stream": "".join(chunk.content for chunk in chat.stream("hello [[say=one two three]]")),
+        "text": OpenAI(**common, temperature=0).invoke("hello [[say=one two]]")}
+responses = ChatOpenAI(**common, use_responses_api=True)
+told["responses"] = responses.invoke("hello [[say=one two three]]").text
+told["responses_stream"] = "".join(chunk.text for chunk in responses.stream("hello [[say=one two three]]"))
+told["embedding"] = OpenAIEmbeddings(**common, check_embedding_ctx_length=False).embed_documents(["a", "b"])
+try:
+    OpenAIEmbeddings(**common, tiktoken_enabled=False, check_embedding_ctx_length=True).embed_query("a")
+    told["foreign"] = "answered"
+except Exception as error:
+    told["foreign"] = str(error)
+print(json.dumps(told))
+"""
+
+
+def test_langchain(clients, server, tmp_path):
+    told = run_script(clients, tmp_path, LANGCHAIN, server.base_url)
+    for name in ("chat", "stream", "responses", "responses_stream"):
+        assert told[name] == "one two three", name
+    assert told["text"] == "one two"
+    assert told["embedding"] == [pytest.approx([0.8, 0.6, 0, 0])] * 2
+
+
+@pytest.mark.parametrize("api", ["openai", "ollama_chat"])
+def test_aider_edits_a_file(api, clients, server, tmp_path):
+    """One scripted edit that runs to its end: the server says what aider asks for, the file changes."""
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "note.txt").write_text("old words\n", encoding="utf-8")
+    edit = "note.txt\n```\nnew words\n```\n"
+    settings = {
+        "openai": {"OPENAI_API_BASE": server.base_url + "/v1", "OPENAI_API_KEY": "unused"},
+        "ollama_chat": {"OLLAMA_API_BASE": server.base_url},
+    }[api]
+    run = subprocess.run(
+        [clients / "aider", "--model", f"{api}/fake-model", "--edit-format", "whole", "--no-git", "--yes-always",
+         "--no-show-model-warnings", "--no-check-update", "--analytics-disable", "--no-pretty", "--map-tokens", "0",
+         "--no-gitignore", "--no-suggest-shell-commands", "--no-detect-urls",
+         "--message", f"Change the words. [[say={edit}]]", "note.txt"],
+        cwd=work, env={**environment(tmp_path), **settings}, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-2000:]
+    assert (work / "note.txt").read_text(encoding="utf-8") == "new words\n", run.stdout[-3000:] + run.stderr[-1000:]
