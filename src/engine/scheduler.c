@@ -32,6 +32,7 @@ struct scheduler {
 /* What is left to give in the step being planned. */
 struct step_budget {
     size_t prompt_tokens, draft_tokens, logits;
+    struct sequence *oldest_prompt; /* of those that ran before; NULL: none is being read */
 };
 
 /* --- lists --- */
@@ -357,14 +358,36 @@ static size_t logits_wanted(const struct sequence *sequence, size_t count) {
     return end > sequence->logits_from ? size_min(end - sequence->logits_from, count) : 0;
 }
 
-static void plan_prompt(struct scheduler *scheduler, struct sequence *sequence,
+/* Plans up to `most` of the sequence's prompt tokens, beyond those it has in this step already. */
+static void plan_prompt(struct scheduler *scheduler, struct sequence *sequence, size_t most,
                         struct step_budget *budget) {
-    size_t count = size_min(sequence->token_count - sequence->computed, budget->prompt_tokens);
-    size_t wanted = logits_wanted(sequence, count);
+    size_t before = sequence->planned, had = logits_wanted(sequence, before);
+    size_t count = size_min(sequence->token_count - sequence->computed,
+                            before + size_min(most, budget->prompt_tokens));
+    size_t wanted = logits_wanted(sequence, count) - had;
     count -= wanted > budget->logits ? wanted - budget->logits : 0;
+    if (count <= before) {
+        return;
+    }
     sequence->planned = extend_table(scheduler, sequence, count);
-    budget->prompt_tokens -= sequence->planned;
-    budget->logits -= logits_wanted(sequence, sequence->planned);
+    budget->prompt_tokens -= sequence->planned - before;
+    budget->logits -= logits_wanted(sequence, sequence->planned) - had;
+}
+
+/* How much of the step the oldest prompt may take at first: what the prompts behind it want, a
+ * quarter of the step at most, is kept for them, so that a short one need not wait until a long one
+ * has been read. */
+static size_t share_of_oldest(const struct scheduler *scheduler, const struct sequence *oldest) {
+    const struct scheduler_options *options = &scheduler->options;
+    size_t kept = options->prefill_chunk_size / 4, wanted = 0;
+    for (const struct sequence *s = oldest->next; s != NULL && wanted < kept; s = s->next) {
+        wanted += sequence_is_decoding(s) ? 0 : s->token_count - s->computed;
+    }
+    if (options->continuous_batching && scheduler->waiting.first != NULL &&
+        scheduler->running.count < options->max_running_requests) {
+        wanted += scheduler->waiting.first->token_count;
+    }
+    return options->prefill_chunk_size - size_min(kept, wanted);
 }
 
 static void plan_running(struct scheduler *scheduler, struct step_budget *budget) {
@@ -376,7 +399,12 @@ static void plan_running(struct scheduler *scheduler, struct step_budget *budget
         size_min(scheduler->options.decode_chunk_size - chosen, budget->logits - 1);
     for (struct sequence *s = scheduler->running.first; s != NULL; s = s->next) {
         if (!sequence_is_decoding(s)) {
-            plan_prompt(scheduler, s, budget);
+            size_t most = SIZE_MAX;
+            if (budget->oldest_prompt == NULL) {
+                budget->oldest_prompt = s;
+                most = share_of_oldest(scheduler, s);
+            }
+            plan_prompt(scheduler, s, most, budget);
         } else if (s->turn > before) {
             plan_decode(scheduler, s, budget);
         }
@@ -388,7 +416,7 @@ static void admit_while_there_is_room(struct scheduler *scheduler, struct step_b
            scheduler->running.count < scheduler->options.max_running_requests && admit(scheduler)) {
         struct sequence *admitted = scheduler->running.last;
         if (!sequence_is_decoding(admitted)) { /* else it gets its turn in the next step */
-            plan_prompt(scheduler, admitted, budget);
+            plan_prompt(scheduler, admitted, SIZE_MAX, budget);
         }
     }
 }
@@ -424,6 +452,10 @@ static void plan_round(struct scheduler *scheduler) {
     plan_running(scheduler, &budget);
     if (options->continuous_batching) {
         admit_while_there_is_room(scheduler, &budget);
+    }
+    if (budget.oldest_prompt != NULL && budget.oldest_prompt->planned > 0) {
+        /* What was kept for others and not taken. */
+        plan_prompt(scheduler, budget.oldest_prompt, SIZE_MAX, &budget);
     }
     *plan = (struct step_plan){.rows = scheduler->rows};
     write_rows(scheduler, true);

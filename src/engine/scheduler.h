@@ -14,7 +14,8 @@
  *
  * Rules. First come, first served: sequences are admitted in order of arrival and none overtakes.
  * Every step takes the sequences that decode (at most max_batch_size of them; when there are more,
- * they take turns) and then up to prefill_chunk_size tokens of prompts, oldest first. A sequence
+ * they take turns) and then up to prefill_chunk_size tokens of prompts, oldest first; of these a
+ * quarter is kept for the prompts behind the oldest, as far as they want it. A sequence
  * that needs a block when there is none sets back the youngest one that runs: its blocks are
  * released and it waits, first in line, to be recomputed; when it is the youngest itself it sits
  * out the step. The oldest is never set back, so every sequence ends.

@@ -128,23 +128,60 @@ static void prompts_come_in_chunks_beside_decode_rows(void **state) {
     assert_row(plan, 0, s[0], 0, 4, 1);
     assert_row(plan, 1, s[1], 0, 6, 0);
     plan = step(scheduler);
-    assert_int_equal(plan->row_count, 2);
+    assert_int_equal(plan->row_count, 3);
     assert_int_equal(plan->decode_row_count, 1);
     assert_row(plan, 0, s[0], 4, 1, 1);
-    assert_row(plan, 1, s[1], 6, 10, 0);
+    assert_row(plan, 1, s[1], 6, 8, 0);
+    assert_row(plan, 2, s[2], 0, 2, 0);
     plan = step(scheduler);
     assert_int_equal(plan->row_count, 3);
     assert_row(plan, 0, s[0], 5, 1, 1);
-    assert_row(plan, 1, s[1], 16, 7, 1);
-    assert_row(plan, 2, s[2], 0, 3, 0);
+    assert_row(plan, 1, s[1], 14, 8, 0);
+    assert_row(plan, 2, s[2], 2, 2, 0);
     plan = step(scheduler);
-    assert_int_equal(plan->decode_row_count, 2);
+    assert_int_equal(plan->decode_row_count, 1);
     assert_row(plan, 0, s[0], 6, 1, 1);
-    assert_row(plan, 1, s[1], 23, 1, 1);
-    assert_row(plan, 2, s[2], 3, 2, 1);
-    assert_int_equal(plan->token_count, 4);
+    assert_row(plan, 1, s[1], 22, 1, 1);
+    assert_row(plan, 2, s[2], 4, 1, 1);
+    assert_int_equal(plan->token_count, 3);
     assert_int_equal(plan->logits_count, 3);
     end(scheduler, s, 3);
+}
+
+static void a_short_prompt_is_read_beside_a_long_one(void **state) {
+    (void)state;
+    struct scheduler_options options = default_options();
+    options.block_count = 128;
+    struct scheduler *scheduler = make(&options);
+    struct sequence *s[3] = {add(scheduler, 1000, 1001, 0)};
+    assert_row(step(scheduler), 0, s[0], 0, 64, 0);
+    assert_row(step(scheduler), 0, s[0], 64, 64, 0);
+    s[1] = add(scheduler, 10, 11, 2000);
+    const struct step_plan *plan = step(scheduler);
+    assert_row(plan, 0, s[0], 128, 54, 0);
+    assert_row(plan, 1, s[1], 0, 10, 1);
+    scheduler_finish(scheduler, s[1]);
+    s[2] = add(scheduler, 500, 501, 3000); /* a quarter is the most that is kept */
+    plan = step(scheduler);
+    assert_row(plan, 0, s[0], 182, 48, 0);
+    assert_row(plan, 1, s[2], 0, 16, 0);
+    plan = step(scheduler);
+    assert_row(plan, 0, s[0], 230, 48, 0);
+    assert_row(plan, 1, s[2], 16, 16, 0);
+    end(scheduler, s, 3);
+}
+
+static void what_is_kept_for_a_prompt_that_does_not_fit_is_not_lost(void **state) {
+    (void)state;
+    struct scheduler_options options = default_options();
+    struct scheduler *scheduler = make(&options);
+    struct sequence *s[2] = {add(scheduler, 1000, 1001, 0)};
+    assert_row(step(scheduler), 0, s[0], 0, 64, 0);
+    s[1] = add(scheduler, 100, 101, 2000);
+    const struct step_plan *plan = step(scheduler);
+    assert_int_equal(plan->row_count, 1);
+    assert_row(plan, 0, s[0], 64, 64, 0);
+    end(scheduler, s, 2);
 }
 
 static void nothing_to_do_is_an_empty_plan(void **state) {
@@ -401,7 +438,8 @@ static void a_static_batch_is_run_to_its_end(void **state) {
     assert_int_equal(step(scheduler)->row_count, 1);
     scheduler_finish(scheduler, s[1]);
     const struct step_plan *plan = step(scheduler);
-    assert_row(plan, 0, s[2], 0, 4, 0);
+    assert_row(plan, 0, s[2], 0, 3, 0);
+    assert_row(plan, 1, s[3], 0, 1, 0);
     step(scheduler);
     assert_int_equal(s[2]->state, SEQUENCE_RUNNING);
     assert_int_equal(s[3]->state, SEQUENCE_RUNNING);
@@ -694,6 +732,8 @@ static void wrong_options_are_named(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(prompts_come_in_chunks_beside_decode_rows),
+        cmocka_unit_test(a_short_prompt_is_read_beside_a_long_one),
+        cmocka_unit_test(what_is_kept_for_a_prompt_that_does_not_fit_is_not_lost),
         cmocka_unit_test(nothing_to_do_is_an_empty_plan),
         cmocka_unit_test(more_decoding_than_the_batch_take_turns),
         cmocka_unit_test(newcomers_do_not_crowd_out_who_waits_for_a_turn),
