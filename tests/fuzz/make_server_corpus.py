@@ -31,6 +31,25 @@ BODIES = {
                "stop": ["a", "b"], "logit_bias": {"1": -100, "49": 5.5}, "ignore_eos": True,
                "repetition_penalty": 1.1, "response_format": {"type": "text"}, "grammar": "",
                "messages": [{"role": "user", "content": "x"}]},
+    "message": {"model": "model", "max_tokens": 9, "system": [{"type": "text", "text": "s"}], "messages": [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": [{"type": "thinking", "thinking": "t", "signature": ""},
+                                          {"type": "text", "text": "b"},
+                                          {"type": "tool_use", "id": "i", "name": "f", "input": {"x": [1]}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "i", "is_error": True,
+                                      "content": [{"type": "text", "text": "r"}]}, {"type": "text", "text": "c"}]}],
+        "tools": [{"name": "f", "description": "d", "input_schema": {"type": "object"}}],
+        "tool_choice": {"type": "tool", "name": "f", "disable_parallel_tool_use": True},
+        "thinking": {"type": "enabled", "budget_tokens": 5}, "stop_sequences": ["x"],
+        "output_config": {"format": {"type": "json_schema", "schema": {}}}},
+    "response": {"instructions": "i", "max_output_tokens": 9, "input": [
+        {"role": "user", "content": [{"type": "input_text", "text": "a"}]},
+        {"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": "t"}]},
+        {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c", "output": "r"}],
+        "tools": [{"type": "function", "name": "f", "parameters": {}}],
+        "tool_choice": {"type": "function", "name": "f"}, "reasoning": {"effort": "low"},
+        "text": {"format": {"type": "json_schema", "name": "n", "schema": {}}}},
     "refused": {"temperature": 9, "stop": "", "logit_bias": {"x": 1}, "n": 1.5},
 }
 

@@ -92,11 +92,6 @@ responses = ChatOpenAI(**common, use_responses_api=True)
 told["responses"] = responses.invoke("hello [[say=one two three]]").text
 told["responses_stream"] = "".join(chunk.text for chunk in responses.stream("hello [[say=one two three]]"))
 told["embedding"] = OpenAIEmbeddings(**common, check_embedding_ctx_length=False).embed_documents(["a", "b"])
-try:
-    OpenAIEmbeddings(**common, tiktoken_enabled=False, check_embedding_ctx_length=True).embed_query("a")
-    told["foreign"] = "answered"
-except Exception as error:
-    told["foreign"] = str(error)
 print(json.dumps(told))
 """
 

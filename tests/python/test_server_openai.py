@@ -339,6 +339,18 @@ def test_errors_are_the_clients_own_exceptions(client):
     assert caught.value.status_code == 500, "nothing was sent yet: a real status"
 
 
+def test_the_client_tries_again_when_it_is_told_to(server):
+    """503 and Retry-After: its own rule, not a test's. What is wrong stays wrong: 400 is not retried."""
+    sent = []
+    http = openai.DefaultHttpxClient(event_hooks={"request": [sent.append]})
+    with openai.OpenAI(base_url=server.base_url + "/v1", api_key="unused", max_retries=1, http_client=http) as patient:
+        for content, tries in (("[[refuse=busy]]", 2), ("[[refuse=invalid]]", 1)):
+            sent.clear()
+            with pytest.raises(openai.APIStatusError):
+                ask(patient, content)
+            assert len(sent) == tries
+
+
 def test_an_error_in_the_middle_of_a_stream_is_an_event(client, server):
     said = []
     with pytest.raises(openai.APIError, match="the script says so"):
