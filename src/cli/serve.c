@@ -1,10 +1,13 @@
 /*
- * serve.c - mistral serve: loads a model and serves it over HTTP until it is told to stop.
+ * serve.c - mistral serve: loads a model and serves it, and others that requests name, over HTTP
+ * until it is told to stop.
  */
+#include "base/log.h"
 #include "build_info.h"
 #include "cli/cli.h"
 #include "cli/load.h"
 #include "cli/terminal.h"
+#include "hub/hub.h"
 #include "metrics/metrics.h"
 #include "server/server.h"
 
@@ -13,6 +16,8 @@
 #include <string.h>
 
 enum { MAX_ORIGINS = 64 };
+
+static char on_demand[] = "models that requests name";
 
 static const struct argument_option option_table[] = {{0}};
 
@@ -44,14 +49,20 @@ static void say_listening(void *context, const char *host, uint16_t port) {
     }
 }
 
-static bool serve_engine(const struct config *config, struct engine *engine, char *id,
-                         char *origins_text, struct metrics *metrics, struct error *error) {
+/* `engine` is NULL when no model is loaded at start. */
+static bool serve_engine(const struct config *config, const struct engine_options *engine_options,
+                         struct engine *engine, char *id, char *origins_text,
+                         struct metrics *metrics, struct error *error) {
     const char *origins[MAX_ORIGINS];
     /* The file's own name too, where an alias was typed. Never default_model: a request for another
      * model than this one must not be answered by it. */
-    char stem[256];
-    model_id_of(engine_info(engine)->path, stem, sizeof stem);
-    const char *aliases[] = {engine_info(engine)->name, stem};
+    char stem[256] = "";
+    const char *aliases[2];
+    if (engine != NULL) {
+        model_id_of(engine_info(engine)->path, stem, sizeof stem);
+        aliases[0] = engine_info(engine)->name;
+        aliases[1] = stem;
+    }
     struct server_options options = server_options_default();
     options.host = config->host;
     options.port = (uint16_t)config->port;
@@ -63,7 +74,11 @@ static bool serve_engine(const struct config *config, struct engine *engine, cha
     options.allowed_origin_count = split_origins(origins_text, origins);
     options.model_id = id;
     options.model_aliases = aliases;
-    options.model_alias_count = sizeof aliases / sizeof aliases[0];
+    options.model_alias_count = engine == NULL ? 0 : sizeof aliases / sizeof aliases[0];
+    options.config = config;
+    options.engine = engine_options;
+    options.default_model = config->default_model;
+    options.model_cache_bytes = (uint64_t)config->model_cache_size;
     options.default_temperature = (float)config->temperature;
     if (config->origins[KNOB_temperature].layer != CONFIG_FROM_DEFAULT) {
         options.ollama_temperature = options.default_temperature;
@@ -75,13 +90,36 @@ static bool serve_engine(const struct config *config, struct engine *engine, cha
     options.version = MISTRAL_VERSION;
     options.commit = MISTRAL_BUILD_COMMIT;
     options.listening = say_listening;
-    options.listening_context = id;
+    options.listening_context = engine == NULL ? on_demand : id;
     return server_run(&options, engine, error);
+}
+
+/* The default model is not here, but others are: they are loaded when a request names them. */
+static bool can_start_without(const struct config *config, struct error *error) {
+    struct hub_model_list list = {0};
+    struct error ignored;
+    bool can =
+        error->code == ERROR_NOT_FOUND && hub_list_all(config, &list, &ignored) && list.count > 0;
+    if (can) {
+        log_event(LOG_WARN, "no_default_model", log_text("default_model", config->default_model),
+                  log_text("reason", error->message), log_integer("models", (int64_t)list.count),
+                  log_text("advice", "the others are loaded when a request names them; a request "
+                                     "that names none is refused"));
+        if (terminal_is(stderr)) {
+            fprintf(stderr,
+                    "%s\nserving without it: requests may name %zu other%s ('mistral list' shows "
+                    "them)\n",
+                    error->message, list.count, list.count == 1 ? "" : "s");
+        }
+    }
+    hub_model_list_deinit(&list);
+    return can;
 }
 
 static bool serve(struct cli *cli, struct error *error) {
     const struct config *config = &cli->config;
-    const char *name = cli->operands.count > 0 ? cli->operands.texts[0] : config->default_model;
+    bool is_default = cli->operands.count == 0;
+    const char *name = is_default ? config->default_model : cli->operands.texts[0];
     struct engine_options options = load_engine_options(config);
     struct generator generator = {0};
     struct metrics *metrics = NULL;
@@ -94,14 +132,19 @@ static bool serve(struct cli *cli, struct error *error) {
     done = done && metrics_create(&metrics, error);
     options.metrics = metrics;
     options.metrics_model = id;
-    done = done && load_model(cli, name, &options, &generator, error) &&
-           serve_engine(config, generator.engine, id, origins, metrics, error);
+    if (done && !load_model(cli, name, &options, &generator, error)) {
+        done = is_default && can_start_without(config, error);
+    }
+    bool has_engine = generator.engine != NULL;
+    done = done && serve_engine(config, &options, generator.engine, id, origins, metrics, error);
     if (!done && error->code == ERROR_CANCELLED) {
         /* Ended at once while a step was under way: waiting for the engine would be to wait for it.
          */
         _Exit(CLI_INTERRUPTED);
     }
-    generator_deinit(&generator);
+    if (has_engine) {
+        mailbox_deinit(&generator.replies); /* server_run has freed the engine */
+    }
     metrics_free(metrics);
     free(origins);
     return done;

@@ -41,12 +41,29 @@ bool hub_models_folder(const struct config *config, struct string_buffer *path,
 bool hub_find_model(const struct config *config, const char *name, struct string_buffer *path,
                     struct error *error);
 
+enum hub_store { HUB_FOLDER, HUB_OLLAMA, HUB_HUGGING_FACE };
+
+/* "folder", "ollama", "hugging face" */
+const char *hub_store_name(enum hub_store store);
+
+/* What a store says of a model. All owned; release with hub_model_deinit. */
 struct hub_model {
-    char *name; /* path below the folder, without .gguf */
-    char *path;
-    uint64_t bytes;
+    char *name;       /* in the models folder: its path below it, without .gguf */
+    char *path;       /* of the GGUF file */
+    char *real_path;  /* without symbolic links: one file under several names has one of these */
+    uint64_t bytes;   /* of that file */
     int64_t modified; /* seconds since the epoch */
+    enum hub_store store;
+    char digest[65]; /* what the store gives as the model's checksum, 64 lower-case digits; "" */
+    /* What comes beside the weights; hub_look_up only. NULL: nothing. */
+    char *parameters;    /* a JSON object, e.g. {"temperature":0.2,"stop":["x"]} */
+    char *system;        /* the system prompt */
+    char *template_text; /* a Go template; kept to be shown, never executed */
+    char *license;
+    char *messages; /* a JSON array of messages to begin with */
 };
+
+void hub_model_deinit(struct hub_model *model);
 
 struct hub_model_list {
     struct hub_model *models; /* [count], sorted by name */
@@ -56,6 +73,16 @@ struct hub_model_list {
 /* The GGUF files below a folder, a few levels deep; a folder that does not exist has none. */
 bool hub_list_models(const char *folder, struct hub_model_list *list, struct error *error);
 void hub_model_list_deinit(struct hub_model_list *list);
+
+/* The models of all stores, sorted by store and name. A store that cannot be read is passed over.
+ */
+bool hub_list_all(const struct config *config, struct hub_model_list *list, struct error *error);
+
+/* The model of that name in the stores, or an alias whose file is there. `name` may come from a
+ * request: it is compared with what is there, and never opened as a path. ERROR_NOT_FOUND when
+ * there is none. */
+bool hub_look_up(const struct config *config, const char *name, struct hub_model *model,
+                 struct error *error);
 
 enum hub_stage {
     HUB_ASKING,   /* for the repository's list of files */

@@ -7,6 +7,7 @@
 #include "hub/reference.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -53,10 +54,10 @@ static bool append_model(struct hub_model_list *list, const char *name, const ch
                               .path = strdup(path),
                               .bytes = (uint64_t)status->st_size,
                               .modified = (int64_t)status->st_mtime};
-    if (model.name == NULL || model.path == NULL) {
-        free(model.name);
-        free(model.path);
-        return false;
+    model.real_path = realpath(path, NULL);
+    if (model.name == NULL || model.path == NULL || model.real_path == NULL) {
+        hub_model_deinit(&model);
+        return model.real_path == NULL && errno != ENOMEM; /* it is gone by now */
     }
     list->models[list->count++] = model;
     return true;
@@ -120,11 +121,33 @@ bool hub_list_models(const char *folder, struct hub_model_list *list, struct err
 
 void hub_model_list_deinit(struct hub_model_list *list) {
     for (size_t i = 0; i < list->count; i++) {
-        free(list->models[i].name);
-        free(list->models[i].path);
+        hub_model_deinit(&list->models[i]);
     }
     free(list->models);
     *list = (struct hub_model_list){0};
+}
+
+void hub_model_deinit(struct hub_model *model) {
+    char *texts[] = {model->name,   model->path,    model->real_path, model->parameters,
+                     model->system, model->license, model->messages,  model->template_text};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        free(texts[i]);
+    }
+    *model = (struct hub_model){0};
+}
+
+const char *hub_store_name(enum hub_store store) {
+    static const char *const names[] = {"folder", "ollama", "hugging face"};
+    return names[store];
+}
+
+bool hub_list_all(const struct config *config, struct hub_model_list *list, struct error *error) {
+    struct string_buffer folder = {0};
+    *list = (struct hub_model_list){0};
+    bool done = hub_models_folder(config, &folder, error) &&
+                hub_list_models(string_buffer_text(&folder), list, error);
+    string_buffer_deinit(&folder);
+    return done;
 }
 
 /* Finding. */
@@ -252,12 +275,9 @@ static void fail_not_found(const struct search *search) {
               (int)best.length, best.length > 0 ? best.data : "", best.length > 0 ? "'?" : "");
 }
 
-bool hub_find_model(const struct config *config, const char *name, struct string_buffer *path,
-                    struct error *error) {
-    if (is_file(name)) {
-        string_buffer_append_text(path, name);
-        return true;
-    }
+/* The path of what the name means. */
+static bool find_by_name(const struct config *config, const char *name, struct string_buffer *path,
+                         struct error *error) {
     struct string_buffer folder = {0};
     struct search search = {.config = config, .name = name, .path = path, .error = error};
     bool found = false;
@@ -274,5 +294,34 @@ bool hub_find_model(const struct config *config, const char *name, struct string
     }
     hub_model_list_deinit(&search.list);
     string_buffer_deinit(&folder);
+    return found;
+}
+
+bool hub_find_model(const struct config *config, const char *name, struct string_buffer *path,
+                    struct error *error) {
+    if (is_file(name)) {
+        string_buffer_append_text(path, name);
+        return true;
+    }
+    return find_by_name(config, name, path, error);
+}
+
+bool hub_look_up(const struct config *config, const char *name, struct hub_model *model,
+                 struct error *error) {
+    struct string_buffer path = {0};
+    struct hub_model_list list = {0};
+    *model = (struct hub_model){0};
+    bool found = find_by_name(config, name, &path, error) && hub_list_all(config, &list, error);
+    for (size_t i = 0; found && i < list.count; i++) {
+        if (strcmp(list.models[i].path, string_buffer_text(&path)) == 0) {
+            *model = list.models[i];
+            list.models[i] = (struct hub_model){0};
+        }
+    }
+    string_buffer_deinit(&path);
+    hub_model_list_deinit(&list);
+    if (found && model->path == NULL) {
+        found = error_set(error, ERROR_NOT_FOUND, "'%.200s' is gone", name);
+    }
     return found;
 }

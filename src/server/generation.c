@@ -6,18 +6,21 @@
 #include "base/random.h"
 #include "server/server_internal.h"
 
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 static void abandoned(void *user, enum http_abandoned why);
+static void model_ready(struct model_lease *lease, const struct error *error);
 
 /* --- its life --- */
 
 static void write_log_line(const struct generation *generation) {
     struct engine_usage usage = generation_usage(generation);
     log_event(LOG_INFO, "request", log_text("id", generation->id),
-              log_text("route", generation->kind->route), log_integer("status", generation->status),
-              log_text("end", generation->end_reason),
+              log_text("route", generation->kind->route),
+              log_text("model", generation->lease.model == NULL ? "" : generation->lease.model->id),
+              log_integer("status", generation->status), log_text("end", generation->end_reason),
               log_integer("prompt_tokens", (int64_t)usage.prompt_tokens),
               log_integer("cached_tokens", (int64_t)usage.cached_tokens),
               log_integer("generated_tokens", (int64_t)usage.generated_tokens),
@@ -35,6 +38,7 @@ static void release_if_over(struct generation *generation) {
         return;
     }
     write_log_line(generation);
+    model_manager_release(&generation->lease, generation->keep_alive);
     LIST_REMOVE(generation, link);
     for (size_t i = 0; i < generation->choice_count; i++) {
         struct generation_choice *choice = &generation->choices[i];
@@ -48,8 +52,14 @@ static void release_if_over(struct generation *generation) {
     }
     string_buffer_deinit(&generation->body);
     string_buffer_deinit(&generation->answer);
+    json_decref(generation->json);
     arena_deinit(&generation->arena);
     free(generation);
+}
+
+static void send_to_preparer(struct generation *generation) {
+    generation->is_preparing = true;
+    preparer_send(generation->server->preparer, generation);
 }
 
 void generation_begin(struct server *server, struct http_connection *connection,
@@ -68,18 +78,19 @@ void generation_begin(struct server *server, struct http_connection *connection,
     generation->created = clock_wall_ns() / 1000000000;
     generation->started_ns = http_connection_started_ns(connection);
     generation->end_reason = "error";
+    generation->keep_alive = MODEL_DEFAULT_KEEP_ALIVE;
+    generation->lease.ready = model_ready;
     snprintf(generation->id, sizeof generation->id, "%s%s", kind->id_prefix,
              http_connection_request_id(connection));
     LIST_INSERT_HEAD(&server->generations, generation, link);
     http_connection_watch(connection, abandoned, generation);
-    generation->is_preparing = true;
-    preparer_send(server->preparer, generation);
+    send_to_preparer(generation);
 }
 
 static void cancel_running(struct generation *generation) {
     for (size_t i = 0; i < generation->choice_count; i++) {
         if (generation->choices[i].is_running) {
-            engine_cancel(generation->server->engine, generation->choices[i].engine_request);
+            engine_cancel(generation->lease.model->engine, generation->choices[i].engine_request);
         }
     }
 }
@@ -158,7 +169,7 @@ static bool submit_choice(struct generation_choice *choice, struct api_error *er
     wanted.sampling.seed =
         choice_seed(request->sampling.seed, choice->index % request->choices_per_prompt);
     struct error cause = {0};
-    if (!engine_submit(generation->server->engine, &wanted, &choice->engine_request, &cause)) {
+    if (!engine_submit(generation->lease.model->engine, &wanted, &choice->engine_request, &cause)) {
         return api_error_from(error, &cause,
                               cause.code == ERROR_CONTEXT_LENGTH ? generation->kind->prompt_field
                                                                  : NULL);
@@ -188,13 +199,16 @@ static bool submit_more(struct generation *generation, struct api_error *error) 
 static bool submit(struct generation *generation, struct api_error *error) {
     const struct generation_request *request = &generation->request;
     size_t count = request->prompt_count * request->choices_per_prompt;
+    if (count == 0) {
+        return true;
+    }
     generation->choices = arena_alloc(&generation->arena, count, sizeof *generation->choices);
     if (generation->choices == NULL) {
         return api_error_set(error, 500, NULL, NULL, "The server is out of memory.");
     }
     generation->choice_count = count;
     generation->metrics =
-        server_metrics_of_model(&generation->server->metrics, generation->server->model.id);
+        server_metrics_of_model(&generation->server->metrics, generation->lease.model->id);
     for (size_t i = 0; i < count; i++) {
         generation->choices[i].generation = generation;
         generation->choices[i].index = i;
@@ -209,16 +223,57 @@ static void send_answer(struct generation *generation) {
     generation->connection = NULL;
 }
 
+/* --- to its model --- */
+
+static void describe_missing_model(const struct generation *generation, const struct error *cause,
+                                   struct api_error *error) {
+    const char *name = generation->model_name == NULL ? generation->server->options->default_model
+                                                      : generation->model_name;
+    if (cause->code == ERROR_NOT_FOUND && generation->kind->unknown_model != NULL) {
+        generation->kind->unknown_model(name, error);
+    } else if (cause->code == ERROR_NOT_FOUND) {
+        api_error_set(error, 404, "model_not_found", "model",
+                      "The model '%.200s' does not exist or you do not have access to it.", name);
+    } else if (cause->code == ERROR_IO || cause->code == ERROR_OUT_OF_MEMORY) {
+        api_error_set(error, 500, "model_load_failed", NULL, "%s", cause->message);
+    } else {
+        api_error_from(error, cause, "model");
+    }
+}
+
+static void model_ready(struct model_lease *lease, const struct error *cause) {
+    struct generation *generation =
+        (struct generation *)((char *)lease - offsetof(struct generation, lease));
+    if (cause == NULL) {
+        send_to_preparer(generation);
+        return;
+    }
+    describe_missing_model(generation, cause, &generation->error);
+    fail(generation, &generation->error);
+    release_if_over(generation);
+}
+
 void generation_prepared(struct generation *generation) {
     generation->is_preparing = false;
-    if (generation->connection != NULL && generation->error.status == 0 &&
-        (generation->answer.length != 0 || generation->answer.failed)) {
+    if (generation->connection == NULL) {
+        release_if_over(generation);
+        return;
+    }
+    if (generation->error.status != 0) {
+        fail(generation, &generation->error);
+    } else if (generation->lease.model == NULL) {
+        model_manager_acquire(generation->server->models, generation->model_name,
+                              &generation->lease);
+        return; /* model_ready may have ended it */
+    } else if (generation->answer.length != 0 || generation->answer.failed) {
         send_answer(generation);
-    } else if (generation->connection != NULL) {
-        bool ready = generation->error.status == 0 && submit(generation, &generation->error);
-        if (!ready) {
-            fail(generation, &generation->error);
-        }
+    } else if (!submit(generation, &generation->error)) {
+        fail(generation, &generation->error);
+    } else if (generation->choice_count == 0) { /* it wanted the model, and no text */
+        generation->status = 200;
+        generation->end_reason = "load";
+        generation->format->all_done(generation);
+        generation->connection = NULL;
     }
     release_if_over(generation);
 }

@@ -1,8 +1,9 @@
 /*
  * generation.h - one client's request for text: what to generate, how it goes, how it ends.
  *
- * Owns the way of a request through the program, whatever API it came by: body → tokens (preparer),
- * tokens → engine, events → answer, and the one log line at its end. It outlives its connection
+ * Owns the way of a request through the program, whatever API it came by: body → name of a model
+ * (preparer), name → model (model_manager.h), body → tokens (preparer), tokens → engine, events →
+ * answer, and the one log line at its end. It outlives its connection
  * when the client leaves: until the engine has said the last word on each of its sequences. What
  * the answer looks like is the format's business. Loop thread, but for `prepare`.
  */
@@ -15,6 +16,7 @@
 #include "engine/engine.h"
 #include "server/api_error.h"
 #include "server/http_server.h"
+#include "server/model_manager.h"
 #include "server/server_metrics.h"
 
 #include <stdatomic.h>
@@ -25,7 +27,6 @@
 
 struct server;
 struct generation;
-struct served_model;
 struct json_t; /* jansson's value */
 
 /* What is asked of the engine. Memory is the generation's arena, but for the token lists. */
@@ -77,6 +78,12 @@ struct generation_kind {
     const char *id_prefix;    /* "chatcmpl-" */
     const char *prompt_field; /* named when the prompt does not fit */
     bool has_no_body;         /* a GET: prepared from an empty object */
+    /* Which model the body asks for: sets model_name (arena memory; NULL: none is named) and, where
+     * the API has it, keep_alive. NULL: the member "model". Preparer's thread. */
+    bool (*choose_model)(struct generation *generation, const struct json_t *body,
+                         struct api_error *error);
+    /* What a client is told of a model that is nowhere; NULL: in OpenAI's words. */
+    void (*unknown_model)(const char *name, struct api_error *error);
     /* Body to request, `format` and `details`; or, where no model has to run, to the whole `answer`
      * (JSON). Preparer's thread; reads the model, changes only the
      * generation, and keeps nothing that points into the body. */
@@ -91,6 +98,10 @@ struct generation {
     const struct generation_kind *kind;
     struct http_connection *connection; /* NULL: answered, or the client has left */
     struct string_buffer body;
+    struct json_t *json;    /* the body, from the first visit to the preparer to the second */
+    const char *model_name; /* as the body has it; NULL: none is named */
+    double keep_alive;      /* seconds that the model stays after this; negative: for ever */
+    struct model_lease lease;
     struct arena arena; /* everything below that has no other owner */
 
     bool is_preparing;

@@ -44,9 +44,36 @@ static void write_slot(struct json_writer *json, size_t id, size_t context_lengt
     json_write_object_end(json);
 }
 
+/* The free places of all models that are loaded. */
+struct free_slots {
+    struct json_writer *json;
+    const struct server *server;
+    size_t next_id;
+};
+
+static size_t count_running(const struct server *server, const struct served_model *model) {
+    size_t count = 0;
+    const struct generation *generation;
+    LIST_FOREACH(generation, &server->generations, link) {
+        count += generation->lease.model == model ? generation->running_count : 0;
+    }
+    return count;
+}
+
+static void write_free_slots(void *context, const struct model_status *status) {
+    struct free_slots *slots = context;
+    if (status->model == NULL) {
+        return;
+    }
+    const struct engine_info *info = status->model->info;
+    size_t used = count_running(slots->server, status->model);
+    for (; used < info->max_running_requests; used++) {
+        write_slot(slots->json, slots->next_id++, info->context_length, NULL);
+    }
+}
+
 void llama_list_slots(struct server *server, struct http_connection *connection,
                       const char *route) {
-    const struct engine_info *info = server->model.info;
     struct string_buffer text = {0};
     struct json_writer json = {.out = &text};
     const struct generation *generation;
@@ -55,13 +82,13 @@ void llama_list_slots(struct server *server, struct http_connection *connection,
     LIST_FOREACH(generation, &server->generations, link) {
         for (size_t i = 0; i < generation->choice_count; i++) {
             if (generation->choices[i].is_running) {
-                write_slot(&json, id++, info->context_length, &generation->choices[i]);
+                write_slot(&json, id++, generation->lease.model->info->context_length,
+                           &generation->choices[i]);
             }
         }
     }
-    while (id < info->max_running_requests) {
-        write_slot(&json, id++, info->context_length, NULL);
-    }
+    struct free_slots slots = {.json = &json, .server = server, .next_id = id};
+    model_manager_visit(server->models, write_free_slots, &slots);
     json_write_array_end(&json);
     server_respond_json(connection, route, 200, &text);
     string_buffer_deinit(&text);

@@ -137,7 +137,7 @@ static bool encode_messages(const struct ollama_request *request, const struct s
 static bool prepare(struct generation *generation, const struct served_model *model,
                     const json_t *body, struct api_error *error) {
     struct ollama_request request;
-    if (!ollama_request_read(generation, model, body, ollama_chat_fields, &request, error) ||
+    if (!ollama_request_read(generation, body, ollama_chat_fields, &request, error) ||
         !ollama_request_apply(&request, model, generation, error)) {
         return false;
     }
@@ -163,5 +163,7 @@ const struct generation_kind ollama_chat_kind = {
     .route = "/api/chat",
     .id_prefix = "ollama-",
     .prompt_field = "messages",
+    .choose_model = ollama_choose_model,
+    .unknown_model = ollama_unknown_model,
     .prepare = prepare,
 };

@@ -195,13 +195,6 @@ static bool prepare_any(struct generation *generation, const struct served_model
     if (!request_fields_read(fields, body, &request, error)) {
         return false;
     }
-    if (!ollama_check_model(model, request.model, error)) {
-        if (error->status == 404) {
-            api_error_set(error, 404, "model_not_found", "model",
-                          "model \"%.200s\" not found, try pulling it first", request.model);
-        }
-        return false;
-    }
     if (!prepare_answer(generation, &request, model, is_old, error)) {
         return false;
     }
@@ -226,10 +219,17 @@ static bool prepare_embeddings(struct generation *generation, const struct serve
     return prepare_any(generation, model, body, true, error);
 }
 
+static void unknown_model(const char *name, struct api_error *error) {
+    api_error_set(error, 404, "model_not_found", "model",
+                  "model \"%.200s\" not found, try pulling it first", name);
+}
+
 const struct generation_kind ollama_embed_kind = {
     .route = "/api/embed",
     .id_prefix = "ollama-",
     .prompt_field = "input",
+    .choose_model = ollama_choose_model,
+    .unknown_model = unknown_model,
     .prepare = prepare_embed,
 };
 
@@ -237,5 +237,7 @@ const struct generation_kind ollama_embeddings_kind = {
     .route = "/api/embeddings",
     .id_prefix = "ollama-",
     .prompt_field = "prompt",
+    .choose_model = ollama_choose_model,
+    .unknown_model = unknown_model,
     .prepare = prepare_embeddings,
 };

@@ -151,7 +151,7 @@ static bool prepare(struct generation *generation, const struct served_model *mo
                     const json_t *body, struct api_error *error) {
     struct ollama_request request;
     struct token_list prompt = {0};
-    if (!ollama_request_read(generation, model, body, ollama_generate_fields, &request, error) ||
+    if (!ollama_request_read(generation, body, ollama_generate_fields, &request, error) ||
         !ollama_request_apply(&request, model, generation, error)) {
         return false;
     }
@@ -181,5 +181,7 @@ const struct generation_kind ollama_generate_kind = {
     .route = "/api/generate",
     .id_prefix = "ollama-",
     .prompt_field = "prompt",
+    .choose_model = ollama_choose_model,
+    .unknown_model = ollama_unknown_model,
     .prepare = prepare,
 };

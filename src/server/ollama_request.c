@@ -85,43 +85,46 @@ const struct request_field ollama_chat_fields[] = {
 };
 #undef TARGET
 
-/* Ollama's names have a tag, and "latest" where none is said: "x:latest" is "x". */
-static bool is_served(const struct served_model *model, const char *name) {
-    static const char latest[] = ":latest";
-    size_t length = strlen(name);
-    char bare[256];
-    if (served_model_is(model, name)) {
-        return true;
-    }
-    if (length < sizeof latest || length >= sizeof bare ||
-        strcmp(name + length - (sizeof latest - 1), latest) != 0) {
-        return false;
-    }
-    memcpy(bare, name, length - (sizeof latest - 1));
-    bare[length - (sizeof latest - 1)] = '\0';
-    return served_model_is(model, bare);
+static bool model_is_required(struct api_error *error) {
+    return api_error_set(error, 400, "missing_required_parameter", "model", "model is required");
 }
 
-bool ollama_check_model(const struct served_model *model, const char *name,
-                        struct api_error *error) {
-    if (name == NULL || name[0] == '\0') {
-        return api_error_set(error, 400, "missing_required_parameter", "model",
-                             "model is required");
+bool ollama_choose_model(struct generation *generation, const json_t *body,
+                         struct api_error *error) {
+    const json_t *model = json_object_get(body, "model");
+    if (model != NULL && !json_is_null(model) && !json_is_string(model)) {
+        return request_field_wrong_type("model", "a string", model, error);
     }
-    return is_served(model, name) ||
-           api_error_set(error, 404, "model_not_found", "model", "model '%.200s' not found", name);
+    if (json_string_length(model) == 0) {
+        return model_is_required(error);
+    }
+    const json_t *keep_alive = json_object_get(body, "keep_alive");
+    struct api_error ignored;
+    double seconds;
+    if (keep_alive != NULL && !json_is_null(keep_alive) &&
+        ollama_keep_alive_read(keep_alive, &seconds, &ignored)) {
+        generation->keep_alive = seconds; /* what cannot be read is told of with the fields */
+    }
+    generation->model_name =
+        arena_copy_text(&generation->arena, json_string_value(model), json_string_length(model));
+    return generation->model_name != NULL ||
+           api_error_set(error, 500, NULL, NULL, "The server is out of memory.");
 }
 
-bool ollama_request_read(struct generation *generation, const struct served_model *model,
-                         const json_t *body, const struct request_field *own_fields,
-                         struct ollama_request *request, struct api_error *error) {
+void ollama_unknown_model(const char *name, struct api_error *error) {
+    api_error_set(error, 404, "model_not_found", "model", "model '%.200s' not found", name);
+}
+
+bool ollama_request_read(struct generation *generation, const json_t *body,
+                         const struct request_field *own_fields, struct ollama_request *request,
+                         struct api_error *error) {
     *request = (struct ollama_request){.is_stream = true, .truncate = true};
     if (!request_fields_read(shared_fields, body, request, error) ||
         !request_fields_read(own_fields, body, request, error)) {
         return false;
     }
-    if (!ollama_check_model(model, request->model, error)) {
-        return false;
+    if (request->model == NULL || request->model[0] == '\0') {
+        return model_is_required(error);
     }
     request->options =
         ollama_options_default(&generation->arena, generation->server->options->ollama_temperature);

@@ -42,13 +42,14 @@ struct ollama_request {
 /* The route's kind of prompt, as an array of fields that ends with a NULL name. */
 extern const struct request_field ollama_generate_fields[], ollama_chat_fields[];
 
-/* That a model is named, and that it is this one. */
-bool ollama_check_model(const struct served_model *model, const char *name,
-                        struct api_error *error);
+/* Of struct generation_kind; also takes keep_alive over. */
+bool ollama_choose_model(struct generation *generation, const struct json_t *body,
+                         struct api_error *error);
+void ollama_unknown_model(const char *name, struct api_error *error);
 
-bool ollama_request_read(struct generation *generation, const struct served_model *model,
-                         const json_t *body, const struct request_field *own_fields,
-                         struct ollama_request *request, struct api_error *error);
+bool ollama_request_read(struct generation *generation, const json_t *body,
+                         const struct request_field *own_fields, struct ollama_request *request,
+                         struct api_error *error);
 
 /* Fills generation->request but for the prompt, and the answer's details. */
 bool ollama_request_apply(const struct ollama_request *request, const struct served_model *model,

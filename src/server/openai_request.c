@@ -222,11 +222,6 @@ bool openai_request_read(const json_t *body, const struct request_field *own_fie
         !request_fields_read(own_fields, body, request, error)) {
         return false;
     }
-    if (request->model != NULL && !served_model_is(model, request->model)) {
-        return api_error_set(error, 404, "model_not_found", "model",
-                             "The model '%.200s' does not exist or you do not have access to it.",
-                             request->model);
-    }
     if (request->has_stream_options && !request->stream) {
         return api_error_set(error, 400, "invalid_value", "stream_options",
                              "The 'stream_options' parameter is only allowed when 'stream' is "

@@ -45,8 +45,7 @@ struct openai_request {
     int64_t best_of;
 };
 
-/* Reads the shared fields and those of `own_fields` (ends with a NULL name) into `request`, and
- * checks that the model named is the one served. */
+/* Reads the shared fields and those of `own_fields` (ends with a NULL name) into `request`. */
 bool openai_request_read(const json_t *body, const struct request_field *own_fields,
                          const struct served_model *model, struct arena *arena,
                          struct openai_request *request, struct api_error *error);

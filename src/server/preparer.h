@@ -2,8 +2,10 @@
  * preparer.h - a thread that turns request bodies into tokens: JSON, template, tokenizer.
  *
  * The event loop must answer others while a long prompt is read, and a body of several megabytes
- * takes longer than that may last. A generation belongs to the preparer from preparer_send until it
- * comes back through the mailbox; only the connection it came from stays with the loop.
+ * takes longer than that may last. A generation comes twice: first its body is parsed, which tells
+ * the model it asks for; when it has that model's lease, its prompt becomes tokens. It belongs to
+ * the preparer from preparer_send until it comes back through the mailbox; only the connection it
+ * came from stays with the loop.
  */
 #ifndef MISTRAL_SERVER_PREPARER_H
 #define MISTRAL_SERVER_PREPARER_H
@@ -15,11 +17,9 @@
 
 struct generation;
 struct preparer;
-struct served_model;
 
 /* Generations come back through `done`, in order. Both must outlive the preparer. */
-bool preparer_create(const struct served_model *model, struct mailbox *done,
-                     struct preparer **preparer, struct error *error);
+bool preparer_create(struct mailbox *done, struct preparer **preparer, struct error *error);
 /* Finishes what it was sent and joins the thread. NULL allowed. */
 void preparer_free(struct preparer *preparer);
 

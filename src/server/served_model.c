@@ -8,27 +8,16 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-bool served_model_is(const struct served_model *model, const char *name) {
-    if (strcmp(name, model->id) == 0) {
-        return true;
-    }
-    for (size_t i = 0; i < model->alias_count; i++) {
-        if (strcmp(name, model->aliases[i]) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-void served_model_init(struct served_model *model, const struct server_options *options,
-                       const struct engine *engine) {
+bool served_model_init(struct served_model *model, const struct served_model_options *options,
+                       const char *id, struct engine *engine, struct error *error) {
     const struct engine_info *info = engine_info(engine);
-    *model = (struct served_model){.info = info};
-    model->id = options->model_id == NULL ? info->name : options->model_id;
-    model->aliases = options->model_aliases;
-    model->alias_count = options->model_alias_count;
+    *model = (struct served_model){.info = info, .engine = engine, .id = strdup(id)};
+    if (model->id == NULL) {
+        return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for the model");
+    }
     model->tokenizer = engine_tokenizer(engine);
     model->created = clock_wall_ns() / 1000000000;
     model->default_temperature = options->default_temperature;
@@ -51,13 +40,17 @@ void served_model_init(struct served_model *model, const struct server_options *
                                      &model->chat_template, &model->chat_template_error)) {
         error_prefix(&model->chat_template_error,
                      "The model file's chat template cannot be used; use /v1/completions");
-        log_event(LOG_WARN, "chat_template_unusable",
+        log_event(LOG_WARN, "chat_template_unusable", log_text("model", model->id),
                   log_text("reason", model->chat_template_error.message));
     }
     chat_traits_probe(model->chat_template, info->chat_template, model->tokenizer,
                       &model->chat_traits);
+    return true;
 }
 
 void served_model_deinit(struct served_model *model) {
     chat_template_free(model->chat_template);
+    engine_free(model->engine);
+    free(model->id);
+    *model = (struct served_model){0};
 }

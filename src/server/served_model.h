@@ -1,8 +1,7 @@
 /*
- * served_model.h - what requests need to know of the model: its names, its words, its limits.
+ * served_model.h - what requests need to know of a loaded model: its engine, its words, its limits.
  *
- * Filled before the server's threads start and constant until they have ended: any of them may read
- * it.
+ * Constant from init to deinit: any thread may read it. Who may use it how long: model_manager.h.
  */
 #ifndef MISTRAL_SERVER_SERVED_MODEL_H
 #define MISTRAL_SERVER_SERVED_MODEL_H
@@ -10,7 +9,6 @@
 #include "base/error.h"
 #include "engine/engine.h"
 #include "server/fill_in_middle.h"
-#include "server/server.h"
 #include "text/chat_template.h"
 #include "text/chat_traits.h"
 
@@ -18,10 +16,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct served_model_options {
+    float default_temperature; /* of requests that name none */
+    size_t max_choices;        /* n times prompts, of one request */
+};
+
 struct served_model {
-    const char *id;
-    const char *const *aliases; /* [alias_count] */
-    size_t alias_count;
+    char *id; /* what answers call it */
+    struct engine *engine;
     const struct engine_info *info;
     const struct tokenizer *tokenizer;
     struct chat_template *chat_template; /* NULL: none, or one that cannot be used */
@@ -35,12 +37,11 @@ struct served_model {
     char fingerprint[32]; /* changes with the model file and the kernels */
 };
 
-/* A template that cannot be used is no failure: completions need none. */
-void served_model_init(struct served_model *model, const struct server_options *options,
-                       const struct engine *engine);
+/* Takes the engine over when it succeeds. Reads the whole vocabulary: not for the event loop. A
+ * template that cannot be used is no failure: completions need none. */
+bool served_model_init(struct served_model *model, const struct served_model_options *options,
+                       const char *id, struct engine *engine, struct error *error);
+/* Frees the engine too, which waits for its thread. */
 void served_model_deinit(struct served_model *model);
-
-/* Whether `name` is the model's id or one of its aliases. */
-bool served_model_is(const struct served_model *model, const char *name);
 
 #endif

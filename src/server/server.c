@@ -20,6 +20,7 @@
 
 enum {
     DESCRIPTORS_FOR_THE_REST = 256, /* beside connections: model files, logs, pipes, refusals */
+    MAX_ALIASES = 8,                /* of the model that is named at start */
 };
 
 static const int64_t last_wait_ns = 1000000000; /* for the engine, when all must end at once */
@@ -111,7 +112,7 @@ static void wake(void *context) {
 
 static void end_loop_when_idle(struct server *server) {
     if (server->signal_count != 0 && LIST_EMPTY(&server->generations) &&
-        http_server_connection_count(server->http) == 0) {
+        http_server_connection_count(server->http) == 0 && !model_manager_is_busy(server->models)) {
         event_base_loopbreak(server->base);
     }
 }
@@ -129,6 +130,7 @@ static void receive(struct server *server) {
         generation_event((struct engine_event *)message);
         message = next;
     }
+    task_receive_all(&server->tasks_done, 0);
 }
 
 static void on_wake(evutil_socket_t socket, short what, void *context) {
@@ -187,7 +189,7 @@ static void on_signal(evutil_socket_t signal_number, short what, void *context) 
     http_server_drain(server->http);
 }
 
-/* After the loop: no connections, and the engine's last words, for a moment. */
+/* After the loop: no connections, and the engines' last words, for a moment. */
 static void finish_generations(struct server *server) {
     http_server_drop_all(server->http);
     stop_all(server);
@@ -204,7 +206,18 @@ static void finish_generations(struct server *server) {
             message = next;
         }
     }
-    server->abandoned_engine = !LIST_EMPTY(&server->generations);
+    while (model_manager_is_busy(server->models) && clock_now_ns() < until) {
+        task_receive_all(&server->tasks_done, until - clock_now_ns());
+    }
+    server->abandoned_engines =
+        !LIST_EMPTY(&server->generations) || model_manager_is_busy(server->models);
+    if (!server->abandoned_engines) {
+        worker_free(server->loader);
+        worker_free(server->files);
+        server->loader = NULL;
+        server->files = NULL;
+        task_receive_all(&server->tasks_done, 0);
+    }
 }
 
 /* --- starting --- */
@@ -294,6 +307,15 @@ static bool listen_for_ollama(struct server *server, bool loopback_only, uint16_
     return true;
 }
 
+/* For the log: the model that was named at start, or the one that will be loaded when asked for. */
+static const char *start_model(const struct server *server) {
+    struct model_status status;
+    if (model_manager_find(server->models, "", &status)) {
+        return status.name;
+    }
+    return server->options->default_model == NULL ? "" : server->options->default_model;
+}
+
 static bool start_http(struct server *server, struct error *error) {
     const struct server_options *options = server->options;
     const struct http_server_options http_options = {
@@ -330,7 +352,7 @@ static bool start_http(struct server *server, struct error *error) {
         .is_loopback = http_server_is_loopback(server->http),
     };
     log_event(LOG_INFO, "listening", log_text("host", options->host), log_integer("port", port),
-              log_integer("ollama_port", ollama_port), log_text("model", server->model.id),
+              log_integer("ollama_port", ollama_port), log_text("model", start_model(server)),
               log_bool("api_key", has_key));
     if (options->listening != NULL) {
         options->listening(options->listening_context, options->host, port);
@@ -347,16 +369,20 @@ static void free_event(struct event *event) {
 static void close_server(struct server *server) {
     http_server_free(server->http);
     preparer_free(server->preparer);
-    served_model_deinit(&server->model);
+    if (!server->abandoned_engines) {
+        worker_free(server->loader);
+        worker_free(server->files);
+        model_manager_free(server->models);
+    }
     free_event(server->wake_event);
     free_event(server->terminate_event);
     free_event(server->interrupt_event);
     free_event(server->drain_event);
     free_event(server->second_event);
-    if (server->base != NULL) {
+    if (server->base != NULL && !server->abandoned_engines) { /* the models' timer belongs to it */
         event_base_free(server->base);
     }
-    if (!server->abandoned_engine) { /* which may yet write to the pipe */
+    if (!server->abandoned_engines) { /* which may yet write to the pipe */
         close(server->wake_read);
         close(server->wake_write);
     }
@@ -374,13 +400,58 @@ static void turn_loop(struct server *server) {
 }
 
 static bool open_mailboxes(struct server *server, struct error *error) {
-    if (!mailbox_init(&server->engine_events, wake, server)) {
-        return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for the server");
+    struct mailbox *boxes[] = {&server->engine_events, &server->prepared, &server->tasks_done};
+    for (size_t i = 0; i < sizeof boxes / sizeof boxes[0]; i++) {
+        if (!mailbox_init(boxes[i], wake, server)) {
+            while (i > 0) {
+                mailbox_deinit(boxes[--i]);
+            }
+            return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for the server");
+        }
     }
-    if (!mailbox_init(&server->prepared, wake, server)) {
-        mailbox_deinit(&server->engine_events);
-        return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for the server");
+    return true;
+}
+
+static void close_mailboxes(struct server *server) {
+    mailbox_deinit(&server->engine_events);
+    mailbox_deinit(&server->prepared);
+    mailbox_deinit(&server->tasks_done);
+}
+
+/* The workers and the manager of models; *engine is NULL once the manager has it. */
+static bool start_models(struct server *server, struct engine **engine, struct error *error) {
+    const struct server_options *options = server->options;
+    if (!worker_create(&server->tasks_done, &server->files, error) ||
+        !worker_create(&server->tasks_done, &server->loader, error)) {
+        return false;
     }
+    const struct model_manager_options wanted = {
+        .config = options->config,
+        .engine = options->engine,
+        .served = {.default_temperature = options->default_temperature,
+                   .max_choices = options->max_choices},
+        .default_model = options->default_model,
+        .max_idle_bytes = options->model_cache_bytes,
+        .base = server->base,
+        .files = server->files,
+        .loader = server->loader,
+    };
+    if (!model_manager_create(&wanted, &server->models, error)) {
+        return false;
+    }
+    if (*engine == NULL) {
+        return true;
+    }
+    const char *names[1 + MAX_ALIASES];
+    size_t count = 0;
+    names[count++] = options->model_id == NULL ? engine_info(*engine)->name : options->model_id;
+    for (size_t i = 0; i < options->model_alias_count && count < 1 + MAX_ALIASES; i++) {
+        names[count++] = options->model_aliases[i];
+    }
+    if (!model_manager_adopt(server->models, *engine, names, count, error)) {
+        return false;
+    }
+    *engine = NULL;
     return true;
 }
 
@@ -388,34 +459,34 @@ bool server_run(const struct server_options *options, struct engine *engine, str
     struct server *server = calloc(1, sizeof *server);
     if (server == NULL || !open_mailboxes(server, error)) {
         free(server);
+        engine_free(engine);
         return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for the server");
     }
     server->options = options;
-    server->engine = engine;
     server->wake_read = -1;
     server->wake_write = -1;
     LIST_INIT(&server->generations);
     struct sigaction ignore = {.sa_handler = SIG_IGN};
     struct sigaction before;
     sigaction(SIGPIPE, &ignore, &before); /* a write to a closed socket is an error, not an end */
-    served_model_init(&server->model, options, engine);
     server_metrics_init(&server->metrics, options);
     bool ok = open_wake_pipe(server, error) && add_events(server, error) &&
-              preparer_create(&server->model, &server->prepared, &server->preparer, error) &&
+              start_models(server, &engine, error) &&
+              preparer_create(&server->prepared, &server->preparer, error) &&
               start_http(server, error);
     if (ok) {
         turn_loop(server);
         finish_generations(server);
-        log_event(LOG_INFO, "stopped", log_bool("engine_done", !server->abandoned_engine));
+        log_event(LOG_INFO, "stopped", log_bool("engine_done", !server->abandoned_engines));
     }
-    bool abandoned_engine = server->abandoned_engine;
+    bool abandoned_engines = server->abandoned_engines;
     close_server(server);
     sigaction(SIGPIPE, &before, NULL);
-    if (abandoned_engine) { /* the engine still holds the mailbox */
+    if (abandoned_engines) { /* they still hold the mailboxes */
         return error_set(error, ERROR_CANCELLED, "ended before the engine had ended its requests");
     }
-    mailbox_deinit(&server->engine_events);
-    mailbox_deinit(&server->prepared);
+    engine_free(engine);
+    close_mailboxes(server);
     free(server);
     return ok;
 }

@@ -1,14 +1,16 @@
 /*
- * server.h - serves one engine over HTTP: the OpenAI and the Ollama API, with every client bounded.
+ * server.h - serves models over HTTP: the OpenAI and the Ollama API, with every client bounded.
  *
- * The calling thread becomes the event loop and owns all sockets. It never waits for the engine: it
+ * The calling thread becomes the event loop and owns all sockets. It never waits for an engine: it
  * submits, cancels, and hears of tokens through a mailbox. A second thread of the server turns
- * request bodies into tokens, so that a long prompt delays nobody else's answer.
+ * request bodies into tokens, so that a long prompt delays nobody else's answer; a third loads and
+ * unloads models (model_manager.h), a fourth looks into files.
  */
 #ifndef MISTRAL_SERVER_SERVER_H
 #define MISTRAL_SERVER_SERVER_H
 
 #include "base/error.h"
+#include "config/config.h"
 #include "engine/engine.h"
 
 #include <stdbool.h>
@@ -26,11 +28,17 @@ struct server_options {
     const char *const *allowed_origins; /* [allowed_origin_count]; "*" allows every page */
     size_t allowed_origin_count;
 
+    /* Of the engine that server_run is given. */
     const char *model_id;             /* NULL: the engine's name for its model */
     const char *const *model_aliases; /* [model_alias_count]; requests may use these names too */
     size_t model_alias_count;
-    float default_temperature; /* of requests that name none */
-    float ollama_temperature;  /* the same for the Ollama API, whose default is another */
+
+    const struct config *config;         /* where other models are; NULL: there are none */
+    const struct engine_options *engine; /* of models that requests ask for */
+    const char *default_model;           /* when server_run is given no engine; may be NULL */
+    uint64_t model_cache_bytes;          /* of idle models that stay loaded */
+    float default_temperature;           /* of requests that name none */
+    float ollama_temperature;            /* the same for the Ollama API, whose default is another */
 
     struct metrics *metrics;      /* what /metrics tells, and where the server counts */
     const char *version, *commit; /* of the program, for /metrics */
@@ -57,10 +65,11 @@ struct server_options {
 struct server_options server_options_default(void);
 
 /* Serves until SIGTERM or SIGINT, then finishes what runs and returns true. A second signal ends it
- * at once. False: it could not start, or ERROR_CANCELLED: it ended at once while the engine still
- * held requests; their mailbox then stays allocated, and the caller should leave the process
- * without engine_free, which would wait for the engine's step. Takes over SIGTERM, SIGINT and
- * SIGPIPE while it runs; one server a process. */
+ * at once. False: it could not start, or ERROR_CANCELLED: it ended at once while an engine still
+ * held requests or was being loaded; what that may touch then stays allocated, and the caller
+ * should leave the process at once. `engine` (NULL: none yet) is the model that was named at start;
+ * it is freed here, in any case but ERROR_CANCELLED. Takes over SIGTERM, SIGINT and SIGPIPE while
+ * it runs; one server a process. */
 bool server_run(const struct server_options *options, struct engine *engine, struct error *error);
 
 #endif

@@ -8,10 +8,11 @@
 #include "server/api_error.h"
 #include "server/generation.h"
 #include "server/http_server.h"
+#include "server/model_manager.h"
 #include "server/preparer.h"
-#include "server/served_model.h"
 #include "server/server.h"
 #include "server/server_metrics.h"
+#include "server/worker.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -25,20 +26,22 @@ enum { OLLAMA_LISTENER = 1 };
 
 struct server {
     const struct server_options *options;
-    struct engine *engine;
-    struct served_model model;
+    struct model_manager *models;
+    struct worker *files;  /* short work with files */
+    struct worker *loader; /* of models */
     struct access_rules access;
     struct event_base *base;
     struct http_server *http;
     struct preparer *preparer;
     struct server_metrics metrics;
     struct mailbox engine_events;
-    struct mailbox prepared;   /* generations whose body has become tokens */
+    struct mailbox prepared;   /* generations whose body has been read, or has become tokens */
+    struct mailbox tasks_done; /* of all workers */
     int wake_read, wake_write; /* a pipe: a byte in it says that a mailbox has something */
     struct event *wake_event, *terminate_event, *interrupt_event, *drain_event, *second_event;
     struct generation_list generations;
     int signal_count;
-    bool abandoned_engine; /* ended at once while the engine held requests */
+    bool abandoned_engines; /* ended at once while an engine held requests, or was being loaded */
 };
 
 /* Answers with JSON and writes the request's log line. `route` is its pattern, for the log. */

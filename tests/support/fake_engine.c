@@ -2,6 +2,7 @@
 #include "fake_engine.h"
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/json_writer.h"
 #include "base/random.h"
 #include "text/stop_matcher.h"
@@ -22,6 +23,10 @@ enum {
     TOKEN_COUNT = FIRST_BYTE_TOKEN + BYTE_COUNT,
     EMBEDDING_LENGTH = 4
 };
+
+const char fake_engine_template[] =
+    "{{ bos_token }}{% for message in messages %}<{{ message.role }}>{{ message.content }}\n"
+    "{% endfor %}<assistant>";
 
 static const char *const words[] = {
     "alpha ", "beta ", "gamma ", "delta ", "grün ", "日本 ", "\xf0\x9f\x8c\x8d ", "omega "};
@@ -57,6 +62,7 @@ struct engine {
     uint64_t last_id;
     bool stopping;
     struct engine_info info; /* constant */
+    char *path;              /* of info, when a file was loaded; owned */
     struct tokenizer *tokenizer;
 };
 
@@ -455,6 +461,44 @@ static struct tokenizer *create_tokenizer(void) {
     return tokenizer;
 }
 
+/* A model file of the fake's: the line "fake-model", then lines "delay_ms=N" (loading takes that
+ * long), "fail=REASON" (loading fails), "bytes=N" (how large it says it is). */
+bool engine_create(const char *path, const struct engine_options *options,
+                   void (*progress)(void *context, double fraction), void *progress_context,
+                   struct engine **engine, struct error *error) {
+    (void)options;
+    char *text;
+    size_t length;
+    if (!file_read_all(path, 4096, &text, &length, error)) {
+        return false;
+    }
+    const char *delay = strstr(text, "delay_ms=");
+    const char *reason = strstr(text, "fail=");
+    const char *bytes = strstr(text, "bytes=");
+    long left = delay == NULL ? 0 : strtol(delay + strlen("delay_ms="), NULL, 10);
+    for (; left > 0; left -= 10) {
+        nanosleep(&(struct timespec){.tv_nsec = 10 * 1000 * 1000}, NULL);
+        progress(progress_context, 0.5);
+    }
+    bool ok = strncmp(text, "fake-model", 10) == 0 ||
+              error_set(error, ERROR_FORMAT, "'%s' is no model", path);
+    if (ok && reason != NULL) {
+        reason += strlen("fail=");
+        bool is_memory = strncmp(reason, "memory", 6) == 0;
+        ok = error_set(error, is_memory ? ERROR_OUT_OF_MEMORY : ERROR_FORMAT, "%.*s",
+                       (int)strcspn(reason, "\n"), reason);
+    }
+    if (ok) {
+        *engine = fake_engine_create(4096, 16, fake_engine_template);
+        (*engine)->path = must(strdup(path));
+        (*engine)->info.path = (*engine)->path;
+        (*engine)->info.file_bytes =
+            bytes == NULL ? length : strtoull(bytes + strlen("bytes="), NULL, 10);
+    }
+    free(text);
+    return ok;
+}
+
 struct engine *fake_engine_create(size_t context_length, size_t max_requests,
                                   const char *chat_template) {
     struct engine *engine = must(calloc(1, sizeof *engine));
@@ -480,6 +524,9 @@ struct engine *fake_engine_create(size_t context_length, size_t max_requests,
 }
 
 void engine_free(struct engine *engine) {
+    if (engine == NULL) {
+        return;
+    }
     pthread_mutex_lock(&engine->lock);
     engine->stopping = true;
     pthread_cond_signal(&engine->changed);
@@ -488,6 +535,7 @@ void engine_free(struct engine *engine) {
     pthread_cond_destroy(&engine->changed);
     pthread_mutex_destroy(&engine->lock);
     tokenizer_free(engine->tokenizer);
+    free(engine->path);
     free(engine);
 }
 

@@ -26,6 +26,8 @@
 
 #include "engine/engine.h"
 
+extern const char fake_engine_template[]; /* what engine_create's engines have */
+
 /* `max_requests` at once; beyond: ERROR_BUSY. Ends the program when memory runs out. */
 struct engine *fake_engine_create(size_t context_length, size_t max_requests,
                                   const char *chat_template);

@@ -15,16 +15,15 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char chat_template[] =
-    "{{ bos_token }}{% for message in messages %}<{{ message.role }}>{{ message.content }}\n"
-    "{% endfor %}<assistant>";
-
 struct settings {
     struct server_options server;
     size_t context_length, max_requests;
     const char *template_source;
     const char *origins[1];
     const char *aliases[2];
+    const char *models; /* folder; then other models are served too */
+    struct config config;
+    struct engine_options engine_options;
 };
 
 enum kind { TEXT, PORT, NUMBER, SECONDS };
@@ -53,6 +52,9 @@ static const struct {
     {"idle_timeout", SECONDS, AT(server.idle_timeout)},
     {"write_timeout", SECONDS, AT(server.write_timeout)},
     {"drain_timeout", SECONDS, AT(server.drain_timeout)},
+    {"models", TEXT, AT(models)},
+    {"default_model", TEXT, AT(server.default_model)}, /* and no engine at start */
+    {"cache_bytes", NUMBER, AT(server.model_cache_bytes)},
     {"context", NUMBER, AT(context_length)},
     {"max_requests", NUMBER, AT(max_requests)},
 };
@@ -101,7 +103,7 @@ int main(int argument_count, char **arguments) {
         .server = server_options_default(),
         .context_length = 4096,
         .max_requests = 64,
-        .template_source = chat_template,
+        .template_source = fake_engine_template,
         .aliases = {"fake-alias", "organisation/fake"},
     };
     settings.server.port = 0;
@@ -116,10 +118,19 @@ int main(int argument_count, char **arguments) {
     }
     settings.server.allowed_origins = settings.origins;
     settings.server.allowed_origin_count = settings.origins[0] != NULL;
+    if (settings.models != NULL) {
+        settings.config.models_path = settings.models;
+        settings.config.default_quantization = "q5_k_m";
+        settings.server.config = &settings.config;
+        settings.server.engine = &settings.engine_options;
+    }
     log_configure(LOG_INFO, LOG_FORMAT_JSON);
     struct engine *engine =
-        fake_engine_create(settings.context_length, settings.max_requests,
-                           settings.template_source[0] == '\0' ? NULL : settings.template_source);
+        settings.server.default_model != NULL
+            ? NULL
+            : fake_engine_create(settings.context_length, settings.max_requests,
+                                 settings.template_source[0] == '\0' ? NULL
+                                                                     : settings.template_source);
     struct error error = {0};
     struct metrics *metrics = NULL;
     if (!metrics_create(&metrics, &error)) {
@@ -133,9 +144,8 @@ int main(int argument_count, char **arguments) {
         fprintf(stderr, "fake_server: %s\n", error.message);
     }
     if (error.code == ERROR_CANCELLED) {
-        _exit(3); /* the engine is still busy: see server_run */
+        _exit(3); /* an engine is still busy: see server_run */
     }
-    engine_free(engine);
     metrics_free(metrics);
     return ok ? 0 : 1;
 }
