@@ -461,6 +461,12 @@ static struct tokenizer *create_tokenizer(void) {
     return tokenizer;
 }
 
+/* What fake_engine_create was called with, for one that is unloaded and loaded again. */
+static struct {
+    size_t context_length, max_requests;
+    const char *chat_template;
+} first;
+
 /* A model file of the fake's: the line "fake-model", then lines "delay_ms=N" (loading takes that
  * long), "fail=REASON" (loading fails), "bytes=N" (how large it says it is). */
 bool engine_create(const char *path, const struct engine_options *options,
@@ -469,6 +475,10 @@ bool engine_create(const char *path, const struct engine_options *options,
     (void)options;
     char *text;
     size_t length;
+    if (strcmp(path, "fake") == 0) { /* the one of fake_engine_create, again */
+        *engine = fake_engine_create(first.context_length, first.max_requests, first.chat_template);
+        return true;
+    }
     if (!file_read_all(path, 4096, &text, &length, error)) {
         return false;
     }
@@ -501,6 +511,11 @@ bool engine_create(const char *path, const struct engine_options *options,
 
 struct engine *fake_engine_create(size_t context_length, size_t max_requests,
                                   const char *chat_template) {
+    if (first.context_length == 0) {
+        first.context_length = context_length;
+        first.max_requests = max_requests;
+        first.chat_template = chat_template;
+    }
     struct engine *engine = must(calloc(1, sizeof *engine));
     engine->max_requests = max_requests;
     engine->tokenizer = create_tokenizer();
