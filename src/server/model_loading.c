@@ -101,7 +101,8 @@ static void note_progress(void *context, double fraction) {
 static void run_load(struct task *task) {
     struct managed_model *model = (struct managed_model *)task;
     const struct model_manager_options *options = &model->manager->options;
-    struct engine_options own = *options->engine;
+    struct engine_options own =
+        options->engine == NULL ? engine_options_default() : *options->engine;
     struct engine *engine = NULL;
     own.metrics_model = model->id;
     model->has_failed =

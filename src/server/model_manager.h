@@ -36,7 +36,7 @@ struct model_name;
 
 struct model_manager_options {
     const struct config *config;         /* the stores; NULL: only the model that is adopted */
-    const struct engine_options *engine; /* of every model that is loaded */
+    const struct engine_options *engine; /* of models that are loaded; NULL: the defaults */
     struct served_model_options served;
     const char *default_model; /* of requests that name none, when none was adopted; may be NULL */
     uint64_t max_idle_bytes;

@@ -34,7 +34,7 @@ struct server_options {
     size_t model_alias_count;
 
     const struct config *config;         /* where other models are; NULL: there are none */
-    const struct engine_options *engine; /* of models that requests ask for */
+    const struct engine_options *engine; /* of models that requests ask for; NULL: the defaults */
     const char *default_model;           /* when server_run is given no engine; may be NULL */
     uint64_t model_cache_bytes;          /* of idle models that stay loaded */
     float default_temperature;           /* of requests that name none */

@@ -461,6 +461,10 @@ static struct tokenizer *create_tokenizer(void) {
     return tokenizer;
 }
 
+struct engine_options engine_options_default(void) {
+    return (struct engine_options){0};
+}
+
 /* What fake_engine_create was called with, for one that is unloaded and loaded again. */
 static struct {
     size_t context_length, max_requests;
