@@ -28,6 +28,8 @@ const char fake_engine_template[] =
     "{{ bos_token }}{% for message in messages %}<{{ message.role }}>{{ message.content }}\n"
     "{% endfor %}<assistant>";
 
+static _Atomic uint64_t last_id; /* of all engines, so that told events cannot be confused */
+
 static const char *const words[] = {
     "alpha ", "beta ", "gamma ", "delta ", "grün ", "日本 ", "\xf0\x9f\x8c\x8d ", "omega "};
 
@@ -59,7 +61,6 @@ struct engine {
     pthread_cond_t changed;
     struct sequence_list sequences; /* guarded by lock, as is all below */
     size_t count, max_requests;
-    uint64_t last_id;
     bool stopping;
     struct engine_info info; /* constant */
     char *path;              /* of info, when a file was loaded; owned */
@@ -624,7 +625,7 @@ bool engine_submit(struct engine *engine, const struct engine_request *request,
     bool has_room = engine->count < engine->max_requests;
     if (has_room) {
         struct sequence *sequence = sequence_create(engine, request, &script);
-        sequence->id = ++engine->last_id;
+        sequence->id = atomic_fetch_add(&last_id, 1) + 1;
         *request_id = sequence->id;
         engine->count++;
         LIST_INSERT_HEAD(&engine->sequences, sequence, link);
