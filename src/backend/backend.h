@@ -105,6 +105,12 @@ struct backend_ops {
     bool (*weight_create)(struct backend *backend, const struct weight_source *source,
                           enum weight_use use, struct weight **out, struct error *error);
     void (*weight_free)(struct backend *backend, struct weight *weight);
+    /* What weight_create would take of memory; 0: it would use the source where it stands. */
+    size_t (*weight_bytes)(struct backend *backend, const struct weight_source *source,
+                           enum weight_use use);
+    /* Scratch of steps of so many rows, besides the activations. */
+    size_t (*scratch_bytes)(struct backend *backend, size_t max_rows, size_t max_columns,
+                            size_t head_dim);
 
     bool (*activation_create)(struct backend *backend, size_t max_rows, size_t columns,
                               struct activation **out, struct error *error);

@@ -53,6 +53,23 @@ bool file_map(const char *path, struct mapped_file *mapped, struct error *error)
     return true;
 }
 
+void file_forget(const void *bytes, size_t length) {
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t first = ((uintptr_t)bytes + page - 1) / page * page;
+    uintptr_t end = ((uintptr_t)bytes + length) / page * page;
+    if (first < end) {
+        madvise((void *)first, end - first, MADV_DONTNEED);
+    }
+}
+
+void file_touch(const void *bytes, size_t length) {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    const volatile uint8_t *at = bytes;
+    for (size_t i = 0; i < length; i += page) {
+        (void)at[i];
+    }
+}
+
 void file_unmap(struct mapped_file *mapped) {
     if (mapped->data != NULL) {
         munmap((void *)(uintptr_t)mapped->data, mapped->size);

@@ -4,6 +4,7 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "cli/terminal.h"
+#include "engine/memory_plan.h"
 #include "hub/hub.h"
 
 #include <stdio.h>
@@ -18,6 +19,9 @@ struct engine_options load_engine_options(const struct config *config) {
         .thread_count = (size_t)config->num_threads,
         .max_sequence_length = (size_t)config->max_sequence_length,
         .max_total_tokens = (size_t)config->max_total_tokens,
+        .shrink_kv = !config_is_set(config, KNOB_max_total_tokens),
+        .memory_fraction = config->memory_fraction,
+        .heap_bytes = config->heap_size,
         .memory_pooling = config->enable_memory_pooling,
         .memory_pool_bytes = (size_t)config->memory_pool_size,
         .kv_element = element,
@@ -65,6 +69,18 @@ static void show_progress(void *context, double fraction) {
     terminal_draw_line(line);
 }
 
+/* A model that memory has no room for: the sums, above the error that says what to do. */
+static void explain_memory(const char *path, const struct engine_options *options) {
+    struct memory_plan plan;
+    struct error ignored = {0};
+    struct string_buffer table = {0};
+    if (memory_plan_for_file(path, options, "", &plan, &ignored) && !plan.fits) {
+        memory_plan_append_table(&plan, &table);
+        fprintf(stderr, "memory plan of %s:\n%s", path, string_buffer_text(&table));
+    }
+    string_buffer_deinit(&table);
+}
+
 bool load_model(const struct cli *cli, const char *name, const struct engine_options *options,
                 struct generator *generator, struct error *error) {
     *generator = (struct generator){0};
@@ -78,6 +94,9 @@ bool load_model(const struct cli *cli, const char *name, const struct engine_opt
                 engine_create(string_buffer_text(&path), options, show_progress, &display,
                               &generator->engine, error);
     terminal_clear_line();
+    if (!done && error->code == ERROR_OUT_OF_MEMORY) {
+        explain_memory(string_buffer_text(&path), options);
+    }
     string_buffer_deinit(&path);
     if (!done) {
         mailbox_deinit(&generator->replies);

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/processors.h"
 #include "engine/engine_metrics.h"
+#include "engine/memory_plan.h"
 #include "engine/request.h"
 #include "engine/scheduler.h"
 #include "engine/vocabulary.h"
@@ -21,10 +22,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* Rows of logits in one step: bounds the memory they take, and the steps of a request that wants
- * the logits of its whole prompt. */
-enum { MAX_STEP_LOGITS = 64 };
 
 /* Blocks by which a KV pool that is not reserved at start grows: 512 tokens. */
 enum { GROW_BLOCKS = 32 };
@@ -57,6 +54,7 @@ struct engine {
     struct kv_cache *kv;
     size_t kv_block_count, kv_block_bytes; /* the most there can be; of all layers */
     struct scheduler *scheduler;
+    struct memory_plan plan;
     struct step_buffers step;
     size_t max_rows, max_logits, vocabulary_size;
     size_t window;        /* tokens any layer looks back; 0: some layer sees everything */
@@ -80,6 +78,8 @@ struct engine {
 struct engine_options engine_options_default(void) {
     return (struct engine_options){
         .max_total_tokens = 131072,
+        .shrink_kv = true,
+        .memory_fraction = 0.9,
         .memory_pooling = true,
         .memory_pool_bytes = (size_t)8 << 30,
         .max_batch_size = 8,
@@ -519,9 +519,7 @@ static bool create_kv(struct engine *engine, struct error *error) {
                          options->max_total_tokens, KV_BLOCK_TOKENS,
                          (size_t)(KV_BLOCK_NONE / 4) * KV_BLOCK_TOKENS);
     }
-    if (options->memory_pooling) {
-        blocks = size_min(blocks, options->memory_pool_bytes / engine->kv_block_bytes);
-    }
+    blocks = memory_plan_asked_blocks(options, engine->kv_block_bytes);
     if (blocks == 0) {
         return error_set(error, ERROR_INVALID_ARGUMENT,
                          "memory_pool_size is %zu bytes; this model's KV cache takes %zu for every "
@@ -586,9 +584,30 @@ static void start_metrics(struct engine *engine) {
         .device = engine->backend->ops->name,
         .device_id = "0",
         .load_seconds = info->load_seconds,
-        .weight_bytes = (double)info->file_bytes,
+        .weight_bytes = (double)(engine->plan.mapped + engine->plan.packed),
     };
     engine_metrics_init(&engine->metrics, &engine->options, &about);
+}
+
+/* Before anything large is made. The KV pool is made as the plan has it. */
+static bool make_plan(struct engine *engine, struct error *error) {
+    struct hyperparameters hyperparameters;
+    struct memory_limits limits;
+    struct arena arena = {0};
+    memory_limits_read("", &limits);
+    bool done = hyperparameters_read(engine->gguf, &arena, &hyperparameters, error) &&
+                memory_plan_make(engine->gguf, engine->backend, &hyperparameters, &engine->options,
+                                 &limits, &engine->plan, error);
+    arena_deinit(&arena);
+    if (!done) {
+        return false;
+    }
+    memory_plan_log(&engine->plan);
+    if (engine->plan.kv_blocks < engine->plan.asked_blocks) {
+        engine->options.max_total_tokens = engine->plan.kv_blocks * KV_BLOCK_TOKENS;
+    }
+    return memory_plan_check(&engine->plan, &engine->options, error) ||
+           error_prefix(error, "%s", gguf_path(engine->gguf));
 }
 
 static bool load(struct engine *engine, const char *path,
@@ -601,10 +620,10 @@ static bool load(struct engine *engine, const char *path,
                                             .portable = options->portable_kernels,
                                             .plain_attention = options->plain_attention};
     engine->max_rows = options->prefill_chunk_size + options->decode_chunk_size;
-    engine->max_logits = size_max(MAX_STEP_LOGITS, options->decode_chunk_size + 1);
+    engine->max_logits = size_max(ENGINE_MAX_STEP_LOGITS, options->decode_chunk_size + 1);
     if (!gguf_open(path, &engine->gguf, error) ||
+        !cpu_backend_create(&cpu, &engine->backend, error) || !make_plan(engine, error) ||
         !vocabulary_load(engine->gguf, &engine->tokenizer, error) ||
-        !cpu_backend_create(&cpu, &engine->backend, error) ||
         !model_create(engine->gguf, engine->backend, engine->max_rows, progress, progress_context,
                       &engine->model, error)) {
         return false;
@@ -623,7 +642,7 @@ static bool load(struct engine *engine, const char *path,
     return true;
 }
 
-static bool check_options(struct engine_options *options, struct error *error) {
+bool engine_options_complete(struct engine_options *options, struct error *error) {
     if (options->thread_count == 0) {
         options->thread_count = processors_physical();
     }
@@ -678,7 +697,7 @@ bool engine_create(const char *path, const struct engine_options *options,
         error_set(error, ERROR_OUT_OF_MEMORY, "no memory for the engine's mailbox");
         goto cleanup;
     }
-    if (!check_options(&engine->options, error) ||
+    if (!engine_options_complete(&engine->options, error) ||
         !load(engine, path, progress, progress_context, error)) {
         goto cleanup;
     }
@@ -730,4 +749,8 @@ const struct engine_info *engine_info(const struct engine *engine) {
 
 const struct tokenizer *engine_tokenizer(const struct engine *engine) {
     return engine->tokenizer;
+}
+
+const struct memory_plan *engine_memory_plan(const struct engine *engine) {
+    return &engine->plan;
 }

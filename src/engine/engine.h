@@ -21,12 +21,16 @@
 
 struct engine;
 struct metrics;
+struct memory_plan; /* engine/memory_plan.h */
 
 /* Filled from the configuration by cli/ and server/; engine/ itself never reads it. */
 struct engine_options {
     size_t thread_count;         /* 0: one a physical core */
     size_t max_sequence_length;  /* tokens; 0: the model's own context; clamped to it */
     size_t max_total_tokens;     /* of the KV pool */
+    bool shrink_kv;              /* max_total_tokens may become what fits into memory */
+    double memory_fraction;      /* of the machine's memory, or the container's, that may be used */
+    uint64_t heap_bytes;         /* most of it in bytes; 0: no such bound */
     bool memory_pooling;         /* the KV pool is reserved at start; false: grown as needed */
     size_t memory_pool_bytes;    /* most of it, when it is reserved at start */
     enum kv_element kv_element;  /* what keys and values are kept as */
@@ -46,7 +50,14 @@ struct engine_options {
     const char *metrics_model; /* the label "model" there; NULL: the model's own name */
 };
 
+/* Rows of logits in one step, at least: bounds the memory they take, and the steps of a request
+ * that wants the logits of its whole prompt. */
+enum { ENGINE_MAX_STEP_LOGITS = 64 };
+
 struct engine_options engine_options_default(void);
+
+/* Completes what is left open (threads) and refuses what cannot be; engine_create does it too. */
+bool engine_options_complete(struct engine_options *options, struct error *error);
 
 /* Maps the GGUF at `path`, builds tokenizer and weights, starts the thread. Blocks while loading;
  * `progress` (may be NULL) is called on this thread with 0 … 1. */
@@ -78,6 +89,7 @@ struct engine_info {
 
 /* Constant after create; any thread. */
 const struct engine_info *engine_info(const struct engine *engine);
+const struct memory_plan *engine_memory_plan(const struct engine *engine);
 const struct tokenizer *engine_tokenizer(const struct engine *engine);
 
 struct engine_request {

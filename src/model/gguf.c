@@ -579,6 +579,16 @@ uint32_t gguf_version(const struct gguf *gguf) {
     return gguf->version;
 }
 
+void gguf_forget(const struct gguf *gguf, const struct gguf_tensor *tensor) {
+    if (gguf->mapped) {
+        file_forget(tensor->data, tensor->bytes);
+    }
+}
+
+void gguf_touch(const struct gguf_tensor *tensor) {
+    file_touch(tensor->data, tensor->bytes);
+}
+
 size_t gguf_file_bytes(const struct gguf *gguf) {
     return gguf->file.size;
 }

@@ -85,6 +85,9 @@ static bool load_weight(struct loader *loader, const char *name, size_t rows, si
     if (!backend->ops->weight_create(backend, &source, use, out, loader->error)) {
         return error_prefix(loader->error, "%s: tensor '%s'", gguf_path(loader->gguf), name);
     }
+    if (backend->ops->weight_bytes(backend, &source, use) > 0) {
+        gguf_forget(loader->gguf, tensor);
+    }
     loader->bytes_done += tensor->bytes;
     if (loader->progress != NULL) {
         /* A tied embedding is prepared twice: hence the bound. */
@@ -252,6 +255,8 @@ static bool load_all(struct loader *loader, size_t max_rows) {
     if (model->hidden == NULL) {
         return error_set(loader->error, ERROR_OUT_OF_MEMORY, "no memory for hidden states");
     }
+    gguf_touch(
+        gguf_find_tensor(loader->gguf, "token_embd.weight")); /* packing may have let it go */
     return create_activations(model, max_rows, loader->error);
 }
 

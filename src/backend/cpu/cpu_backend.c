@@ -205,6 +205,42 @@ static void weight_free(struct backend *backend, struct weight *handle) {
     free(weight);
 }
 
+/* What `allocate` takes. */
+static size_t allocated_bytes(size_t bytes) {
+    size_t alignment = bytes >= HUGE_PAGE_BYTES ? HUGE_PAGE_BYTES : ALIGNMENT;
+    return size_divide_up(size_max(bytes, 1), alignment) * alignment;
+}
+
+static size_t weight_bytes(struct backend *backend, const struct weight_source *source,
+                           enum weight_use use) {
+    if (use == WEIGHT_VECTOR) {
+        return allocated_bytes(source->columns * sizeof(float));
+    }
+    if (use == WEIGHT_EMBEDDING) {
+        return 0;
+    }
+    const struct matmul_kernel *kernel =
+        cpu_backend_of(backend)->kernels->matmul(source->format->type);
+    if (kernel->layout.block_values == 0) {
+        return 0;
+    }
+    return allocated_bytes(size_divide_up(source->rows, PANEL_ROWS) *
+                           (source->columns / source->format->block_values) *
+                           packed_offsets(kernel->layout).total);
+}
+
+static size_t scratch_bytes(struct backend *backend, size_t max_rows, size_t max_columns,
+                            size_t head_dim) {
+    size_t floats = size_max(cpu_matmul_scratch_floats(), cpu_attention_scratch_floats(head_dim));
+    size_t total = allocated_bytes(cpu_backend_of(backend)->thread_count *
+                                   size_divide_up(floats, 1024) * 1024 * sizeof(float));
+    for (int e = ENCODING_F32 + 1; e < ENCODING_COUNT; e++) {
+        total += allocated_bytes(max_rows * encoding_row_bytes((enum encoding)e, max_columns));
+    }
+    return total + 2 * allocated_bytes(max_rows * (head_dim * sizeof(float) / 2 + 4)) +
+           allocated_bytes(max_rows * max_columns * sizeof(float));
+}
+
 /* ---- activations and the KV cache ---- */
 
 static bool activation_create(struct backend *backend, size_t max_rows, size_t columns,
@@ -365,6 +401,8 @@ static const struct backend_ops cpu_ops = {
     .free = cpu_free,
     .weight_create = weight_create,
     .weight_free = weight_free,
+    .weight_bytes = weight_bytes,
+    .scratch_bytes = scratch_bytes,
     .activation_create = activation_create,
     .activation_free = activation_free,
     .activation_write = activation_write,

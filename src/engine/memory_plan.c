@@ -1,0 +1,253 @@
+/* memory_plan.c - see memory_plan.h. */
+#include "engine/memory_plan.h"
+
+#include "base/bytes.h"
+#include "base/log.h"
+#include "engine/kv_pool.h"
+#include "model/model.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    PROGRAM_BYTES = 12 << 20, /* code, libraries, stacks, buffers of the C library: measured */
+    TOKEN_BYTES = 190,        /* of a tokenizer, for each token of its vocabulary: measured */
+    SAMPLER_TOKEN_BYTES = 8,  /* of a request's sampler, for each token of the vocabulary */
+    SEQUENCE_TOKEN_BYTES = 8, /* of a request, for each token of its context */
+    LEAST_TOKENS = 512,       /* a KV pool that shrinks stays this large */
+    KV_RECORD_BYTES = 128,    /* bookkeeping of a block */
+};
+
+static bool is_named(const struct gguf_tensor *tensor, const char *name) {
+    return string_view_is(tensor->name, name);
+}
+
+static size_t backend_bytes(struct backend *backend, const struct gguf_tensor *tensor,
+                            enum weight_use use) {
+    const struct weight_source source = {tensor->format, tensor->data, tensor->row_count,
+                                         tensor->dimensions[0]};
+    return backend->ops->weight_bytes(backend, &source, use);
+}
+
+/* What is in the file's own form stays in its map; what is not leaves it once it is copied. */
+static void add_weights(const struct gguf *gguf, struct backend *backend,
+                        struct memory_plan *plan) {
+    bool tied = gguf_find_tensor(gguf, "output.weight") == NULL;
+    uint64_t tensors = 0;
+    for (size_t i = 0; i < gguf_tensor_count(gguf); i++) {
+        const struct gguf_tensor *tensor = gguf_tensor_at(gguf, i);
+        bool is_embedding = is_named(tensor, "token_embd.weight");
+        tensors += tensor->bytes;
+        if (is_embedding) {
+            plan->mapped += tensor->bytes;
+        }
+        if (!is_embedding || tied) {
+            bool is_vector = tensor->row_count == 1;
+            size_t own = backend_bytes(backend, tensor, is_vector ? WEIGHT_VECTOR : WEIGHT_MATRIX);
+            plan->packed += own;
+            plan->mapped += own == 0 && !is_embedding ? tensor->bytes : 0;
+        }
+    }
+    uint64_t file = gguf_file_bytes(gguf);
+    plan->mapped += file > tensors ? file - tensors : 0;
+}
+
+static void add_scratch(const struct hyperparameters *h, struct backend *backend,
+                        const struct engine_options *options, struct memory_plan *plan) {
+    size_t rows = options->prefill_chunk_size + options->decode_chunk_size;
+    size_t q = h->head_count * h->head_dim, kv = h->kv_head_count * h->head_dim;
+    size_t widest = size_max(size_max(q, h->feed_forward_length), h->embedding_length);
+    size_t columns = 2 * h->embedding_length + 2 * q + 2 * kv + h->feed_forward_length;
+    size_t logits = size_max(ENGINE_MAX_STEP_LOGITS, options->decode_chunk_size + 1);
+    plan->scratch = (uint64_t)rows * columns * sizeof(float) +
+                    backend->ops->scratch_bytes(backend, rows, widest, h->head_dim) +
+                    (uint64_t)logits * h->vocabulary_size * sizeof(float);
+}
+
+size_t memory_plan_asked_blocks(const struct engine_options *options, size_t block_bytes) {
+    size_t blocks = options->max_total_tokens / KV_BLOCK_TOKENS;
+    return options->memory_pooling ? size_min(blocks, options->memory_pool_bytes / block_bytes)
+                                   : blocks;
+}
+
+static void bound(struct memory_plan *plan, uint64_t bytes, double fraction, const char *name) {
+    uint64_t allowed = (uint64_t)((double)bytes * fraction);
+    if (bytes > 0 && (plan->allowed == 0 || allowed < plan->allowed)) {
+        plan->allowed = allowed;
+        plan->allowed_by = name;
+    }
+}
+
+static void set_kv(struct memory_plan *plan, size_t blocks, uint64_t others) {
+    plan->kv_blocks = blocks;
+    plan->kv_pool = (uint64_t)blocks * (plan->block_bytes + KV_RECORD_BYTES);
+    plan->total = others + plan->kv_pool;
+}
+
+bool memory_plan_make(const struct gguf *gguf, struct backend *backend,
+                      const struct hyperparameters *h, const struct engine_options *options,
+                      const struct memory_limits *limits, struct memory_plan *plan,
+                      struct error *error) {
+    *plan = (struct memory_plan){.limits = *limits, .allowed_by = "nothing known"};
+    const struct kv_layout layout = {.layer_count = h->layer_count,
+                                     .kv_head_count = h->kv_head_count,
+                                     .head_dim = h->head_dim,
+                                     .element = options->kv_element};
+    if (!kv_block_bytes(&layout, &plan->block_bytes) || plan->block_bytes == 0) {
+        return error_set(error, ERROR_OUT_OF_MEMORY, "the model's KV cache is too large");
+    }
+    add_weights(gguf, backend, plan);
+    add_scratch(h, backend, options, plan);
+    plan->program = PROGRAM_BYTES + (uint64_t)h->vocabulary_size * TOKEN_BYTES;
+    plan->asked_blocks = memory_plan_asked_blocks(options, plan->block_bytes);
+    size_t context = size_min(h->context_length, plan->asked_blocks * KV_BLOCK_TOKENS);
+    if (options->max_sequence_length > 0) {
+        context = size_min(context, options->max_sequence_length);
+    }
+    plan->requests = (uint64_t)options->max_running_requests *
+                     (context * SEQUENCE_TOKEN_BYTES + h->vocabulary_size * SAMPLER_TOKEN_BYTES);
+    bound(plan, limits->machine_bytes, options->memory_fraction,
+          "memory_fraction of the machine's memory");
+    bound(plan, limits->cgroup_bytes, options->memory_fraction,
+          "memory_fraction of the container's limit");
+    bound(plan, options->heap_bytes, 1, "heap_size");
+    uint64_t others = plan->mapped + plan->packed + plan->scratch + plan->requests + plan->program;
+    uint64_t room = plan->allowed > others ? plan->allowed - others : 0;
+    plan->fitting_blocks = (size_t)(room / (plan->block_bytes + KV_RECORD_BYTES));
+    set_kv(plan, plan->asked_blocks, others);
+    plan->fits = plan->allowed == 0 || plan->total <= plan->allowed;
+    size_t least = size_divide_up(size_min(LEAST_TOKENS, context), KV_BLOCK_TOKENS);
+    if (!plan->fits && options->shrink_kv && plan->fitting_blocks >= least) {
+        set_kv(plan, plan->fitting_blocks, others);
+        plan->fits = true;
+    }
+    return true;
+}
+
+static void format_size(char *out, size_t size, uint64_t bytes) {
+    double mebibytes = (double)bytes / (1 << 20);
+    bool large = mebibytes >= 1024;
+    snprintf(out, size, "%.1f %s", large ? mebibytes / 1024 : mebibytes, large ? "GiB" : "MiB");
+}
+
+struct plan_row {
+    const char *name;
+    uint64_t bytes;
+};
+
+enum { PLAN_ROWS = 6, SIZE_TEXT = 32 };
+
+static void list_rows(const struct memory_plan *plan, struct plan_row rows[PLAN_ROWS]) {
+    const struct plan_row all[PLAN_ROWS] = {
+        {"weights, in the file's form", plan->mapped},
+        {"weights, repacked", plan->packed},
+        {"KV pool", plan->kv_pool},
+        {"scratch of a step", plan->scratch},
+        {"requests", plan->requests},
+        {"program and tokenizer", plan->program},
+    };
+    memcpy(rows, all, sizeof all);
+}
+
+/* "set max_total_tokens to 4096 or less", or what else makes the KV pool's part small. */
+static void advise(const struct memory_plan *plan, const struct engine_options *options, char *out,
+                   size_t size) {
+    char needed[SIZE_TEXT];
+    format_size(needed, sizeof needed, plan->total);
+    int length = plan->fitting_blocks > 0
+                     ? snprintf(out, size, "set max_total_tokens to %zu or less",
+                                plan->fitting_blocks * KV_BLOCK_TOKENS)
+                     : snprintf(out, size, "take a smaller model, or a smaller format of this one");
+    if (options->kv_element != KV_ELEMENT_Q8_0) {
+        length += snprintf(out + length, size - (size_t)length,
+                           "; or set kv_cache_dtype to q8_0, for about %s of KV in the same bytes",
+                           options->kv_element == KV_ELEMENT_F32 ? "four times" : "twice");
+    } else {
+        length += snprintf(out + length, size - (size_t)length,
+                           "; or take a smaller format of the model");
+    }
+    snprintf(out + length, size - (size_t)length,
+             "; or allow %s (memory_fraction, heap_size, or the container's limit)", needed);
+}
+
+bool memory_plan_check(const struct memory_plan *plan, const struct engine_options *options,
+                       struct error *error) {
+    if (plan->fits) {
+        return true;
+    }
+    struct plan_row rows[PLAN_ROWS];
+    char sums[512] = "", total[SIZE_TEXT], allowed[SIZE_TEXT], advice[384];
+    size_t length = 0;
+    list_rows(plan, rows);
+    for (size_t i = 0; i < PLAN_ROWS; i++) {
+        char part[SIZE_TEXT];
+        format_size(part, sizeof part, rows[i].bytes);
+        length += (size_t)snprintf(sums + length, sizeof sums - length, "%s%s %s",
+                                   i == 0 ? "" : " + ", rows[i].name, part);
+    }
+    format_size(total, sizeof total, plan->total);
+    format_size(allowed, sizeof allowed, plan->allowed);
+    advise(plan, options, advice, sizeof advice);
+    return error_set(error, ERROR_OUT_OF_MEMORY,
+                     "the model needs %s of memory (%s), and %s may be used (%s). Either %s", total,
+                     sums, allowed, plan->allowed_by, advice);
+}
+
+void memory_plan_append_table(const struct memory_plan *plan, struct string_buffer *out) {
+    struct plan_row rows[PLAN_ROWS];
+    char text[SIZE_TEXT];
+    list_rows(plan, rows);
+    for (size_t i = 0; i < PLAN_ROWS; i++) {
+        format_size(text, sizeof text, rows[i].bytes);
+        string_buffer_append_format(out, "  %-32s %12s\n", rows[i].name, text);
+    }
+    format_size(text, sizeof text, plan->total);
+    string_buffer_append_format(out, "  %-32s %12s\n", "together", text);
+    format_size(text, sizeof text, plan->allowed);
+    string_buffer_append_format(out, "  %-32s %12s  (%s)\n", "allowed",
+                                plan->allowed == 0 ? "unknown" : text, plan->allowed_by);
+}
+
+void memory_plan_log(const struct memory_plan *plan) {
+    log_event(LOG_INFO, "memory_plan", log_integer("mapped", (int64_t)plan->mapped),
+              log_integer("packed", (int64_t)plan->packed),
+              log_integer("kv_pool", (int64_t)plan->kv_pool),
+              log_integer("scratch", (int64_t)plan->scratch),
+              log_integer("requests", (int64_t)plan->requests),
+              log_integer("program", (int64_t)plan->program),
+              log_integer("total", (int64_t)plan->total),
+              log_integer("allowed", (int64_t)plan->allowed),
+              log_text("allowed_by", plan->allowed_by), log_bool("fits", plan->fits),
+              log_integer("kv_tokens", (int64_t)(plan->kv_blocks * KV_BLOCK_TOKENS)));
+    if (plan->kv_blocks < plan->asked_blocks) {
+        log_event(LOG_WARN, "kv_pool_shrunk",
+                  log_integer("max_total_tokens", (int64_t)(plan->kv_blocks * KV_BLOCK_TOKENS)),
+                  log_integer("default", (int64_t)(plan->asked_blocks * KV_BLOCK_TOKENS)),
+                  log_text("note", "the default does not fit into memory; fewer tokens can be "
+                                   "in use at once"));
+    }
+}
+
+bool memory_plan_for_file(const char *path, const struct engine_options *given, const char *root,
+                          struct memory_plan *plan, struct error *error) {
+    struct engine_options options = *given;
+    struct gguf *gguf = NULL;
+    struct backend *backend = NULL;
+    struct hyperparameters hyperparameters;
+    struct memory_limits limits;
+    struct arena arena = {0};
+    memory_limits_read(root, &limits);
+    bool done = engine_options_complete(&options, error) && gguf_open(path, &gguf, error);
+    const struct cpu_backend_options cpu = {.thread_count = options.thread_count,
+                                            .portable = options.portable_kernels};
+    done = done && cpu_backend_create(&cpu, &backend, error) &&
+           hyperparameters_read(gguf, &arena, &hyperparameters, error) &&
+           memory_plan_make(gguf, backend, &hyperparameters, &options, &limits, plan, error);
+    if (backend != NULL) {
+        backend->ops->free(backend);
+    }
+    gguf_close(gguf);
+    arena_deinit(&arena);
+    return done;
+}
