@@ -62,6 +62,13 @@ fuzzer|libclang-rt-dev|llvm
 TABLE
 }
 
+needs_to_test_the_stack() {
+    cat <<'TABLE'
+command:promtool|prometheus|prometheus
+command:nginx|nginx-light|nginx
+TABLE
+}
+
 needs_to_ask_over_http() {
     cat <<'TABLE'
 command:curl|curl|curl

@@ -87,6 +87,7 @@ static bool serve_engine(const struct config *config, const struct engine_option
     options.max_body_bytes = (size_t)config->max_body_size;
     options.drain_timeout = config->drain_timeout;
     options.metrics = metrics;
+    options.log_prompts = config->log_prompts;
     options.version = MISTRAL_VERSION;
     options.commit = MISTRAL_BUILD_COMMIT;
     options.listening = say_listening;

@@ -82,6 +82,10 @@ void generation_begin(struct server *server, struct http_connection *connection,
     generation->lease.ready = model_ready;
     snprintf(generation->id, sizeof generation->id, "%s%s", kind->id_prefix,
              http_connection_request_id(connection));
+    if (server->options->log_prompts) {
+        log_event(LOG_INFO, "prompt", log_text("id", generation->id),
+                  log_text("body", string_buffer_text(&generation->body)));
+    }
     LIST_INSERT_HEAD(&server->generations, generation, link);
     http_connection_watch(connection, abandoned, generation);
     send_to_preparer(generation);

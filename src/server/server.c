@@ -79,9 +79,11 @@ void server_send_error(struct http_connection *connection, const char *route,
 
 static void log_request(const struct http_connection *connection, const char *route, int status) {
     int64_t elapsed = clock_now_ns() - http_connection_started_ns(connection);
-    log_event(LOG_INFO, "request", log_text("id", http_connection_request_id(connection)),
-              log_text("route", route), log_integer("status", status),
-              log_number("seconds", clock_seconds(elapsed)));
+    /* Whoever asks every few seconds whether all is well would drown the rest. */
+    bool is_probe = status == 200 && strcmp(route, "/health") == 0;
+    log_event(is_probe ? LOG_DEBUG : LOG_INFO, "request",
+              log_text("id", http_connection_request_id(connection)), log_text("route", route),
+              log_integer("status", status), log_number("seconds", clock_seconds(elapsed)));
 }
 
 void server_respond_json(struct http_connection *connection, const char *route, int status,

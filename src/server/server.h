@@ -40,6 +40,7 @@ struct server_options {
     float default_temperature;           /* of requests that name none */
     float ollama_temperature;            /* the same for the Ollama API, whose default is another */
 
+    bool log_prompts;             /* the bodies of requests; else nothing of them is logged */
     struct metrics *metrics;      /* what /metrics tells, and where the server counts */
     const char *version, *commit; /* of the program, for /metrics */
 

@@ -56,7 +56,10 @@ void server_metrics_init(struct server_metrics *metrics, const struct server_opt
     };
     process_metrics_init(&metrics->process, options->metrics, options->version, options->commit);
     utilization_init(&metrics->utilization, options->metrics);
+    server_metrics_sample(metrics);
     /* There from the start, so that the first one of its kind is an increase from 0. */
+    const char *const usual[] = {"/v1/chat/completions", "200", "none"};
+    metrics_series(metrics->metrics, METRIC_HTTP_REQUESTS, usual);
     for (size_t i = 0; i < sizeof rejections / sizeof rejections[0]; i++) {
         series_1(metrics, METRIC_REJECTIONS, rejections[i].reason);
     }

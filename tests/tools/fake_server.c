@@ -65,6 +65,10 @@ static bool read_setting(struct settings *settings, const char *argument) {
         settings->server.allow_no_key = true;
         return true;
     }
+    if (strcmp(argument, "log_prompts=1") == 0) {
+        settings->server.log_prompts = true;
+        return true;
+    }
     for (size_t i = 0; value != NULL && i < sizeof rows / sizeof rows[0]; i++) {
         if (strncmp(argument, rows[i].name, (size_t)(value - argument)) == 0 &&
             rows[i].name[value - argument] == '\0') {
