@@ -48,6 +48,7 @@ extern const struct cli_command cli_show_command;
 extern const struct cli_command cli_tokenize_command;
 extern const struct cli_command cli_perplexity_command;
 extern const struct cli_command cli_config_command;
+extern const struct cli_command cli_check_command;
 
 /* Appends the path of the model that operand 0 names. */
 bool cli_find_model(const struct cli *cli, struct string_buffer *path, struct error *error);

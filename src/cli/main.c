@@ -17,8 +17,9 @@
 #include <string.h>
 
 static const struct cli_command *const commands[] = {
-    &cli_run_command,  &cli_serve_command,    &cli_pull_command,       &cli_list_command,
-    &cli_show_command, &cli_tokenize_command, &cli_perplexity_command, &cli_config_command,
+    &cli_run_command,        &cli_serve_command,  &cli_pull_command,
+    &cli_list_command,       &cli_show_command,   &cli_tokenize_command,
+    &cli_perplexity_command, &cli_config_command, &cli_check_command,
 };
 
 enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };

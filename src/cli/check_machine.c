@@ -1,0 +1,97 @@
+/* check_machine.c - mistral check: processor, memory, limits of the process. Main thread. */
+#include "base/memory_limits.h"
+#include "base/processors.h"
+#include "cli/check.h"
+#include "cli/terminal.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+
+enum { SPARE_FILES = 64 }; /* beside the clients' sockets: the model, logs, listeners */
+
+static bool has_fast_kernels(void) {
+#if defined(__x86_64__)
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#else
+    return false;
+#endif
+}
+
+static void read_processor_name(const char *root, char *name, size_t size) {
+    char path[512], line[256];
+    snprintf(name, size, "processor");
+    snprintf(path, sizeof path, "%s/proc/cpuinfo", root);
+    FILE *file = fopen(path, "re");
+    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+        const char *colon = strchr(line, ':');
+        if (strncmp(line, "model name", 10) == 0 && colon != NULL) {
+            line[strcspn(line, "\n")] = '\0';
+            snprintf(name, size, "%.120s", colon + 2);
+            break;
+        }
+    }
+    if (file != NULL) {
+        fclose(file);
+    }
+}
+
+static void check_processor(struct check *check) {
+    const struct config *config = &check->cli->config;
+    size_t cores = processors_physical();
+    char name[128];
+    read_processor_name(check->root, name, sizeof name);
+    if (!has_fast_kernels()) {
+        check_add(check, CHECK_WARNING, "processor",
+                  "expect a fraction of the speed of a processor with AVX2",
+                  "%s, %zu cores: no fast kernels for it, the portable ones are used", name, cores);
+    } else if (config->portable_kernels) {
+        check_add(check, CHECK_WARNING, "processor", "leave portable_kernels off, but to compare",
+                  "%s, %zu cores with AVX2, but portable_kernels is on", name, cores);
+    } else {
+        check_add(check, CHECK_OK, "processor", NULL, "%s, %zu cores, kernels for AVX2", name,
+                  cores);
+    }
+    if (config->num_threads > (int64_t)cores) {
+        check_add(check, CHECK_WARNING, "threads", "set num_threads to 0, which takes one a core",
+                  "num_threads is %lld, more than the %zu cores", (long long)config->num_threads,
+                  cores);
+    }
+}
+
+static void check_memory(struct check *check) {
+    struct memory_limits limits;
+    char machine[32], available[32], group[32];
+    memory_limits_read(check->root, &limits);
+    terminal_format_bytes(machine, sizeof machine, limits.machine_bytes);
+    terminal_format_bytes(available, sizeof available, limits.available_bytes);
+    terminal_format_bytes(group, sizeof group, limits.cgroup_bytes);
+    check_add(check, CHECK_OK, "memory", NULL, "%s, of which %s are available now", machine,
+              available);
+    if (limits.cgroup_bytes > 0) {
+        check_add(check, CHECK_OK, "container", NULL, "limited to %s (%s)", group,
+                  limits.cgroup_file);
+    }
+}
+
+static void check_files(struct check *check) {
+    struct rlimit limit;
+    int64_t wanted = check->cli->config.max_connections + SPARE_FILES;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
+        return;
+    }
+    if (limit.rlim_cur != RLIM_INFINITY && (int64_t)limit.rlim_cur < wanted) {
+        check_add(check, CHECK_WARNING, "files",
+                  "raise it with ulimit -n (LimitNOFILE in a unit), or lower max_connections",
+                  "this process may open %lld files; max_connections needs %lld",
+                  (long long)limit.rlim_cur, (long long)wanted);
+    } else {
+        check_add(check, CHECK_OK, "files", NULL, "enough open files are allowed");
+    }
+}
+
+void check_machine(struct check *check) {
+    check_processor(check);
+    check_memory(check);
+    check_files(check);
+}
