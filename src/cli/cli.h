@@ -42,6 +42,7 @@ struct cli_command {
 
 extern const struct cli_command cli_run_command;
 extern const struct cli_command cli_serve_command;
+extern const struct cli_command cli_health_command;
 extern const struct cli_command cli_pull_command;
 extern const struct cli_command cli_list_command;
 extern const struct cli_command cli_show_command;

@@ -17,9 +17,9 @@
 #include <string.h>
 
 static const struct cli_command *const commands[] = {
-    &cli_run_command,        &cli_serve_command,  &cli_pull_command,
-    &cli_list_command,       &cli_show_command,   &cli_tokenize_command,
-    &cli_perplexity_command, &cli_config_command, &cli_check_command,
+    &cli_run_command,   &cli_serve_command,    &cli_pull_command,       &cli_list_command,
+    &cli_show_command,  &cli_tokenize_command, &cli_perplexity_command, &cli_config_command,
+    &cli_check_command, &cli_health_command,
 };
 
 enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
@@ -114,7 +114,7 @@ static const struct cli_command *find_command(const char *name, struct error *er
  * would be in the way of the answer. */
 static void configure_log(const struct cli *cli) {
     const struct config *config = &cli->config;
-    bool is_server = cli->command->reader == READ_BY_SERVE;
+    bool is_server = cli->command == &cli_serve_command;
     bool level_given = config->origins[KNOB_log_level].layer != CONFIG_FROM_DEFAULT;
     bool format_given = config->origins[KNOB_log_format].layer != CONFIG_FROM_DEFAULT;
     enum log_level level = LOG_WARN;
@@ -154,7 +154,8 @@ static bool run_command(struct cli *cli, int count, char **arguments, char **env
     }
     configure_log(cli);
     config_warn_of_unknown_environment(environment);
-    bool uses_engine = (cli->command->reader & READ_BY_ENGINE_USERS) != 0;
+    bool uses_engine = (cli->command->reader & READ_BY_ENGINE_USERS) != 0 &&
+                       cli->command != &cli_health_command; /* it only asks */
     bool done = check_operands(cli, error) && (!uses_engine || preflight(&cli->config, error)) &&
                 cli->command->run(cli, error);
     config_deinit(&cli->config);

@@ -1,0 +1,91 @@
+# stack.sh - what mistral-start.sh, -stop.sh, -status.sh and -test.sh share: where things are, how the engine
+# runs here, and what the settings say. Sourced, never run; works in bash 3.2.
+# shellcheck shell=bash disable=SC2034
+
+PROJECT_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+STACK="$PROJECT_ROOT/stacks/mistral"
+MONITORING="$PROJECT_ROOT/stacks/common/monitoring"
+ENVIRONMENT=${MISTRAL_ENV_FILE:-$STACK/.env}
+STATE=${MISTRAL_STATE_FOLDER:-$STACK/data/run}
+PID_FILE="$STATE/mistral.pid"
+LOG_FILE="$STATE/mistral.log"
+LAUNCHD_LABEL=mistral
+
+say() {
+    printf '%s\n' "$*"
+}
+
+fail() {
+    printf 'error: %s\n' "$*" >&2
+    exit 1
+}
+
+# The engine's program: MISTRAL_PROGRAM, the build here, or what is on the path.
+find_program() {
+    local candidate
+    for candidate in "${MISTRAL_PROGRAM:-}" "$PROJECT_ROOT/build/mistral" "$PROJECT_ROOT/build/quickstart/mistral" \
+        "$(command -v mistral || true)"; do
+        if [ -n "$candidate" ] && [ -x "$candidate" ]; then
+            printf '%s\n' "$candidate"
+            return 0
+        fi
+    done
+    fail "there is no mistral here: run scripts/quickstart.sh (or set MISTRAL_PROGRAM)"
+}
+
+# Docker with compose, and its engine answering.
+has_docker() {
+    command -v docker >/dev/null 2>&1 && docker compose version >/dev/null 2>&1 && docker info >/dev/null 2>&1
+}
+
+# How the engine runs here: launchd (macOS: no container reaches Metal), compose, or process.
+# MISTRAL_RUN_AS chooses another.
+run_as() {
+    if [ -n "${MISTRAL_RUN_AS:-}" ]; then
+        case $MISTRAL_RUN_AS in
+            launchd | compose | process) printf '%s\n' "$MISTRAL_RUN_AS" ;;
+            *) fail "MISTRAL_RUN_AS is '$MISTRAL_RUN_AS'; launchd, compose and process are possible" ;;
+        esac
+    elif [ "$(uname -s)" = Darwin ]; then
+        printf 'launchd\n'
+    elif has_docker; then
+        printf 'compose\n'
+    else
+        printf 'process\n'
+    fi
+}
+
+need_environment() {
+    [ -f "$ENVIRONMENT" ] || fail "there is no $ENVIRONMENT; make it with: cp $STACK/.env.example $ENVIRONMENT"
+}
+
+# One subcommand of the engine with the stack's settings, from the stack's folder.
+with_settings() {
+    local command=$1 program
+    shift
+    program=$(find_program) || exit 1
+    (cd "$STACK" && "$program" "$command" --config config/mistral/config.toml --env-file "$ENVIRONMENT" "$@")
+}
+
+# setting NAME: its value as the engine resolves it, by the TOML key.
+setting() {
+    with_settings config show --json 2>/dev/null |
+        tr '{' '\n' | grep "\"$1\"" | sed -n 's/.*"value":"\{0,1\}\([^",}]*\).*/\1/p' | head -n 1
+}
+
+running_pid() {
+    local pid
+    [ -f "$PID_FILE" ] || return 1
+    pid=$(cat "$PID_FILE")
+    # A number that now belongs to another program is not ours.
+    kill -0 "$pid" 2>/dev/null && ps -p "$pid" -o args= | grep -q 'mistral.* serve' && printf '%s\n' "$pid"
+}
+
+compose() {
+    docker compose --project-directory "$STACK" --env-file "$ENVIRONMENT" --file "$STACK/docker-compose.yml" "$@"
+}
+
+monitoring_compose() {
+    MISTRAL_API_KEY=${MISTRAL_API_KEY:-} docker compose --project-directory "$MONITORING" \
+        --file "$MONITORING/docker-compose.yml" "$@"
+}

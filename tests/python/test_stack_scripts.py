@@ -1,0 +1,194 @@
+"""The stack as it is started: scripts/mistral-*.sh with the engine as a process, nginx in front, and what can
+be checked of the container files without a container engine."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import ssl
+import subprocess
+import time
+import urllib.request
+
+import pytest
+import yaml
+from program import make_chat_model
+from server_harness import chat, own_environment
+
+pytestmark = pytest.mark.release_only
+
+
+@pytest.fixture
+def stack(mistral, source_root, tmp_path, free_port):
+    """run(script, ...) with the committed stack, but a model, port and state of the test's own."""
+    make_chat_model(tmp_path)
+    (tmp_path / "env").write_text(
+        f"MISTRAL_PORT={free_port} # of the test\nOLLAMA_API_PORT=0\nMISTRAL_MODELS_PATH={tmp_path}\n"
+        "DEFAULT_MODEL=nonsense\nMISTRAL_API_KEY=sesame\nMISTRAL_MAX_SEQ_LEN=1024\nMISTRAL_MEMORY_POOL_SIZE=64M\n"
+        "MISTRAL_METAL_HEAP_SIZE=4G\nMISTRAL_NUM_THREADS=1\n")
+    environment = {**own_environment(), "HOME": str(tmp_path), "MISTRAL_PROGRAM": str(mistral),
+                   "MISTRAL_ENV_FILE": str(tmp_path / "env"), "MISTRAL_STATE_FOLDER": str(tmp_path / "run"),
+                   "MISTRAL_RUN_AS": "process"}
+
+    def run(name, *arguments, **changed):
+        return subprocess.run(["bash", source_root / "scripts" / f"mistral-{name}.sh", *arguments], timeout=120,
+                              env={**environment, **changed}, cwd=tmp_path, capture_output=True, text=True)
+
+    run.folder, run.port = tmp_path, free_port
+    yield run
+    run("stop")
+
+
+def test_start_status_test_stop(stack):
+    assert stack("status").returncode == 1
+    started = stack("start", "--no-monitoring")
+    assert started.returncode == 0, started.stderr
+    assert f"healthy: http://127.0.0.1:{stack.port}" in started.stdout
+    assert "already running" in stack("start").stdout
+    status = stack("status")
+    assert status.returncode == 0 and "process: " in status.stdout
+    tested = stack("test")
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+    assert tested.stdout.count("ok  ") == 6 and "0 failed" in tested.stdout
+    wrong = stack("test", MISTRAL_API_KEY="wrong")
+    assert wrong.returncode == 5, "all but health ask for the key"
+    pid = int((stack.folder / "run/mistral.pid").read_text())
+    assert "stopped" in stack("stop").stdout
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    assert "not running" in stack("stop").stdout
+    assert stack("status").returncode == 1
+    assert stack("test").returncode == 1
+
+
+def test_what_cannot_start_says_why(stack, tmp_path):
+    environment = stack.folder / "env"
+    environment.write_text(environment.read_text() + "MISTRAL_MAX_BATCH_SIZE=many\n")
+    started = stack("start", "--no-monitoring")
+    assert started.returncode == 1
+    assert "many" in started.stderr and "mistral.log" in started.stderr
+    assert "cp " in stack("start", MISTRAL_ENV_FILE=str(tmp_path / "none")).stderr
+    assert "launchd, compose and process" in stack("start", MISTRAL_RUN_AS="magic").stderr
+
+
+def test_a_stale_pid_file_is_nobody(stack):
+    (stack.folder / "run").mkdir()
+    (stack.folder / "run/mistral.pid").write_text(f"{os.getpid()}\n")
+    assert "not running" in stack("stop").stdout
+    os.kill(os.getpid(), 0)
+
+
+def test_scripts_are_clean_and_know_bash_3(source_root, build_dir):
+    scripts = [source_root / "scripts/stack.sh", *sorted((source_root / "scripts").glob("mistral-*.sh"))]
+    assert len(scripts) == 5
+    checked = subprocess.run(["shellcheck", "-x", *scripts], cwd=source_root, capture_output=True, text=True,
+                             env={**os.environ, "PATH": f"{source_root}/build/venv/bin:{os.environ['PATH']}"})
+    assert checked.returncode == 0, checked.stdout
+    newer_than_3_2 = r"\$\{\w+(,,|\^\^)|\bmapfile\b|\breadarray\b|declare -A|local -n|&>>|\|&|wait -n|printf '%\("
+    for script in scripts:
+        assert not re.search(newer_than_3_2, script.read_text()), script
+
+
+@pytest.fixture
+def nginx(source_root, stack, tmp_path):
+    """The committed nginx configuration with the test's ports and a certificate of its own."""
+    assert stack("start", "--no-monitoring").returncode == 0
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "tls.key", "-out", "tls.crt",
+                    "-days", "1", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"],
+                   cwd=tmp_path, check=True, capture_output=True)
+    port = stack.port + 1 if stack.port < 65000 else stack.port - 1
+    text = (source_root / "stacks/common/nginx/mistral.conf").read_text()
+    for old, new in (("127.0.0.1:8080", f"127.0.0.1:{stack.port}"), ("listen 443", f"listen 127.0.0.1:{port}"),
+                     ("mistral.example", "localhost"), ("/etc/nginx/tls/mistral", f"{tmp_path}/tls")):
+        assert old in text
+        text = text.replace(old, new)
+    folders = "".join(f"{name}_temp_path {tmp_path}/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    (tmp_path / "nginx.conf").write_text(
+        f"daemon off; pid {tmp_path}/nginx.pid; error_log {tmp_path}/error.log; worker_processes 1;\n"
+        f"events {{}}\nhttp {{ access_log off; {folders}\n{text}\n}}\n")
+    process = subprocess.Popen(["nginx", "-c", tmp_path / "nginx.conf"], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "nginx.pid").exists():
+        assert process.poll() is None and time.monotonic() < deadline, (tmp_path / "error.log").read_text()
+        time.sleep(0.05)
+    yield f"https://localhost:{port}", ssl.create_default_context(cafile=str(tmp_path / "tls.crt"))
+    process.send_signal(signal.SIGQUIT)
+    process.wait(30)
+
+
+def test_nginx_passes_a_stream_on_as_it_is_written(nginx):
+    url, context = nginx
+    body = json.dumps(chat("go on", max_tokens=400, stream=True, ignore_eos=True)).encode()
+    request = urllib.request.Request(f"{url}/v1/chat/completions", body,
+                                     {"Content-Type": "application/json", "Authorization": "Bearer sesame"})
+    times = []
+    with urllib.request.urlopen(request, context=context, timeout=60) as answer:
+        for line in answer:
+            if line.startswith(b"data: "):
+                times.append(time.monotonic())
+    assert len(times) > 100
+    spread = times[-1] - times[0]
+    assert spread > 0 and times[len(times) // 2] < times[-1], "the pieces came one after the other"
+    assert len({round(t, 3) for t in times}) > 10, "not all at once, as a buffer would give them"
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(f"{url}/metrics", context=context, timeout=30)
+
+
+def merged(base, over):
+    if isinstance(base, dict) and isinstance(over, dict):
+        return {key: merged(base.get(key), over.get(key)) if key in base and key in over else
+                over.get(key, base.get(key)) for key in {**base, **over}}
+    return over
+
+
+def test_containers_are_hardened_and_checked(source_root):
+    folder = source_root / "stacks/mistral"
+    compose = yaml.safe_load((folder / "docker-compose.yml").read_text())
+    nvidia = merged(compose, yaml.safe_load((folder / "docker-compose.nvidia.yml").read_text()))
+    for file in (compose, nvidia):
+        service = file["services"]["mistral"]
+        assert service["read_only"] is True and service["cap_drop"] == ["ALL"]
+        assert "no-new-privileges:true" in service["security_opt"]
+        assert service["healthcheck"]["test"] == ["CMD", "mistral", "health"]
+        assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+        assert (folder / service["build"]["context"] / service["build"]["dockerfile"]).resolve().is_file()
+    assert nvidia["services"]["mistral"]["deploy"]["resources"]["reservations"]["devices"][0]["driver"] == "nvidia"
+    asked = set(re.findall(r"\$\{(\w+)", (folder / "docker-compose.yml").read_text()))
+    told = set(re.findall(r"^#?(\w+)=", (folder / ".env.example").read_text(), re.MULTILINE))
+    assert asked <= told, "every variable of the compose file is in .env.example"
+    dockerfile = (folder / "Dockerfile").read_text()
+    assert re.search(r"^USER 10001$", dockerfile, re.MULTILINE) and 'HEALTHCHECK' in dockerfile
+    hadolint = source_root / "build/venv/bin/hadolint"
+    if hadolint.exists():
+        linted = subprocess.run([hadolint, folder / "Dockerfile"], capture_output=True, text=True)
+        assert linted.returncode == 0, linted.stdout
+
+
+def test_the_image_installs_what_the_build_and_the_program_need(source_root, mistral):
+    """Each package that scripts/lib.sh names for a build, and the package of each library the program loads."""
+    dockerfile = (source_root / "stacks/mistral/Dockerfile").read_text()
+    build, run = dockerfile.split("FROM debian:bookworm-slim\n")
+    table = re.search(r"needs_to_build\(\) \{\n.*?TABLE'\n(.*?)\nTABLE", (source_root / "scripts/lib.sh").read_text(), re.DOTALL)
+    needed = {package for row in table.group(1).splitlines() for package in row.split("|")[1].split()}
+    assert needed <= set(build.split())
+    if not shutil.which("dpkg"):
+        return
+    libraries = re.findall(r"NEEDED.*\[(.*?)\]", subprocess.run(["readelf", "-d", mistral], capture_output=True, text=True).stdout)
+    assert len(libraries) > 5
+    listed = subprocess.run(["dpkg", "-S", *(f"*/{name}" for name in libraries)], capture_output=True, text=True).stdout
+    packages = {line.split(":")[0] for line in listed.splitlines()} - {"libc6", "libc6-i386", "libc6-amd64-cross", "libc6-x32"}
+    assert {p for p in packages if not p.endswith("-dev") and "cross" not in p} <= set(run.split()), "see dpkg -S"
+
+
+def test_the_systemd_unit_is_sound(source_root, tmp_path, mistral):
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("there is no systemd here")
+    text = (source_root / "stacks/mistral/systemd/mistral.service").read_text()
+    unit = tmp_path / "mistral.service"
+    unit.write_text(text.replace("/usr/local/bin/mistral", str(mistral)))
+    verified = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True)
+    assert "mistral.service" not in verified.stderr, verified.stderr
+    rated = subprocess.run(["systemd-analyze", "security", "--offline=true", unit], capture_output=True, text=True)
+    level = float(re.search(r"Overall exposure level for mistral.service: ([\d.]+)", rated.stdout).group(1))
+    assert level <= 2.0, rated.stdout
