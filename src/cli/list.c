@@ -1,4 +1,5 @@
-/* list.c - mistral list: what lies in the models folder, or which aliases there are. */
+/* list.c - mistral list: what lies in the models folder and the other stores, or which aliases
+ * there are. */
 #include "base/bytes.h"
 #include "cli/cli.h"
 #include "cli/json_output.h"
@@ -50,9 +51,10 @@ static bool print_json(const char *folder, const struct hub_model_list *list, st
         const struct hub_model *model = &list->models[i];
         char modified[64];
         format_time(model->modified, "%Y-%m-%dT%H:%M:%S%z", modified, sizeof modified);
-        json_array_append_new(models, json_pack("{s:s, s:s, s:I, s:s}", "name", model->name, "path",
-                                                model->path, "bytes", (json_int_t)model->bytes,
-                                                "modified", modified));
+        json_array_append_new(models,
+                              json_pack("{s:s, s:s, s:s, s:I, s:s}", "name", model->name, "store",
+                                        hub_store_name(model->store), "path", model->path, "bytes",
+                                        (json_int_t)model->bytes, "modified", modified));
     }
     return json_output_print(json_pack("{s:s, s:o}", "folder", folder, "models", models), error);
 }
@@ -66,14 +68,15 @@ static void print_table(const char *folder, const struct hub_model_list *list) {
     for (size_t i = 0; i < list->count; i++) {
         width = size_max(width, strlen(list->models[i].name));
     }
-    printf("%s%-*s  %10s  MODIFIED%s\n", terminal_style(stdout, STYLE_BOLD), (int)width, "NAME",
-           "SIZE", terminal_style(stdout, STYLE_PLAIN));
+    printf("%s%-*s  %10s  %-16s  STORE%s\n", terminal_style(stdout, STYLE_BOLD), (int)width, "NAME",
+           "SIZE", "MODIFIED", terminal_style(stdout, STYLE_PLAIN));
     for (size_t i = 0; i < list->count; i++) {
         char size[32];
         char modified[64];
         terminal_format_bytes(size, sizeof size, list->models[i].bytes);
         format_time(list->models[i].modified, "%Y-%m-%d %H:%M", modified, sizeof modified);
-        printf("%-*s  %10s  %s\n", (int)width, list->models[i].name, size, modified);
+        printf("%-*s  %10s  %-16s  %s\n", (int)width, list->models[i].name, size, modified,
+               hub_store_name(list->models[i].store));
     }
 }
 
@@ -83,8 +86,8 @@ static bool list_models(struct cli *cli, struct error *error) {
     }
     struct string_buffer folder = {0};
     struct hub_model_list list = {0};
-    bool done = hub_models_folder(&cli->config, &folder, error) &&
-                hub_list_models(string_buffer_text(&folder), &list, error);
+    bool done =
+        hub_models_folder(&cli->config, &folder, error) && hub_list_all(&cli->config, &list, error);
     if (done && options.json) {
         done = print_json(string_buffer_text(&folder), &list, error);
     } else if (done) {
@@ -98,7 +101,7 @@ static bool list_models(struct cli *cli, struct error *error) {
 const struct cli_command cli_list_command = {
     .name = "list",
     .usage = "",
-    .summary = "show the models in the models folder",
+    .summary = "show the models in the models folder and in Ollama's and Hugging Face's stores",
     .reader = READ_BY_LIST,
     .options = option_table,
     .run = list_models,

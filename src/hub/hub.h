@@ -55,6 +55,7 @@ struct hub_model {
     int64_t modified; /* seconds since the epoch */
     enum hub_store store;
     char digest[65]; /* what the store gives as the model's checksum, 64 lower-case digits; "" */
+    char *manifest;  /* of a model that is kept as Ollama keeps it: its file; NULL: another */
     /* What comes beside the weights; hub_look_up only. NULL: nothing. */
     char *parameters;    /* a JSON object, e.g. {"temperature":0.2,"stop":["x"]} */
     char *system;        /* the system prompt */

@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "config/suggest.h"
+#include "hub/ollama_store.h"
 #include "hub/reference.h"
 
 #include <dirent.h>
@@ -39,28 +40,33 @@ static bool ends_in_gguf(const char *name, size_t length) {
     return length > 5 && strcasecmp(name + length - 5, ".gguf") == 0;
 }
 
-static bool append_model(struct hub_model_list *list, const char *name, const char *path,
-                         const struct stat *status) {
-    if (list->count == list->capacity) {
+bool hub_model_list_append(struct hub_model_list *list, struct hub_model *model) {
+    bool is_gone = model->real_path == NULL && errno != ENOMEM; /* since it was seen */
+    bool has_memory = model->name != NULL && model->path != NULL;
+    if (has_memory && !is_gone && list->count == list->capacity) {
         size_t capacity = list->capacity == 0 ? 16 : list->capacity * 2;
         struct hub_model *models = realloc(list->models, capacity * sizeof *models);
-        if (models == NULL) {
-            return false;
-        }
-        list->models = models;
-        list->capacity = capacity;
+        has_memory = models != NULL;
+        list->models = has_memory ? models : list->models;
+        list->capacity = has_memory ? capacity : list->capacity;
     }
+    if (!has_memory || is_gone) {
+        hub_model_deinit(model);
+        return has_memory;
+    }
+    list->models[list->count++] = *model;
+    *model = (struct hub_model){0};
+    return true;
+}
+
+static bool append_model(struct hub_model_list *list, const char *name, const char *path,
+                         const struct stat *status) {
     struct hub_model model = {.name = strndup(name, strlen(name) - 5),
                               .path = strdup(path),
+                              .real_path = realpath(path, NULL),
                               .bytes = (uint64_t)status->st_size,
                               .modified = (int64_t)status->st_mtime};
-    model.real_path = realpath(path, NULL);
-    if (model.name == NULL || model.path == NULL || model.real_path == NULL) {
-        hub_model_deinit(&model);
-        return model.real_path == NULL && errno != ENOMEM; /* it is gone by now */
-    }
-    list->models[list->count++] = model;
-    return true;
+    return hub_model_list_append(list, &model);
 }
 
 /* `name` is the folder's path below the models folder, with a slash behind it, or empty. False when
@@ -128,8 +134,9 @@ void hub_model_list_deinit(struct hub_model_list *list) {
 }
 
 void hub_model_deinit(struct hub_model *model) {
-    char *texts[] = {model->name,   model->path,    model->real_path, model->parameters,
-                     model->system, model->license, model->messages,  model->template_text};
+    char *texts[] = {model->name,       model->path,          model->real_path,
+                     model->parameters, model->system,        model->license,
+                     model->messages,   model->template_text, model->manifest};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         free(texts[i]);
     }
@@ -141,12 +148,40 @@ const char *hub_store_name(enum hub_store store) {
     return names[store];
 }
 
+static void sort_from(struct hub_model_list *list, size_t first) {
+    if (list->count - first > 1) {
+        qsort(list->models + first, list->count - first, sizeof *list->models, compare_models);
+    }
+}
+
+static bool list_foreign(void *context, const char *root) {
+    return ollama_store_list(root, HUB_OLLAMA, context);
+}
+
 bool hub_list_all(const struct config *config, struct hub_model_list *list, struct error *error) {
     struct string_buffer folder = {0};
+    struct string_buffer own = {0};
     *list = (struct hub_model_list){0};
     bool done = hub_models_folder(config, &folder, error) &&
-                hub_list_models(string_buffer_text(&folder), list, error);
+                hub_list_models(string_buffer_text(&folder), list, error) &&
+                ollama_own_root(config, &own, error);
+    if (done) {
+        bool has_memory = ollama_store_list(string_buffer_text(&own), HUB_FOLDER, list);
+        sort_from(list, 0);
+        size_t first = list->count;
+        has_memory = has_memory && ollama_foreign_roots(list_foreign, list);
+        sort_from(list, first);
+        first = list->count;
+        has_memory = has_memory && hugging_face_cache_list(list);
+        sort_from(list, first);
+        done =
+            has_memory || error_set(error, ERROR_OUT_OF_MEMORY, "no memory for the list of models");
+    }
+    if (!done) {
+        hub_model_list_deinit(list);
+    }
     string_buffer_deinit(&folder);
+    string_buffer_deinit(&own);
     return done;
 }
 
@@ -173,7 +208,8 @@ struct search {
     const struct config *config;
     const char *name;
     const char *folder;
-    struct hub_model_list list;
+    struct hub_model_list list; /* of all stores */
+    size_t found;               /* in the list; its count: an alias */
     struct string_buffer *path;
     struct error *error;
 };
@@ -184,13 +220,37 @@ static bool is_file(const char *path) {
     return file_exists(path) && !file_is_directory(path);
 }
 
-static enum finding find_in_folder(struct search *search) {
+/* Ollama's full spelling, "x" as "x:latest"; others as they are. False: no such name. */
+static bool is_same_ollama_name(const char *asked, const char *name) {
+    struct ollama_name parts;
+    struct string_buffer full = {0};
+    bool same = ollama_name_parse(asked, &parts);
+    if (same) {
+        ollama_name_append(&parts, &full);
+        same = strcasecmp(string_buffer_text(&full), name) == 0;
+        string_buffer_deinit(&full);
+    }
+    return same;
+}
+
+static bool is_called(const struct hub_model *model, const char *asked) {
+    size_t length = strlen(model->name);
+    if (model->manifest != NULL) {
+        return is_same_ollama_name(asked, model->name);
+    }
+    if (strncasecmp(asked, model->name, length) != 0) {
+        return false;
+    }
+    const char *rest = asked + length;
+    return rest[0] == '\0' || strcasecmp(rest, ".gguf") == 0 || strcasecmp(rest, ":latest") == 0;
+}
+
+static enum finding find_in_stores(struct search *search) {
     for (size_t i = 0; i < search->list.count; i++) {
         const struct hub_model *model = &search->list.models[i];
-        size_t length = strlen(model->name);
-        if (strncmp(search->name, model->name, length) == 0 &&
-            (search->name[length] == '\0' || strcasecmp(search->name + length, ".gguf") == 0)) {
+        if (is_called(model, search->name)) {
             string_buffer_append_text(search->path, model->path);
+            search->found = i;
             return FOUND;
         }
     }
@@ -275,24 +335,28 @@ static void fail_not_found(const struct search *search) {
               (int)best.length, best.length > 0 ? best.data : "", best.length > 0 ? "'?" : "");
 }
 
-/* The path of what the name means. */
-static bool find_by_name(const struct config *config, const char *name, struct string_buffer *path,
-                         struct error *error) {
+/* Fills in search->path and search->found. */
+static bool search_stores(struct search *search) {
     struct string_buffer folder = {0};
-    struct search search = {.config = config, .name = name, .path = path, .error = error};
     bool found = false;
-    if (hub_models_folder(config, &folder, error)) {
-        search.folder = string_buffer_text(&folder);
-        if (hub_list_models(search.folder, &search.list, error)) {
-            enum finding finding = find_in_folder(&search);
-            finding = finding == NOT_HERE ? find_alias(&search) : finding;
+    if (hub_models_folder(search->config, &folder, search->error)) {
+        search->folder = string_buffer_text(&folder);
+        if (hub_list_all(search->config, &search->list, search->error)) {
+            search->found = search->list.count;
+            enum finding finding = find_in_stores(search);
+            finding = finding == NOT_HERE ? find_alias(search) : finding;
             if (finding == NOT_HERE) {
-                fail_not_found(&search);
+                fail_not_found(search);
             }
             found = finding == FOUND;
         }
     }
-    hub_model_list_deinit(&search.list);
+    size_t count = search->list.count;
+    for (size_t i = 0; found && i < count && search->found == count; i++) {
+        if (strcmp(search->list.models[i].path, string_buffer_text(search->path)) == 0) {
+            search->found = i;
+        }
+    }
     string_buffer_deinit(&folder);
     return found;
 }
@@ -303,25 +367,29 @@ bool hub_find_model(const struct config *config, const char *name, struct string
         string_buffer_append_text(path, name);
         return true;
     }
-    return find_by_name(config, name, path, error);
+    struct search search = {.config = config, .name = name, .path = path, .error = error};
+    bool found = search_stores(&search);
+    hub_model_list_deinit(&search.list);
+    return found;
 }
 
 bool hub_look_up(const struct config *config, const char *name, struct hub_model *model,
                  struct error *error) {
     struct string_buffer path = {0};
-    struct hub_model_list list = {0};
+    struct search search = {.config = config, .name = name, .path = &path, .error = error};
     *model = (struct hub_model){0};
-    bool found = find_by_name(config, name, &path, error) && hub_list_all(config, &list, error);
-    for (size_t i = 0; found && i < list.count; i++) {
-        if (strcmp(list.models[i].path, string_buffer_text(&path)) == 0) {
-            *model = list.models[i];
-            list.models[i] = (struct hub_model){0};
+    bool found = search_stores(&search);
+    if (found && search.found < search.list.count) {
+        *model = search.list.models[search.found];
+        search.list.models[search.found] = (struct hub_model){0};
+        if (model->manifest != NULL && !ollama_store_read_texts(model, error)) {
+            hub_model_deinit(model);
+            found = false;
         }
-    }
-    string_buffer_deinit(&path);
-    hub_model_list_deinit(&list);
-    if (found && model->path == NULL) {
+    } else if (found) {
         found = error_set(error, ERROR_NOT_FOUND, "'%.200s' is gone", name);
     }
+    string_buffer_deinit(&path);
+    hub_model_list_deinit(&search.list);
     return found;
 }

@@ -118,7 +118,7 @@ def test_list(program, folder):
     (folder / ".hidden.gguf").write_bytes(b"")
     (folder / "loop").symlink_to(folder)
     lines = program.good("list").splitlines()
-    assert lines[0].split() == ["NAME", "SIZE", "MODIFIED"]
+    assert lines[0].split() == ["NAME", "SIZE", "MODIFIED", "STORE"]
     assert [line.split()[:3] for line in lines[1:] if not line.startswith("loop")] == [["b", "2.0", "KiB"], ["sub/a", "0", "B"]]
     models = json.loads(program.good("list", "--json"))["models"]
     assert models[0]["name"] == "b" and models[0]["bytes"] == 2048 and models[0]["path"] == str(folder / "b.gguf")
