@@ -2,6 +2,9 @@
 #include "server/answer_blocks.h"
 
 #include "base/string_buffer.h"
+#include "server/chat_turn.h"
+
+#include <string.h>
 
 struct string_view answer_block_text(const struct answer_blocks *blocks,
                                      const struct answer_block *block) {
@@ -62,11 +65,44 @@ static void add_text(struct answer_blocks *blocks, enum answer_block_kind kind,
     }
 }
 
+/* answer_sink: a part of the answer goes to its block. Of calls only whole ones do. */
+static void add_part(void *context, const struct answer_event *event) {
+    struct answer_blocks *blocks = context;
+    struct arena *arena = &blocks->choice->generation->arena;
+    switch (event->kind) {
+    case ANSWER_CONTENT:
+    case ANSWER_CALL_BROKEN:
+        add_text(blocks, BLOCK_TEXT, event->text);
+        break;
+    case ANSWER_THINKING:
+        add_text(blocks, BLOCK_THINKING, event->text);
+        break;
+    case ANSWER_CALL_END: {
+        const char *id = arena_copy_text(arena, event->id, strlen(event->id));
+        const char *name = arena_copy_text(arena, event->name.data, event->name.length);
+        struct answer_block *block =
+            id == NULL || name == NULL ? NULL : open_block(blocks, BLOCK_CALL, id, name);
+        if (block == NULL) {
+            blocks->choice->text.failed = true; /* which ends the request */
+            break;
+        }
+        blocks->has_calls = true;
+        grow(blocks, block, event->text);
+        close_last(blocks);
+        break;
+    }
+    case ANSWER_CALL_BEGIN:
+    case ANSWER_CALL_ARGUMENTS:
+        break;
+    }
+}
+
 void answer_blocks_feed(struct answer_blocks *blocks, const struct engine_event *event) {
-    add_text(blocks, BLOCK_TEXT, (struct string_view){event->text, event->text_length});
+    chat_turn_feed(blocks->choice, event->text, event->text_length, add_part, blocks);
 }
 
 void answer_blocks_end(struct answer_blocks *blocks) {
+    chat_turn_finish(blocks->choice, add_part, blocks);
     blocks->is_over = true;
     close_last(blocks);
 }

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "server/server_internal.h"
+#include "text/answer_parser.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -43,6 +44,9 @@ static void release_if_over(struct generation *generation) {
     for (size_t i = 0; i < generation->choice_count; i++) {
         struct generation_choice *choice = &generation->choices[i];
         string_buffer_deinit(&choice->text);
+        string_buffer_deinit(&choice->thinking);
+        string_buffer_deinit(&choice->calls);
+        answer_parser_free(choice->parser);
         for (size_t k = 0; k < sizeof choice->logprobs / sizeof choice->logprobs[0]; k++) {
             string_buffer_deinit(&choice->logprobs[k]);
         }
@@ -300,8 +304,8 @@ static void check_answer_size(struct generation *generation) {
     bool failed = false;
     for (size_t i = 0; i < generation->choice_count; i++) {
         const struct generation_choice *choice = &generation->choices[i];
-        total += choice->text.length;
-        failed = failed || choice->text.failed;
+        total += choice->text.length + choice->thinking.length + choice->calls.length;
+        failed = failed || choice->text.failed || choice->thinking.failed || choice->calls.failed;
         for (size_t k = 0; k < sizeof choice->logprobs / sizeof choice->logprobs[0]; k++) {
             total += choice->logprobs[k].length;
             failed = failed || choice->logprobs[k].failed;

@@ -27,6 +27,8 @@
 
 struct server;
 struct generation;
+struct answer_parser;
+struct chat_turn;
 struct json_t; /* jansson's value */
 
 /* What is asked of the engine. Memory is the generation's arena, but for the token lists. */
@@ -58,9 +60,12 @@ struct generation_choice {
     struct engine_usage usage;
     struct string_buffer text;        /* of an answer that is not streamed */
     struct string_buffer logprobs[4]; /* JSON pieces; the format says which is what */
-    size_t token_count;               /* generated so far */
-    size_t shown_characters;          /* of text, for offsets */
-    bool was_announced;               /* streamed: its first piece is out */
+    /* chat: the answer's other parts, and what takes it apart; see chat_turn.h */
+    struct answer_parser *parser;
+    struct string_buffer thinking, calls;
+    size_t token_count;      /* generated so far */
+    size_t shown_characters; /* of text, for offsets */
+    bool was_announced;      /* streamed: its first piece is out */
 };
 
 /* How an API puts it. Called only while the client is there. */
@@ -109,7 +114,8 @@ struct generation {
     struct api_error error;  /* why it could not be prepared: status is not 0 */
     struct generation_request request;
     const struct generation_format *format;
-    void *details; /* the API's own: what it needs to write the answer */
+    void *details;          /* the API's own: what it needs to write the answer */
+    struct chat_turn *turn; /* chat: how to read the answer; NULL: it is plain text */
     struct string_buffer answer;
 
     char id[48];     /* "chatcmpl-…" */

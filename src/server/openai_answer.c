@@ -2,6 +2,7 @@
 #include "server/openai_answer.h"
 
 #include "base/utf8.h"
+#include "server/chat_turn.h"
 #include "server/llama_server.h"
 #include "server/server_internal.h"
 #include "server/sse.h"
@@ -62,7 +63,9 @@ enum openai_usage_member openai_chunk_usage(const struct generation *generation)
 
 void openai_write_finish_reason(struct json_writer *json, const struct generation_choice *choice,
                                 bool is_finished) {
-    const char *reason = choice->finish_reason == FINISH_LENGTH ? "length" : "stop";
+    const char *reason = choice->finish_reason == FINISH_LENGTH ? "length"
+                         : chat_turn_has_calls(choice)          ? "tool_calls"
+                                                                : "stop";
     json_write_text_member(json, "finish_reason", is_finished ? reason : NULL);
 }
 

@@ -36,7 +36,7 @@ void openai_answer_end(struct json_writer *json, const struct generation *genera
                        enum openai_usage_member usage);
 enum openai_usage_member openai_chunk_usage(const struct generation *generation);
 
-/* "finish_reason": "stop", "length", or null while it runs. */
+/* "finish_reason": "stop", "length", "tool_calls", or null while it runs. */
 void openai_write_finish_reason(struct json_writer *json, const struct generation_choice *choice,
                                 bool is_finished);
 

@@ -1,13 +1,14 @@
 /*
- * openai_chat.c - /v1/chat/completions: messages to a prompt, tokens to a message or its deltas.
+ * openai_chat.c - /v1/chat/completions: messages to a prompt, tokens to a message or its deltas:
+ * content, what was thought, calls of tools.
  */
+#include "server/chat_turn.h"
 #include "server/openai.h"
 #include "server/openai_answer.h"
 #include "server/openai_messages.h"
 #include "server/openai_request.h"
 #include "server/server_internal.h"
 #include "server/sse.h"
-#include "text/chat_prompt.h"
 
 static const char chunk_object[] = "chat.completion.chunk";
 
@@ -40,13 +41,50 @@ static void collect_logprobs(struct generation_choice *choice, const struct engi
     }
 }
 
+/* One call of the list; the arguments are text, as OpenAI has it. */
+static void write_call(struct json_writer *json, const struct answer_event *event) {
+    json_write_object_begin(json);
+    json_write_text_member(json, "id", event->id);
+    json_write_text_member(json, "type", "function");
+    json_write_key(json, "function");
+    json_write_object_begin(json);
+    json_write_key(json, "name");
+    json_write_text(json, event->name.data, event->name.length);
+    json_write_key(json, "arguments");
+    json_write_text(json, event->text.data, event->text.length);
+    json_write_object_end(json);
+    json_write_object_end(json);
+}
+
+/* answer_sink: what an answer that is not streamed is made of. */
+static void keep_part(void *context, const struct answer_event *event) {
+    struct generation_choice *choice = context;
+    struct json_writer json = {.out = &choice->calls, .needs_comma = choice->calls.length != 0};
+    switch (event->kind) {
+    case ANSWER_CONTENT:
+    case ANSWER_CALL_BROKEN:
+        string_buffer_append(&choice->text, event->text.data, event->text.length);
+        break;
+    case ANSWER_THINKING:
+        string_buffer_append(&choice->thinking, event->text.data, event->text.length);
+        break;
+    case ANSWER_CALL_END:
+        write_call(&json, event);
+        break;
+    case ANSWER_CALL_BEGIN:
+    case ANSWER_CALL_ARGUMENTS:
+        break;
+    }
+}
+
 static void whole_token(struct generation_choice *choice, const struct engine_event *event) {
-    string_buffer_append(&choice->text, event->text, event->text_length);
+    chat_turn_feed(choice, event->text, event->text_length, keep_part, choice);
     collect_logprobs(choice, event, &choice->logprobs[0]);
 }
 
 static void whole_choice_done(struct generation_choice *choice, const struct engine_event *event) {
-    string_buffer_append(&choice->text, event->text, event->text_length);
+    chat_turn_feed(choice, event->text, event->text_length, keep_part, choice);
+    chat_turn_finish(choice, keep_part, choice);
 }
 
 static void write_choice(struct json_writer *json, const struct generation_choice *choice) {
@@ -56,7 +94,21 @@ static void write_choice(struct json_writer *json, const struct generation_choic
     json_write_object_begin(json);
     json_write_text_member(json, "role", "assistant");
     json_write_key(json, "content");
-    json_write_text(json, string_buffer_text(&choice->text), choice->text.length);
+    if (choice->calls.length != 0 && choice->text.length == 0) {
+        json_write_null(json);
+    } else {
+        json_write_text(json, string_buffer_text(&choice->text), choice->text.length);
+    }
+    if (choice->thinking.length != 0) {
+        json_write_key(json, "reasoning_content");
+        json_write_text(json, string_buffer_text(&choice->thinking), choice->thinking.length);
+    }
+    if (choice->calls.length != 0) {
+        json_write_key(json, "tool_calls");
+        json_write_array_begin(json);
+        json_write_raw(json, string_buffer_text(&choice->calls), choice->calls.length);
+        json_write_array_end(json);
+    }
     json_write_key(json, "refusal");
     json_write_null(json);
     json_write_object_end(json);
@@ -79,14 +131,38 @@ static void whole_all_done(struct generation *generation) {
 
 /* --- the stream --- */
 
-/* One chunk: a delta of role, content, or nothing. */
+/* One chunk: a delta of role, text, a piece of a call, or nothing. The log-probabilities that wait
+ * in the choice's logprobs[0] go with it. */
 struct delta {
     bool has_role;
-    const char *content; /* NULL: none */
-    size_t content_length;
-    const struct string_buffer *logprobs; /* NULL: null */
+    const char *member; /* of `text`: "content", "reasoning_content"; NULL: none */
+    struct string_view text;
+    const struct answer_event *call; /* NULL: none */
     bool is_last;
 };
+
+static void write_call_delta(struct json_writer *json, const struct answer_event *event) {
+    bool begins = event->kind == ANSWER_CALL_BEGIN;
+    json_write_key(json, "tool_calls");
+    json_write_array_begin(json);
+    json_write_object_begin(json);
+    json_write_integer_member(json, "index", (int64_t)event->call);
+    if (begins) {
+        json_write_text_member(json, "id", event->id);
+        json_write_text_member(json, "type", "function");
+    }
+    json_write_key(json, "function");
+    json_write_object_begin(json);
+    if (begins) {
+        json_write_key(json, "name");
+        json_write_text(json, event->name.data, event->name.length);
+    }
+    json_write_key(json, "arguments");
+    json_write_text(json, begins ? "" : event->text.data, begins ? 0 : event->text.length);
+    json_write_object_end(json);
+    json_write_object_end(json);
+    json_write_array_end(json);
+}
 
 static void send_delta(struct generation_choice *choice, const struct delta *delta) {
     struct generation *generation = choice->generation;
@@ -100,16 +176,20 @@ static void send_delta(struct generation_choice *choice, const struct delta *del
     if (delta->has_role) {
         json_write_text_member(&json, "role", "assistant");
     }
-    if (delta->content != NULL) {
-        json_write_key(&json, "content");
-        json_write_text(&json, delta->content, delta->content_length);
+    if (delta->member != NULL) {
+        json_write_key(&json, delta->member);
+        json_write_text(&json, delta->text.data, delta->text.length);
+    }
+    if (delta->call != NULL) {
+        write_call_delta(&json, delta->call);
     }
     json_write_object_end(&json);
-    if (delta->logprobs == NULL) {
+    if (choice->logprobs[0].length == 0) {
         json_write_key(&json, "logprobs");
         json_write_null(&json);
     } else {
-        write_logprobs(&json, generation, delta->logprobs);
+        write_logprobs(&json, generation, &choice->logprobs[0]);
+        string_buffer_clear(&choice->logprobs[0]);
     }
     openai_write_finish_reason(&json, choice, delta->is_last);
     json_write_object_end(&json);
@@ -121,28 +201,52 @@ static void send_delta(struct generation_choice *choice, const struct delta *del
 static void announce_once(struct generation_choice *choice) {
     if (!choice->was_announced) {
         choice->was_announced = true;
-        send_delta(choice, &(struct delta){.has_role = true, .content = ""});
+        send_delta(choice, &(struct delta){.has_role = true, .member = "content", .text = {"", 0}});
     }
+}
+
+/* answer_sink: a part of the answer, as it comes. */
+static void send_part(void *context, const struct answer_event *event) {
+    struct generation_choice *choice = context;
+    struct delta delta = {.text = event->text};
+    switch (event->kind) {
+    case ANSWER_CONTENT:
+        delta.member = "content";
+        break;
+    case ANSWER_THINKING:
+        delta.member = "reasoning_content";
+        break;
+    case ANSWER_CALL_BEGIN:
+    case ANSWER_CALL_ARGUMENTS:
+        delta.call = event;
+        break;
+    case ANSWER_CALL_BROKEN:
+        if (event->shown == event->text.length) {
+            return;
+        }
+        delta.member = "content";
+        delta.text.data += event->shown;
+        delta.text.length -= event->shown;
+        break;
+    case ANSWER_CALL_END:
+        return;
+    }
+    send_delta(choice, &delta);
 }
 
 static void stream_token(struct generation_choice *choice, const struct engine_event *event) {
     announce_once(choice);
-    struct string_buffer content = {0};
-    collect_logprobs(choice, event, &content);
-    if (event->text_length != 0 || content.length != 0) {
-        send_delta(choice, &(struct delta){.content = event->text == NULL ? "" : event->text,
-                                           .content_length = event->text_length,
-                                           .logprobs = content.length == 0 ? NULL : &content});
+    collect_logprobs(choice, event, &choice->logprobs[0]);
+    chat_turn_feed(choice, event->text, event->text_length, send_part, choice);
+    if (choice->logprobs[0].length != 0) { /* of a token without a text of its own */
+        send_delta(choice, &(struct delta){.member = "content", .text = {"", 0}});
     }
-    string_buffer_deinit(&content);
 }
 
 static void stream_choice_done(struct generation_choice *choice, const struct engine_event *event) {
     announce_once(choice);
-    if (event->text_length != 0) {
-        send_delta(choice,
-                   &(struct delta){.content = event->text, .content_length = event->text_length});
-    }
+    chat_turn_feed(choice, event->text, event->text_length, send_part, choice);
+    chat_turn_finish(choice, send_part, choice);
     send_delta(choice, &(struct delta){.is_last = true});
 }
 
@@ -174,13 +278,14 @@ static const struct request_field fields[] = {
     {"logprobs", FIELD_BOOL, .target = offsetof(struct openai_request, want_logprobs)},
     {"top_logprobs", FIELD_INTEGER, 0, ENGINE_MAX_TOP_LOGPROBS,
      offsetof(struct openai_request, top_logprobs)},
-    {"tools", FIELD_CUSTOM, .read = openai_refuse_unless_empty},
     {"functions", FIELD_CUSTOM, .read = openai_refuse_unless_empty},
     {.name = NULL},
 };
 
-static bool encode_messages(const json_t *messages, const struct served_model *model,
-                            struct token_list *prompt, struct api_error *error) {
+static bool encode_messages(struct generation *generation, const struct served_model *model,
+                            const json_t *messages, const struct chat_wishes *wishes,
+                            struct api_error *error) {
+    struct token_list *prompt = &generation->request.prompts[0];
     json_t *normal = NULL;
     if (!openai_messages_read(messages, &normal, error)) {
         return false;
@@ -189,15 +294,8 @@ static bool encode_messages(const json_t *messages, const struct served_model *m
     for (size_t i = 0; i < json_array_size(normal); i++) {
         bytes += json_string_length(json_object_get(json_array_get(normal, i), "content"));
     }
-    struct error cause = {0};
-    bool ok = openai_check_prompt_bytes(bytes, model, "messages", error);
-    if (ok && model->chat_template == NULL) {
-        ok = api_error_set(error, 400, "no_chat_template", "model", "%s",
-                           model->chat_template_error.message);
-    }
-    if (ok && !chat_prompt_encode(model->chat_template, model->tokenizer, normal, prompt, &cause)) {
-        ok = api_error_from(error, &cause, "messages");
-    }
+    bool ok = openai_check_prompt_bytes(bytes, model, "messages", error) &&
+              chat_turn_encode(generation, model, normal, wishes, prompt, error);
     json_decref(normal);
     return ok && openai_check_prompt(prompt, model, "messages", error);
 }
@@ -227,8 +325,14 @@ static bool prepare(struct generation *generation, const struct served_model *mo
                                      .want_logprobs = request.want_logprobs};
     generation->details = answer;
     generation->format = request.stream ? &stream_format : &whole_format;
-    return openai_request_apply(&request, model, 1, wanted, error) &&
-           encode_messages(request.messages, model, &wanted->prompts[0], error);
+    struct chat_wishes wishes;
+    if (!openai_request_apply(&request, model, 1, wanted, error) ||
+        !chat_wishes_read(body, &wishes, error)) {
+        return false;
+    }
+    bool ok = encode_messages(generation, model, request.messages, &wishes, error);
+    chat_wishes_deinit(&wishes);
+    return ok;
 }
 
 const struct generation_kind openai_chat_kind = {

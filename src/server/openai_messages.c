@@ -23,6 +23,7 @@ static const struct {
     {"name", JSON_STRING, "a string"},
     {"tool_call_id", JSON_STRING, "a string"},
     {"tool_calls", JSON_ARRAY, "an array"},
+    {"reasoning_content", JSON_STRING, "a string"},
 };
 
 /* Where in the request we are: "messages[3].content". */

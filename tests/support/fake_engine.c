@@ -168,16 +168,38 @@ static struct script read_script(const struct tokenizer *tokenizer, const int32_
     return script;
 }
 
+/* The script's own text in hexadecimal, "hex=", to `text`; false when there is none. */
+static bool read_said(const struct engine *engine, const struct sequence *sequence,
+                      struct string_buffer *text) {
+    struct string_buffer prompt = {0};
+    for (size_t i = 0; i < sequence->request.prompt_count; i++) {
+        struct string_view piece =
+            tokenizer_piece(engine->tokenizer, sequence->request.prompt[i], false);
+        string_buffer_append(&prompt, piece.data, piece.length);
+    }
+    const char *start = strstr(string_buffer_text(&prompt), "[[");
+    const char *at = start == NULL ? NULL : strstr(start, "hex=");
+    bool found = at != NULL;
+    unsigned byte = 0;
+    for (at = found ? at + 4 : at; found && sscanf(at, "%2x", &byte) == 1; at += 2) {
+        string_buffer_append_char(text, (char)byte);
+    }
+    string_buffer_deinit(&prompt);
+    return found;
+}
+
 /* The words of an answer, as tokens. */
 static void write_reply(const struct engine *engine, struct sequence *sequence) {
     const struct sampling_params *sampling = &sequence->request.sampling;
     struct random_state random;
     random_seed(&random, sampling->temperature > 0.0f ? sampling->seed : 0);
     struct string_buffer text = {0};
+    bool said = read_said(engine, sequence, &text);
     if (sequence->script.say != NULL) {
         string_buffer_append_text(&text, sequence->script.say);
+        said = true;
     }
-    for (int64_t i = 0; sequence->script.say == NULL && i < sequence->script.tokens; i++) {
+    for (int64_t i = 0; !said && i < sequence->script.tokens; i++) {
         string_buffer_append_text(&text,
                                   words[random_next(&random) % (sizeof words / sizeof words[0])]);
     }

@@ -11,6 +11,7 @@
  *   stall=MS    the engine's thread does nothing else for so long, before the first token
  *   fail=N      fails after N tokens
  *   bytes=N     each token's text is N bytes long
+ *   hex=TEXT    the answer in hexadecimal: for any bytes
  *   stuck=1     ignores cancel
  *   tell=1      the event "asked" says what the request was: prompt, options
  *   say=TEXT    the answer, up to the closing brackets; stands alone in them

@@ -1,0 +1,128 @@
+/* chat_turn.c - see chat_turn.h. */
+#include "server/chat_turn.h"
+
+#include "base/random.h"
+#include "server/served_model.h"
+#include "text/chat_prompt.h"
+
+#include <string.h>
+
+/* What reading the answer takes; the generation's arena. */
+struct chat_turn {
+    struct answer_options options; /* without sink */
+};
+
+static bool out_of_memory(struct api_error *error) {
+    return api_error_set(error, 500, NULL, NULL, "The server is out of memory.");
+}
+
+/* --- the prompt --- */
+
+static bool has_tools(const struct chat_wishes *wishes) {
+    return wishes->tools != NULL && json_array_size(wishes->tools) > 0 &&
+           wishes->choice != TOOL_CHOICE_NONE;
+}
+
+static bool keep_tool_names(struct generation *generation, const struct chat_wishes *wishes,
+                            struct answer_options *options, struct api_error *error) {
+    size_t count = json_array_size(wishes->tools);
+    struct string_view *names = arena_alloc(&generation->arena, count, sizeof *names);
+    for (size_t i = 0; names != NULL && i < count; i++) {
+        const json_t *function = json_object_get(json_array_get(wishes->tools, i), "function");
+        const json_t *name = json_object_get(function, "name");
+        names[i].length = json_string_length(name);
+        names[i].data =
+            arena_copy_text(&generation->arena, json_string_value(name), names[i].length);
+        if (names[i].data == NULL) {
+            return out_of_memory(error);
+        }
+    }
+    options->tools = names;
+    options->tool_count = count;
+    return names != NULL || out_of_memory(error);
+}
+
+bool chat_turn_encode(struct generation *generation, const struct served_model *model,
+                      const json_t *messages, const struct chat_wishes *wishes,
+                      struct token_list *prompt, struct api_error *error) {
+    const struct chat_traits *traits = &model->chat_traits;
+    struct error cause = {0};
+    if (model->chat_template == NULL) {
+        return api_error_set(error, 400, "no_chat_template", "model", "%s",
+                             model->chat_template_error.message);
+    }
+    if (has_tools(wishes) && !traits->supports_tools) {
+        return api_error_set(error, 400, "unsupported_value", "tools",
+                             "%.200s does not support tools", model->id);
+    }
+    struct chat_turn *turn = arena_alloc(&generation->arena, 1, sizeof *turn);
+    if (turn == NULL) {
+        return out_of_memory(error);
+    }
+    turn->options = (struct answer_options){.traits = *traits, .single_call = wishes->single_call};
+    if (has_tools(wishes) && !keep_tool_names(generation, wishes, &turn->options, error)) {
+        return false;
+    }
+    const struct chat_prompt wanted = {
+        .chat_template = model->chat_template,
+        .tokenizer = model->tokenizer,
+        .traits = traits,
+        .messages = messages,
+        .tools = has_tools(wishes) ? wishes->tools : NULL,
+        .variables = wishes->variables,
+    };
+    if (!chat_prompt_build(&wanted, prompt, &turn->options.thinking_open, &cause)) {
+        return api_error_from(error, &cause, "messages");
+    }
+    generation->turn = turn;
+    generation->request.mark_special = !answer_is_plain(&turn->options);
+    return true;
+}
+
+/* --- the answer --- */
+
+static void put_content(answer_sink *sink, void *context, const char *text, size_t length) {
+    if (length > 0) {
+        sink(context, &(struct answer_event){.kind = ANSWER_CONTENT, .text = {text, length}});
+    }
+}
+
+/* The choice's parser, made when it is first needed; NULL for an answer that is content only. */
+static struct answer_parser *parser_of(struct generation_choice *choice, answer_sink *sink,
+                                       void *context) {
+    const struct chat_turn *turn = choice->generation->turn;
+    if (choice->parser != NULL || turn == NULL || answer_is_plain(&turn->options)) {
+        return choice->parser;
+    }
+    struct answer_options options = turn->options;
+    options.sink = sink;
+    options.context = context;
+    options.id_seed = random_fresh_seed();
+    choice->parser = answer_parser_create(&options);
+    if (choice->parser == NULL) {
+        choice->text.failed = true; /* which ends the request */
+    }
+    return choice->parser;
+}
+
+void chat_turn_feed(struct generation_choice *choice, const char *text, size_t length,
+                    answer_sink *sink, void *context) {
+    struct answer_parser *parser = parser_of(choice, sink, context);
+    if (parser == NULL) {
+        put_content(sink, context, text, length);
+    } else if (length > 0) {
+        answer_parser_feed(parser, text, length);
+    }
+}
+
+void chat_turn_finish(struct generation_choice *choice, answer_sink *sink, void *context) {
+    struct answer_parser *parser = parser_of(choice, sink, context);
+    if (parser != NULL) {
+        answer_parser_finish(parser);
+        choice->text.failed = choice->text.failed || answer_parser_failed(parser);
+    }
+}
+
+bool chat_turn_has_calls(const struct generation_choice *choice) {
+    return choice->parser != NULL && answer_parser_calls(choice->parser) > 0;
+}
