@@ -55,6 +55,11 @@ bool chat_turn_encode(struct generation *generation, const struct served_model *
         return api_error_set(error, 400, "unsupported_value", "tools",
                              "%.200s does not support tools", model->id);
     }
+    if (wishes->choice == TOOL_CHOICE_REQUIRED || wishes->choice == TOOL_CHOICE_NAMED) {
+        return api_error_set(
+            error, 400, "unsupported_value", "tool_choice",
+            "'tool_choice' can be 'auto' or 'none' here: a call cannot be forced.");
+    }
     struct chat_turn *turn = arena_alloc(&generation->arena, 1, sizeof *turn);
     if (turn == NULL) {
         return out_of_memory(error);

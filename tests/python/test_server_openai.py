@@ -402,7 +402,7 @@ REFUSED = [
      "unsupported_value"),
     (chat("x", response_format={}), "response_format.type", None),
     (chat("x", tools=[{"type": "function", "function": {"name": "f"}}]), "tools",
-     "unsupported_parameter"),
+     "unsupported_value"),
     (chat("x", grammar="root ::= \"a\""), "grammar", "unsupported_parameter"),
     ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
      "messages[0].content", "unsupported_value"),

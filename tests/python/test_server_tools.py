@@ -58,7 +58,7 @@ def servers(build_dir, source_root):
 
 def ask(client, text, stream, **more):
     messages = more.pop("messages", None) or [{"role": "user", "content": script(text)}]
-    request = {"model": "fake", "messages": messages, **more}
+    request = {"model": "fake-alias", "messages": messages, **more}
     if not stream:
         choice = client.chat.completions.create(**request).choices[0]
         message = choice.message
@@ -133,7 +133,7 @@ def test_an_answer_that_is_cut_inside_a_call(servers):
 def test_logprobs_cover_every_token_of_a_call(servers):
     text = "Hi " + FORMS["hermes"][1]([("search", {})])
     chunks = list(servers("hermes").chat.completions.create(
-        model="fake", messages=[{"role": "user", "content": script(text)}], tools=TOOLS, logprobs=True, stream=True))
+        model="fake-alias", messages=[{"role": "user", "content": script(text)}], tools=TOOLS, logprobs=True, stream=True))
     tokens = [entry.token for chunk in chunks if chunk.choices[0].logprobs for entry in chunk.choices[0].logprobs.content]
     assert "".join(tokens) == text
 
@@ -164,6 +164,7 @@ def test_wishes_that_cannot_be(servers, build_dir, subtests):
         ({"tool_choice": "required"}, "there are no 'tools'"),
         ({"tools": TOOLS, "tool_choice": "maybe"}, "Invalid 'tool_choice'"),
         ({"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "f"}}}, "'f' is not in 'tools'"),
+        ({"tools": TOOLS, "tool_choice": "required"}, "cannot be forced"),
         ({"parallel_tool_calls": 1}, "parallel_tool_calls"),
         ({"reasoning_effort": "much"}, "'much'"),
         ({"extra_body": {"chat_template_kwargs": {"messages": []}}}, "'messages'"),
@@ -171,14 +172,14 @@ def test_wishes_that_cannot_be(servers, build_dir, subtests):
     ]
     for more, message in rows:
         with subtests.test(message), pytest.raises(openai.BadRequestError) as caught:
-            servers("hermes").chat.completions.create(model="fake", messages=user, **more)
+            servers("hermes").chat.completions.create(model="fake-alias", messages=user, **more)
         assert message in str(caught.value)
     server = FakeServer(build_dir)
     try:
         client = openai.OpenAI(base_url=server.base_url + "/v1", api_key="x", max_retries=0)
         with pytest.raises(openai.BadRequestError, match="does not support tools"):
-            client.chat.completions.create(model="fake", messages=user, tools=TOOLS)
-        client.chat.completions.create(model="fake", messages=user, tools=TOOLS, tool_choice="none")
+            client.chat.completions.create(model="fake-alias", messages=user, tools=TOOLS)
+        client.chat.completions.create(model="fake-alias", messages=user, tools=TOOLS, tool_choice="none")
     finally:
         server.stop()
 
@@ -188,7 +189,7 @@ def prompt_of(build_dir, template, **more):
     server = FakeServer(build_dir, f"template={template}", "context=20000")
     try:
         client = openai.OpenAI(base_url=server.base_url + "/v1", api_key="x", max_retries=0)
-        client.chat.completions.create(model="fake", messages=[{"role": "user", "content": "[[tell=1]]"}], **more)
+        client.chat.completions.create(model="fake-alias", messages=[{"role": "user", "content": "[[tell=1]]"}], **more)
         return server.wait_event(lambda event: event["event"] == "asked")["prompt"]
     finally:
         server.stop()
