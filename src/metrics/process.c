@@ -5,6 +5,7 @@
 
 #include <dirent.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -64,8 +65,8 @@ static double read_line_number(const char *path, const char *key) {
     char line[256];
     double value = 0;
     while (file != NULL && fgets(line, sizeof line, file) != NULL) {
-        if (strncmp(line, key, strlen(key)) == 0 &&
-            sscanf(line + strlen(key), " %lf", &value) == 1) {
+        if (strncmp(line, key, strlen(key)) == 0) {
+            value = strtod(line + strlen(key), NULL);
             break;
         }
     }
@@ -77,13 +78,14 @@ static double read_line_number(const char *path, const char *key) {
 
 static struct memory_use read_memory(void) {
     FILE *file = fopen("/proc/self/statm", "re");
-    double pages = 0, resident = 0;
+    char line[128] = "";
     if (file != NULL) {
-        if (fscanf(file, "%lf %lf", &pages, &resident) != 2) {
-            pages = resident = 0;
-        }
+        (void)!fgets(line, sizeof line, file);
         fclose(file);
     }
+    char *rest = line;
+    double pages = strtod(rest, &rest);
+    double resident = strtod(rest, NULL);
     double page_bytes = (double)sysconf(_SC_PAGESIZE);
     return (struct memory_use){resident * page_bytes, pages * page_bytes};
 }
@@ -102,11 +104,8 @@ static double start_seconds(void) {
     for (int i = 2; field != NULL && i < 22; i++) {
         field = strchr(field + 1, ' ');
     }
-    double ticks = 0;
     double boot = read_line_number("/proc/stat", "btime");
-    return field != NULL && sscanf(field, " %lf", &ticks) == 1
-               ? boot + ticks / (double)sysconf(_SC_CLK_TCK)
-               : 0;
+    return field != NULL ? boot + strtod(field, NULL) / (double)sysconf(_SC_CLK_TCK) : 0;
 }
 
 /* The least of the machine's memory and the control group's limits (version 2, then version 1),
