@@ -5,7 +5,7 @@ set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-ROOMS="base quant model engine backend"
+ROOMS="base quant metrics model engine backend"
 OBJECTS="$PROJECT_ROOT/build/macos"
 
 # _DARWIN_C_SOURCE stands where the build has _GNU_SOURCE: both mean "POSIX and the system's own".
