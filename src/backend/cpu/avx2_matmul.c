@@ -26,6 +26,12 @@ enum {
     GROUPS_PER_CHUNK = CHUNK_COLUMNS / 4,
 };
 
+/* Holds the compiler to the order of the source: left alone, it computes the products of many
+ * groups before it adds the first, and spills them. */
+INLINE void keep_order(__m256i *x) {
+    __asm__ volatile("" : "+x"(*x));
+}
+
 /* ---- bit planes → bytes ---- */
 
 /* (x >> right) << left for each byte after masking; one of the two shifts is 0. */
@@ -180,10 +186,16 @@ INLINE void dot_block_32(const uint8_t *quants, const bool packed,
                 __m256i product = _mm256_maddubs_epi16(magnitude, a);
                 bool first = g % groups_per_widening == 0;
                 pairs[t][half] = first ? product : _mm256_add_epi16(pairs[t][half], product);
+                if (groups_per_widening > 1) {
+                    keep_order(&pairs[t][half]);
+                }
                 if (g % groups_per_widening == groups_per_widening - 1) {
                     __m256i wide = _mm256_madd_epi16(pairs[t][half], ones);
                     sums[t][half] =
                         g < groups_per_widening ? wide : _mm256_add_epi32(sums[t][half], wide);
+                    if (is_signed(layout)) {
+                        keep_order(&sums[t][half]);
+                    }
                 }
             }
         }
@@ -338,6 +350,7 @@ INLINE void dot_groups_256(const struct scales_256 *w, const uint8_t *quants, co
                 __m256i product = _mm256_maddubs_epi16(q, broadcast_group(x[t]->q + 4 * group));
                 bool first = j % groups_per_widening == 0;
                 pairs[t][half] = first ? product : _mm256_add_epi16(pairs[t][half], product);
+                keep_order(&pairs[t][half]);
                 if (j % groups_per_widening == groups_per_widening - 1) {
                     size_t sub_block =
                         first_group / groups_per_sub_block + j / groups_per_sub_block;
