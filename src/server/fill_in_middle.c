@@ -37,6 +37,15 @@ struct fill_in_middle fill_in_middle_find(const struct tokenizer *tokenizer) {
     return (struct fill_in_middle){TOKEN_NONE, TOKEN_NONE, TOKEN_NONE, false, false};
 }
 
+bool fill_in_middle_is_mark(struct string_view text) {
+    for (size_t i = 0; i < sizeof families / sizeof families[0]; i++) {
+        if (string_view_is(text, families[i].prefix) || string_view_is(text, families[i].suffix)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool append(struct token_list *out, int32_t token, struct error *error) {
     return token == TOKEN_NONE || token_list_append(out, token) ||
            error_set(error, ERROR_OUT_OF_MEMORY, "no memory for the prompt");

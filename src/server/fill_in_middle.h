@@ -23,6 +23,9 @@ struct fill_in_middle {
 /* Looks through the vocabulary: once a model. */
 struct fill_in_middle fill_in_middle_find(const struct tokenizer *tokenizer);
 
+/* Whether a token's text is the prefix's or the suffix's mark in one of the known families. */
+bool fill_in_middle_is_mark(struct string_view text);
+
 /* Appends the prompt between `prefix` and `suffix`, which are plain text: nothing in them becomes a
  * control token. Only when `is_known`. */
 bool fill_in_middle_encode(const struct fill_in_middle *tokens, const struct tokenizer *tokenizer,

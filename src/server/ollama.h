@@ -18,4 +18,21 @@ void ollama_answer_root(struct server *server, struct http_connection *connectio
                         const char *route);
 void ollama_answer_version(struct server *server, struct http_connection *connection,
                            const char *route);
+void ollama_answer_tags(struct server *server, struct http_connection *connection,
+                        const char *route);
+void ollama_answer_ps(struct server *server, struct http_connection *connection, const char *route);
+void ollama_answer_show(struct server *server, struct http_connection *connection,
+                        const char *route);
+
+void ollama_answer_pull(struct server *server, struct http_connection *connection,
+                        const char *route);
+void ollama_answer_push(struct server *server, struct http_connection *connection,
+                        const char *route);
+
+/* Reads the body of a request that is answered from files: a JSON object of at most 64 KiB, which
+ * the caller releases, also after a failure (NULL is fine). Returns the text at `member`, or at
+ * `other` (may be NULL), in it; NULL with the error when there is none. Loop thread. */
+const char *ollama_read_small_body(struct http_connection *connection, struct json_t **body,
+                                   const char *member, const char *other, struct api_error *error);
+
 #endif

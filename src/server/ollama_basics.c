@@ -1,9 +1,12 @@
 /*
- * ollama_basics.c - the routes of the Ollama API that need no model.
+ * ollama_basics.c - the routes of the Ollama API that need no model, and how small bodies are read.
  */
 #include "base/json_writer.h"
+#include "server/json_body.h"
 #include "server/ollama.h"
 #include "server/server_internal.h"
+
+enum { MOST_BODY_BYTES = 64 * 1024 };
 
 /* The release of Ollama whose API this is: clients ask for one at least this or that old, and this
  * program's own version would tell them nothing. The last one that brought a field we serve was
@@ -26,4 +29,26 @@ void ollama_answer_version(struct server *server, struct http_connection *connec
     json_write_object_end(&json);
     server_respond_json(connection, route, 200, &text);
     string_buffer_deinit(&text);
+}
+
+const char *ollama_read_small_body(struct http_connection *connection, json_t **body,
+                                   const char *member, const char *other, struct api_error *error) {
+    struct string_buffer bytes = http_connection_take_body(connection);
+    const char *text = NULL;
+    if (bytes.length > MOST_BODY_BYTES) {
+        api_error_set(error, 413, NULL, NULL, "the request's body has more than %d bytes",
+                      MOST_BODY_BYTES);
+    } else if (json_body_parse(string_buffer_text(&bytes), bytes.length, body, error)) {
+        text = json_string_value(json_object_get(*body, member));
+        if (text == NULL && other != NULL) {
+            text = json_string_value(json_object_get(*body, other));
+        }
+        if (text == NULL || text[0] == '\0') {
+            text = NULL;
+            api_error_set(error, 400, "missing_required_parameter", member, "%s is required",
+                          member);
+        }
+    }
+    string_buffer_deinit(&bytes);
+    return text;
 }

@@ -18,7 +18,7 @@ static bool read_keep_alive(const struct request_field *field, const json_t *val
 
 static bool read_format(const struct request_field *field, const json_t *value, void *context,
                         struct api_error *error) {
-    struct ollama_request *request = context;
+    (void)context;
     if (json_is_string(value) && json_string_length(value) == 0) {
         return true;
     }
@@ -27,8 +27,8 @@ static bool read_format(const struct request_field *field, const json_t *value, 
         return api_error_set(error, 400, "invalid_value", field->name,
                              "invalid format: expected \"json\" or a JSON schema");
     }
-    request->format = value;
-    return true;
+    return api_error_set(error, 400, "unsupported_value", field->name,
+                         "format is not supported: ask in the prompt, and check the answer");
 }
 
 static bool read_think(const struct request_field *field, const json_t *value, void *context,

@@ -215,8 +215,10 @@ static void finish_generations(struct server *server) {
         !LIST_EMPTY(&server->generations) || model_manager_is_busy(server->models);
     if (!server->abandoned_engines) {
         worker_free(server->loader);
+        worker_free(server->downloads);
         worker_free(server->files);
         server->loader = NULL;
+        server->downloads = NULL;
         server->files = NULL;
         task_receive_all(&server->tasks_done, 0);
     }
@@ -373,6 +375,7 @@ static void close_server(struct server *server) {
     preparer_free(server->preparer);
     if (!server->abandoned_engines) {
         worker_free(server->loader);
+        worker_free(server->downloads);
         worker_free(server->files);
         model_manager_free(server->models);
     }
@@ -424,7 +427,8 @@ static void close_mailboxes(struct server *server) {
 static bool start_models(struct server *server, struct engine **engine, struct error *error) {
     const struct server_options *options = server->options;
     if (!worker_create(&server->tasks_done, &server->files, error) ||
-        !worker_create(&server->tasks_done, &server->loader, error)) {
+        !worker_create(&server->tasks_done, &server->loader, error) ||
+        !worker_create(&server->tasks_done, &server->downloads, error)) {
         return false;
     }
     const struct model_manager_options wanted = {

@@ -29,6 +29,7 @@ struct server {
     struct model_manager *models;
     struct worker *files;  /* short work with files */
     struct worker *loader; /* of models */
+    struct worker *downloads;
     struct access_rules access;
     struct event_base *base;
     struct http_server *http;

@@ -21,7 +21,7 @@ ALLOWED = {
     "backend": {"base", "quant"},
     "model": {"base", "quant", "backend"},
     "engine": {"base", "quant", "backend", "model", "text", "metrics"},
-    "server": {"base", "config", "metrics", "text", "hub", "engine"},
+    "server": {"base", "config", "metrics", "text", "hub", "model", "engine"},
     "cli": {
         "base", "config", "metrics", "text", "hub", "quant", "backend", "model", "engine", "server",
     },

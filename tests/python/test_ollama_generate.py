@@ -391,3 +391,11 @@ def test_the_body_is_json_whatever_its_type(server):
                                 {"model": MODEL, "prompt": "[[tokens=1]]", "stream": False},
                                 {"Content-Type": kind})
         assert answer.status == 200
+
+
+def test_a_format_is_not_silently_left_out(server):
+    for value in ("json", {"type": "object"}):
+        answer = generate(server, "x", format=value)
+        assert answer.status == 400 and "format" in answer.json["error"]
+    assert generate(server, "x [[tokens=1]]", format="").status == 200
+    assert generate(server, "x [[tokens=1]]", format=None).status == 200
