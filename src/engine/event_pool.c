@@ -39,8 +39,8 @@ struct event_pool *event_pool_create(size_t count, size_t payload_bytes) {
     size_t header =
         size_divide_up(sizeof(struct event_pool), _Alignof(struct slot)) * _Alignof(struct slot);
     size_t bytes;
-    if (payload_bytes > SIZE_MAX / 4 || !size_multiply(count, slot_bytes(payload_bytes), &bytes) ||
-        bytes > SIZE_MAX / 2) {
+    if (count == 0 || payload_bytes > SIZE_MAX / 4 ||
+        !size_multiply(count, slot_bytes(payload_bytes), &bytes) || bytes > SIZE_MAX / 2) {
         return NULL;
     }
     struct event_pool *pool = malloc(header + bytes);

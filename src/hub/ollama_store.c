@@ -155,8 +155,9 @@ static bool hash_text(const char *text, size_t length, char hex[DIGEST_HEX_BYTES
 static void append_root(const char *manifest_path, struct string_buffer *root) {
     size_t length = strlen(manifest_path);
     for (size_t i = 0; i < LEVELS + 1; i++) {
-        while (length > 0 && manifest_path[--length] != '/') {
-        }
+        do {
+            length -= length > 0;
+        } while (length > 0 && manifest_path[length] != '/');
     }
     string_buffer_append(root, manifest_path, length);
 }

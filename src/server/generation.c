@@ -261,6 +261,14 @@ static void model_ready(struct model_lease *lease, const struct error *cause) {
     release_if_over(generation);
 }
 
+static bool submit_or_fail(struct generation *generation) {
+    bool submitted = submit(generation, &generation->error);
+    if (!submitted) {
+        fail(generation, &generation->error);
+    }
+    return submitted;
+}
+
 void generation_prepared(struct generation *generation) {
     generation->is_preparing = false;
     if (generation->connection == NULL) {
@@ -275,9 +283,8 @@ void generation_prepared(struct generation *generation) {
         return; /* model_ready may have ended it */
     } else if (generation->answer.length != 0 || generation->answer.failed) {
         send_answer(generation);
-    } else if (!submit(generation, &generation->error)) {
-        fail(generation, &generation->error);
-    } else if (generation->choice_count == 0) { /* it wanted the model, and no text */
+    } else if (submit_or_fail(generation) &&
+               generation->choice_count == 0) { /* it wanted the model, and no text */
         generation->status = 200;
         generation->end_reason = "load";
         generation->format->all_done(generation);

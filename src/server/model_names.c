@@ -98,8 +98,9 @@ struct model_name *model_names_add(struct managed_model *model, const char *aske
 }
 
 void model_names_unlist_all(struct managed_model *model) {
-    struct model_name *name;
-    while ((name = TAILQ_FIRST(&model->names)) != NULL) {
+    struct model_name *next;
+    for (struct model_name *name = TAILQ_FIRST(&model->names); name != NULL; name = next) {
+        next = TAILQ_NEXT(name, link);
         model_names_unlist(name);
     }
 }

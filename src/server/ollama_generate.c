@@ -79,12 +79,13 @@ static bool encode_prompt(const struct ollama_request *request, const struct ser
     struct error cause = {0};
     struct chat_template *own = NULL;
     const char *source = request->template_source;
+    bool has_template = has_text(source) || model->chat_template != NULL;
     bool ok;
     if (has_text(request->suffix)) {
         ok = fill_in_middle_encode(&model->fill_in_middle, model->tokenizer,
                                    string_view_of(request->prompt), string_view_of(request->suffix),
                                    tokens, &cause);
-    } else if (request->raw) {
+    } else if (request->raw || !has_template) {
         ok = encode_plain(request, model, tokens, &cause);
     } else if (has_text(source)) {
         ok = chat_template_create(source, strlen(source), &own, &cause) &&
@@ -94,10 +95,8 @@ static bool encode_prompt(const struct ollama_request *request, const struct ser
             error_prefix(&cause, "template (Jinja; Go templates are not read)");
         }
         chat_template_free(own);
-    } else if (model->chat_template != NULL) {
-        ok = encode_messages(request, model->chat_template, model, tokens, &cause);
     } else {
-        ok = encode_plain(request, model, tokens, &cause);
+        ok = encode_messages(request, model->chat_template, model, tokens, &cause);
     }
     return ok || api_error_from(error, &cause, "prompt");
 }

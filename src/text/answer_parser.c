@@ -353,11 +353,11 @@ static bool step_content(struct answer_parser *parser, char byte, bool is_final)
     const char *thought = may_think ? parser->thinking_tags.open : NULL;
     enum match is_call = match_text(parser, call, is_final);
     enum match is_thought = match_text(parser, thought, is_final);
-    if (is_call == MATCH_YES) {
+    if (call != NULL && is_call == MATCH_YES) {
         open_call(parser, call, strlen(call));
         return true;
     }
-    if (is_thought == MATCH_YES) {
+    if (thought != NULL && is_thought == MATCH_YES) {
         open_thought(parser, strlen(thought));
         return true;
     }
@@ -382,7 +382,7 @@ static bool step_thinking(struct answer_parser *parser, char byte, bool is_final
     const char *close = is_control ? NULL : parser->thinking_tags.close;
     switch (match_text(parser, close, is_final)) {
     case MATCH_YES:
-        close_thought(parser, strlen(close));
+        close_thought(parser, close == NULL ? 0 : strlen(close));
         return true;
     case MATCH_PERHAPS:
         return false;
@@ -482,7 +482,7 @@ static bool step_next(struct answer_parser *parser, char byte, bool is_final) {
     const struct chat_traits *traits = &parser->options.traits;
     const char *close = traits->tool_tags_are_control ? NULL : parser->call_tags.close;
     enum match match = match_text(parser, close, is_final);
-    if (match == MATCH_YES) {
+    if (close != NULL && match == MATCH_YES) {
         parser->at += strlen(close);
         leave_calls(parser);
         return true;
