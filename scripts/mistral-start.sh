@@ -51,7 +51,8 @@ start_launchd() {
 wait_until_healthy() {
     local waited=0
     while ! with_settings health >/dev/null 2>&1; do
-        if [ "$MODE" = process ] && ! running_pid >/dev/null; then
+        # By its number alone: it may not have become the engine yet.
+        if [ "$MODE" = process ] && ! kill -0 "$(cat "$PID_FILE")" 2>/dev/null; then
             tail -n 5 "$LOG_FILE" >&2
             fail "it ended while starting; its log: $LOG_FILE"
         fi
