@@ -9,7 +9,7 @@ static const char *describe(const json_t *value) {
         [JSON_INTEGER] = "an integer", [JSON_REAL] = "a decimal", [JSON_TRUE] = "a boolean",
         [JSON_FALSE] = "a boolean",    [JSON_NULL] = "null",
     };
-    return names[json_typeof(value)];
+    return value == NULL ? "nothing" : names[json_typeof(value)];
 }
 
 bool request_field_wrong_type(const char *name, const char *expected, const json_t *value,
