@@ -546,7 +546,9 @@ bool scheduler_check(const struct scheduler *scheduler, struct error *error) {
             }
         }
     }
-    for (uint32_t block = 0; block < scheduler->options.block_count; block++) {
+    struct kv_pool_stats stats; /* its total falls below the options' when the pool cannot grow */
+    kv_pool_read_stats(scheduler->pool, &stats);
+    for (uint32_t block = 0; block < stats.total; block++) {
         referenced += kv_pool_references(scheduler->pool, block);
     }
     return held == referenced ||
