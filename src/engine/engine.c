@@ -49,6 +49,7 @@ struct engine {
     struct arena arena;
     struct gguf *gguf;
     struct tokenizer *tokenizer;
+    struct grammar_cache *grammars; /* the engine thread's, once it runs */
     struct backend *backend;
     struct model *model;
     struct kv_cache *kv;
@@ -312,7 +313,8 @@ static void accept_request(struct engine *engine, struct request *request) {
     }
     engine->requests = request;
     struct error error = {0};
-    if (!scheduler_add(engine->scheduler, request->sequence, &error)) {
+    if (!request_enter_grammar(request, engine->grammars, &error) ||
+        !scheduler_add(engine->scheduler, request->sequence, &error)) {
         request_send_failed(request, &error);
         end_request(engine, request);
     }
@@ -624,6 +626,7 @@ static bool load(struct engine *engine, const char *path,
     if (!gguf_open(path, &engine->gguf, error) ||
         !cpu_backend_create(&cpu, &engine->backend, error) || !make_plan(engine, error) ||
         !vocabulary_load(engine->gguf, &engine->tokenizer, error) ||
+        !grammar_cache_create(engine->tokenizer, &engine->grammars, error) ||
         !model_create(engine->gguf, engine->backend, engine->max_rows, progress, progress_context,
                       &engine->model, error)) {
         return false;
@@ -733,6 +736,7 @@ void engine_free(struct engine *engine) {
     if (engine->backend != NULL) {
         engine->backend->ops->free(engine->backend);
     }
+    grammar_cache_free(engine->grammars);
     tokenizer_free(engine->tokenizer);
     gguf_close(engine->gguf);
     arena_deinit(&engine->arena);

@@ -13,6 +13,7 @@
 #include "base/mailbox.h"
 #include "base/string_view.h"
 #include "engine/sampler.h"
+#include "grammar/grammar.h"
 #include "text/tokenizer.h"
 
 #include <stdbool.h>
@@ -99,6 +100,12 @@ struct engine_request {
     struct sampling_params sampling; /* logit_bias is copied by submit */
     const struct string_view *stops; /* [stop_count]; copied by submit */
     size_t stop_count;
+    struct grammar *grammar; /* what the answer may look like, or NULL: anything; submit takes a
+                              * reference of its own. The answer is then a text of the grammar
+                              * (FINISH_STOP) or the beginning of one (FINISH_LENGTH, or a stop
+                              * string); where the grammar allows an end, end-of-answer tokens end
+                              * it whatever ignore_end says, and where nothing else can follow it
+                              * ends by itself. Tokens do not depend on drafts or preemption */
     bool ignore_end;         /* do not stop at end-of-answer tokens */
     bool show_special;       /* control tokens appear in the text */
     bool mark_special;       /* they appear between U+FDD0 and U+FDD1: see text/answer_parser.h */

@@ -115,6 +115,13 @@ static bool create_parts(struct request *request, const struct engine_request *p
                         &request->sampler, error)) {
         return false;
     }
+    if (params->grammar != NULL) {
+        request->masked =
+            calloc(tokenizer_vocabulary_size(request->tokenizer), sizeof *request->masked);
+        if (request->masked == NULL) {
+            return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for the request");
+        }
+    }
     for (size_t i = 0; i < params->prompt_count; i++) {
         sampler_accept(request->sampler, params->prompt[i]);
     }
@@ -155,6 +162,7 @@ bool request_create(const struct engine_request *params, uint64_t id,
     request->id = id;
     request->params = *params;
     request->params.prompt = NULL;
+    request->params.grammar = grammar_ref(params->grammar);
     request->tokenizer = tokenizer;
     request->detokenizer.tokenizer = tokenizer;
     request->detokenizer.show_special = params->show_special;
@@ -173,6 +181,9 @@ void request_free(struct request *request) {
     if (request == NULL) {
         return;
     }
+    grammar_matcher_free(request->matcher);
+    grammar_unref(request->params.grammar);
+    free(request->masked);
     sequence_free(request->sequence);
     sampler_free(request->sampler);
     stop_matcher_deinit(&request->stops);
@@ -327,16 +338,66 @@ static void finish(struct request *request, enum finish_reason reason, bool matc
     send_done(request, new_text_event(request, ENGINE_DONE, &request->shown), reason);
 }
 
+bool request_enter_grammar(struct request *request, struct grammar_cache *cache,
+                           struct error *error) {
+    return request->params.grammar == NULL ||
+           grammar_matcher_create(cache, request->params.grammar, &request->matcher, error);
+}
+
+static bool is_allowed(const uint64_t *mask, int32_t token) {
+    return (mask[(size_t)token / 64] >> ((size_t)token % 64) & 1) != 0;
+}
+
+/* Samples among the tokens that the grammar allows. */
+static bool sample(struct request *request, const float *logits, int32_t *token,
+                   struct error *error) {
+    if (request->matcher == NULL) {
+        *token = sampler_sample(request->sampler, logits);
+        return true;
+    }
+    size_t vocabulary = tokenizer_vocabulary_size(request->tokenizer);
+    const uint64_t *mask;
+    if (!grammar_matcher_mask(request->matcher, &mask, error)) {
+        return false;
+    }
+    for (size_t i = 0; i < vocabulary; i++) {
+        request->masked[i] = is_allowed(mask, (int32_t)i) ? logits[i] : -INFINITY;
+    }
+    *token = sampler_sample(request->sampler, request->masked);
+    /* Where every allowed token's logit is -INFINITY itself, or not a number. */
+    for (int32_t i = 0; !is_allowed(mask, *token); i++) {
+        *token = is_allowed(mask, i) ? i : *token;
+    }
+    return true;
+}
+
+/* Whether `token`, just sampled, ends the answer: an end-of-answer token does, and is allowed only
+ * where the grammar may end. */
+static bool is_end(const struct request *request, int32_t token) {
+    return tokenizer_is_end(request->tokenizer, token) &&
+           (request->matcher != NULL || !request->params.ignore_end);
+}
+
 bool request_advance(struct request *request, const float *logits, int32_t *token) {
-    *token = sampler_sample(request->sampler, logits);
+    struct error error = {0};
+    if (!sample(request, logits, token, &error)) {
+        request_send_failed(request, &error);
+        return false;
+    }
     request->last_token_ns = clock_now_ns();
     if (request->first_token_ns == 0) {
         request->first_token_ns = request->last_token_ns;
     }
-    if (tokenizer_is_end(request->tokenizer, *token) && !request->params.ignore_end) {
+    if (is_end(request, *token)) {
         finish(request, FINISH_STOP, false);
         return false;
     }
+    if (request->matcher != NULL && !grammar_matcher_accept(request->matcher, *token)) {
+        error_set(&error, ERROR_OUT_OF_MEMORY, "no memory to follow the grammar");
+        request_send_failed(request, &error);
+        return false;
+    }
+    bool is_whole = request->matcher != NULL && grammar_matcher_must_end(request->matcher);
     sampler_accept(request->sampler, *token);
     request->generated++;
     bool matched = decode_token(request, *token);
@@ -348,8 +409,8 @@ bool request_advance(struct request *request, const float *logits, int32_t *toke
         }
         send_event(request, event);
     }
-    if (matched || request->generated >= request->params.max_tokens) {
-        finish(request, matched ? FINISH_STOP : FINISH_LENGTH, matched);
+    if (matched || is_whole || request->generated >= request->params.max_tokens) {
+        finish(request, matched || is_whole ? FINISH_STOP : FINISH_LENGTH, matched);
         return false;
     }
     return true;

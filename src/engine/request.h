@@ -11,6 +11,7 @@
 #include "engine/event_pool.h"
 #include "engine/ngram_draft.h"
 #include "engine/sequence.h"
+#include "grammar/grammar_matcher.h"
 #include "text/stop_matcher.h"
 
 struct request {
@@ -20,6 +21,8 @@ struct request {
     const struct tokenizer *tokenizer;
     struct sequence *sequence;
     struct sampler *sampler;
+    struct grammar_matcher *matcher; /* NULL: no grammar. Follows the sampled tokens alone */
+    float *masked; /* [vocabulary]: the logits of allowed tokens, the others' -INFINITY; or NULL */
     struct detokenizer detokenizer;
     struct stop_matcher stops;
     struct ngram_draft draft;
@@ -44,6 +47,11 @@ struct request_limits {
 bool request_create(const struct engine_request *params, uint64_t id,
                     const struct request_limits *limits, struct request **request,
                     struct error *error);
+/* On the engine thread, before the request's first step: where it has a grammar, its place in it.
+ */
+bool request_enter_grammar(struct request *request, struct grammar_cache *cache,
+                           struct error *error);
+
 void request_free(
     struct request *request); /* its sequence must be out of the scheduler; NULL allowed */
 

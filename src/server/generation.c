@@ -54,6 +54,7 @@ static void release_if_over(struct generation *generation) {
     for (size_t i = 0; i < generation->request.prompt_count; i++) {
         token_list_deinit(&generation->request.prompts[i]);
     }
+    grammar_unref(generation->request.grammar);
     string_buffer_deinit(&generation->body);
     string_buffer_deinit(&generation->answer);
     json_decref(generation->json);
@@ -165,6 +166,7 @@ static bool submit_choice(struct generation_choice *choice, struct api_error *er
         .sampling = request->sampling,
         .stops = request->stops,
         .stop_count = request->stop_count,
+        .grammar = request->grammar,
         .ignore_end = request->ignore_end,
         .mark_special = request->mark_special,
         .want_logprobs = request->want_logprobs,

@@ -40,6 +40,7 @@ struct generation_request {
     struct sampling_params sampling; /* its seed is the first choice's; the others derive theirs */
     struct string_view *stops;       /* [stop_count] */
     size_t stop_count;
+    struct grammar *grammar; /* what each answer may look like; owned; NULL: anything */
     bool ignore_end;
     bool mark_special; /* for an answer parser */
     bool want_logprobs;

@@ -16,21 +16,6 @@ static bool read_keep_alive(const struct request_field *field, const json_t *val
     return ollama_keep_alive_read(value, &request->keep_alive, error);
 }
 
-static bool read_format(const struct request_field *field, const json_t *value, void *context,
-                        struct api_error *error) {
-    (void)context;
-    if (json_is_string(value) && json_string_length(value) == 0) {
-        return true;
-    }
-    bool is_json = json_is_string(value) && strcmp(json_string_value(value), "json") == 0;
-    if (!is_json && !json_is_object(value)) {
-        return api_error_set(error, 400, "invalid_value", field->name,
-                             "invalid format: expected \"json\" or a JSON schema");
-    }
-    return api_error_set(error, 400, "unsupported_value", field->name,
-                         "format is not supported: ask in the prompt, and check the answer");
-}
-
 static bool read_think(const struct request_field *field, const json_t *value, void *context,
                        struct api_error *error) {
     static const char *const levels[] = {"low", "medium", "high", "max"};
@@ -59,7 +44,7 @@ static const struct request_field shared_fields[] = {
     {"stream", FIELD_BOOL, TARGET(is_stream)},
     {"keep_alive", FIELD_CUSTOM, .read = read_keep_alive},
     {"options", FIELD_CUSTOM, TARGET(options_json), .read = openai_read_any},
-    {"format", FIELD_CUSTOM, .read = read_format},
+    {"format", FIELD_CUSTOM, TARGET(format.ollama), .read = openai_read_any},
     {"think", FIELD_CUSTOM, .read = read_think},
     {"truncate", FIELD_BOOL, TARGET(truncate)},
     {"logprobs", FIELD_BOOL, TARGET(want_logprobs)},
@@ -165,7 +150,8 @@ bool ollama_request_apply(const struct ollama_request *request, const struct ser
     wanted->stops = request->options.stops;
     wanted->stop_count = request->options.stop_count;
     return ollama_options_sampling(&request->options, model->info->vocabulary_size,
-                                   &wanted->sampling, error);
+                                   &wanted->sampling, error) &&
+           answer_format_compile(&request->format, &wanted->grammar, error);
 }
 
 void ollama_request_idle(const struct ollama_request *request, struct generation *generation) {

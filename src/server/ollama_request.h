@@ -7,6 +7,7 @@
 #ifndef MISTRAL_SERVER_OLLAMA_REQUEST_H
 #define MISTRAL_SERVER_OLLAMA_REQUEST_H
 
+#include "server/answer_format.h"
 #include "server/generation.h"
 #include "server/ollama_answer.h"
 #include "server/ollama_options.h"
@@ -26,9 +27,9 @@ struct ollama_request {
     double keep_alive; /* seconds; negative: for ever */
     const json_t *options_json;
     struct ollama_options options;
-    const json_t *format; /* NULL: unset */
-    const json_t *think;  /* a boolean or a text; NULL: unset */
-    bool truncate;        /* what is too long is cut, else refused */
+    struct answer_format format;
+    const json_t *think; /* a boolean or a text; NULL: unset */
+    bool truncate;       /* what is too long is cut, else refused */
     bool want_logprobs;
     int64_t top_logprobs;
     /* generate */

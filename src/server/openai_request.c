@@ -41,24 +41,6 @@ bool openai_refuse_unless_empty(const struct request_field *field, const json_t 
     return is_empty || refuse(field, error);
 }
 
-bool openai_refuse_unless_text(const struct request_field *field, const json_t *value,
-                               void *request, struct api_error *error) {
-    (void)request;
-    if (!json_is_object(value)) {
-        return request_field_wrong_type(field->name, "an object", value, error);
-    }
-    const char *type = json_string_value(json_object_get(value, "type"));
-    if (type == NULL) {
-        return api_error_set(error, 400, "missing_required_parameter", "response_format.type",
-                             "Missing required parameter: '%s.type'.", field->name);
-    }
-    if (strcmp(type, "text") == 0) {
-        return true;
-    }
-    return api_error_set(error, 400, "unsupported_value", field->name,
-                         "'%s' of type '%.40s' is not supported yet.", field->name, type);
-}
-
 static bool read_stream_options(const struct request_field *field, const json_t *value,
                                 void *context, struct api_error *error) {
     struct openai_request *request = context;
@@ -198,8 +180,10 @@ static const struct request_field shared_fields[] = {
     {"stop", FIELD_CUSTOM, .read = read_stop},
     {"logit_bias", FIELD_CUSTOM, .read = read_logit_bias},
     {"ignore_eos", FIELD_BOOL, TARGET(ignore_end)},
-    {"response_format", FIELD_CUSTOM, .read = openai_refuse_unless_text},
-    {"grammar", FIELD_CUSTOM, .read = openai_refuse_unless_empty},
+    {"response_format", FIELD_CUSTOM, TARGET(format.response_format), .read = openai_read_any},
+    {"json_schema", FIELD_CUSTOM, TARGET(format.json_schema), .read = openai_read_any},
+    {"grammar", FIELD_CUSTOM, TARGET(format.gbnf), .read = openai_read_any},
+    {"regex", FIELD_CUSTOM, TARGET(format.regex), .read = openai_read_any},
     {.name = NULL},
 };
 #undef TARGET
@@ -258,7 +242,7 @@ bool openai_request_apply(const struct openai_request *request, const struct ser
     if (!sampling_params_check(&wanted->sampling, model->info->vocabulary_size, &cause)) {
         return api_error_from(error, &cause, NULL);
     }
-    return true;
+    return answer_format_compile(&request->format, &wanted->grammar, error);
 }
 
 /* --- prompts --- */

@@ -7,6 +7,7 @@
 #define MISTRAL_SERVER_OPENAI_REQUEST_H
 
 #include "base/arena.h"
+#include "server/answer_format.h"
 #include "server/api_error.h"
 #include "server/generation.h"
 #include "server/request_fields.h"
@@ -33,6 +34,7 @@ struct openai_request {
     struct string_view *stops; /* [stop_count] */
     size_t stop_count;
     bool ignore_end;
+    struct answer_format format;
     /* chat */
     const json_t *messages;
     bool want_logprobs;
@@ -51,14 +53,12 @@ bool openai_request_read(const json_t *body, const struct request_field *own_fie
                          struct openai_request *request, struct api_error *error);
 
 /* Readers for FIELD_CUSTOM rows: a value that asks for what cannot be done yet is refused, one that
- * asks for nothing (an empty list, type "text") is taken. The first keeps the JSON value, borrowed,
+ * asks for nothing (an empty list) is taken. The first keeps the JSON value, borrowed,
  * in a `const json_t *` at the field's target. */
 bool openai_read_any(const struct request_field *field, const json_t *value, void *request,
                      struct api_error *error);
 bool openai_refuse_unless_empty(const struct request_field *field, const json_t *value,
                                 void *request, struct api_error *error);
-bool openai_refuse_unless_text(const struct request_field *field, const json_t *value,
-                               void *request, struct api_error *error);
 
 /* What the request asks of the engine, but for the prompts. */
 bool openai_request_apply(const struct openai_request *request, const struct served_model *model,

@@ -17,13 +17,14 @@ ALLOWED = {
     "config": {"base"},
     "metrics": {"base"},
     "text": {"base"},
+    "grammar": {"base", "text"},
     "hub": {"base", "config"},
     "backend": {"base", "quant"},
     "model": {"base", "quant", "backend"},
-    "engine": {"base", "quant", "backend", "model", "text", "metrics"},
-    "server": {"base", "config", "metrics", "text", "hub", "model", "engine"},
+    "engine": {"base", "quant", "backend", "model", "text", "grammar", "metrics"},
+    "server": {"base", "config", "metrics", "text", "grammar", "hub", "model", "engine"},
     "cli": {
-        "base", "config", "metrics", "text", "hub", "quant", "backend", "model", "engine", "server",
+        "base", "config", "metrics", "text", "grammar", "hub", "quant", "backend", "model", "engine", "server",
     },
 }
 

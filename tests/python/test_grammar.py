@@ -1,0 +1,106 @@
+"""What grammars accept and reject, text by text: GBNF, regular expressions, JSON Schema."""
+
+import json
+import subprocess
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def check(build_dir):
+    process = subprocess.Popen([build_dir / "tests/tools/grammar_check"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ask(kind, source, texts):
+        process.stdin.write(json.dumps({"kind": kind, "source": source, "texts": texts}) + "\n")
+        process.stdin.flush()
+        return json.loads(process.stdout.readline())
+
+    yield ask
+    process.stdin.close()
+    assert process.wait(10) == 0
+
+
+PERSON = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "minLength": 2, "maxLength": 4},
+        "age": {"type": "integer", "minimum": 18, "maximum": 120},
+        "tags": {"type": "array", "items": {"enum": ["x", "y"]}, "maxItems": 2},
+    },
+    "required": ["name", "age"],
+}
+TREE = {
+    "$ref": "#/$defs/t",
+    "$defs": {"t": {"type": "object", "properties": {"v": {"type": "integer"}, "k": {"type": "array", "items": {"$ref": "#/$defs/t"}}}, "required": ["v"]}},
+}
+BOTH = {
+    "allOf": [{"properties": {"a": {"type": "integer"}}, "required": ["a"]}, {"properties": {"b": {"type": "string"}}, "required": ["b"]}],
+    "type": "object",
+}
+ACCEPTED_AND_REJECTED = [
+    ("gbnf", 'root ::= "a" [b-d]+ ("x" | "yy"){2,3} # c\n', ["abxx", "acdyyxyy"], ["axx", "abx", "abxxxx"]),
+    ("gbnf", 'root ::= expr\nexpr ::= term ("+" term)*\nterm ::= "(" expr ")" | [0-9]+ \n', ["1+2", "((1)+2)+3"], ["(1", "1+"]),
+    ("gbnf", 'root ::= s\ns ::= "a" s s | ""', ["a" * 300], ["a" * 300 + "b"]),
+    ("regex", "(a|b)*c{2,}\\d", ["abcc1", "cc2"], ["c1"]),
+    ("regex", "[^a-z]é.", ["Aéx"], ["aéx", "ßé\n"]),
+    ("json_object", "", ["{}", '{"a":1}', '{"a": [1, 2.5e3, {"b": "\\u00e9\\n"}]}', '{"a":"\\ud83d\\ude00"}', '{\n "a":1}'],
+     ["[1]", '{"a":01}', '{"a":"\\ud800"}', '{"a":1,}', "{"]),
+    ("schema", PERSON, ['{"name":"bob","age":18}', '{"name":"bo","age":120}', '{"name":"bo","age":99,"tags":["x","y"]}'],
+     ['{"name":"b","age":18}', '{"name":"bo","age":17}', '{"name":"bo","age":121}', '{"name":"bo","age":99,"tags":["x","y","x"]}']),
+    ("schema", TREE, ['{"v":1}', '{"v":1,"k":[{"v":2,"k":[]}]}'], ['{"k":[]}', '{"v":1,"k":[{}]}']),
+    ("schema", BOTH, ['{"a":1,"b":"x"}'], ['{"a":1}', '{"b":"x"}']),
+    ("schema", {"type": "object", "additionalProperties": {"type": "integer"}, "properties": {"ab": {"type": "string"}}},
+     ['{"ab":"x","q":1}', '{"abc":1,"a":2}', '{"":5}'], ['{"ab":1}', '{"a":"x"}']),
+    ("schema", {"type": "array", "prefixItems": [{"type": "integer"}, {"type": "string"}], "items": False, "minItems": 2},
+     ['[1, "a"]'], ["[1]", '[1,"a",2]']),
+    ("schema", {"type": "string", "pattern": '^a"|b$'}, ['"a\\"zz"', '"zb"'], ['"az"']),
+    ("schema", {"type": "string", "format": "date"}, ['"2024-02-29"', '"2000-02-29"'], ['"2023-02-29"', '"1900-02-29"', '"2023-13-01"']),
+    ("schema", {"type": "string", "format": "date-time"}, ['"2024-02-29T23:59:59.123+01:00"'], ['"2024-02-30T00:00:00Z"']),
+    ("schema", {"type": "string", "format": "uuid"}, ['"123e4567-e89b-12d3-a456-426614174000"'], ['"123e4567e89b12d3a456426614174000"']),
+]
+
+
+@pytest.mark.parametrize(("kind", "source", "accepted", "rejected"), ACCEPTED_AND_REJECTED)
+def test_texts(check, kind, source, accepted, rejected):
+    answer = check(kind, source, accepted + rejected)
+    assert answer.get("matches") == [True] * len(accepted) + [False] * len(rejected), answer
+
+
+@pytest.mark.parametrize("bounds", [{"minimum": -3.5, "maximum": 12.25}, {"exclusiveMinimum": 0}, {"exclusiveMaximum": 0}, {"minimum": 0.001, "maximum": 0.1}])
+def test_bounds_of_numbers(check, bounds):
+    texts = ["-3.5", "-3.6", "-3.49", "0", "12.25", "12.26", "12.250", "12.3", "100", "5", "-1", "0.0000001", "0.1", "0.05", "0.001", "0.00099", "0.101"]
+
+    def is_within(text):
+        value = float(text)
+        return (bounds.get("minimum", value) <= value <= bounds.get("maximum", value)
+                and not value <= bounds.get("exclusiveMinimum", value - 1) and not value >= bounds.get("exclusiveMaximum", value + 1))
+
+    assert check("schema", {"type": "number", **bounds}, texts)["matches"] == [is_within(text) for text in texts]
+
+
+def test_bounds_of_integers(check):
+    texts = [str(i) for i in range(-150, 160)]
+    for low in range(-25, 130, 7):
+        for high in range(low, 140, 11):
+            wanted = [low <= int(text) <= high and int(text) % 3 == 0 for text in texts]
+            answer = check("schema", {"type": "integer", "minimum": low, "maximum": high, "multipleOf": 3}, texts)
+            assert answer["matches"] == wanted if any(wanted) else "error" in answer, (low, high)
+
+
+@pytest.mark.parametrize(
+    ("kind", "source", "names"),
+    [
+        ("gbnf", 'root ::= root "a" | "b"', "root"),
+        ("gbnf", 'root ::= "a" root', "no finite text"),
+        ("schema", {"$ref": "#"}, ""),
+        ("schema", {"oneOf": [{"type": "string"}, {"minLength": 3}]}, "oneOf"),
+        ("schema", {"uniqueItems": True}, "uniqueItems"),
+        ("schema", {"properties": {"a": {"not": {}}}}, "not"),
+        ("schema", {"type": "integer", "minimum": 3, "maximum": 2}, ""),
+        ("regex", "(?<=a)b", ""),
+        ("regex", "(", ""),
+    ],
+)
+def test_refusals_name_what_they_refuse(check, kind, source, names):
+    answer = check(kind, source, [])
+    assert names in answer["error"]
