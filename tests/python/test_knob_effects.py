@@ -1,0 +1,466 @@
+"""Every setting acts: each is changed, and something outside the program is seen to change. A row of
+knobs.def without an effect here fails."""
+
+import contextlib
+import http.server
+import json
+import re
+import shutil
+import socket
+import threading
+import time
+
+import pytest
+
+from fake_hub import FakeHub, Repository, model_bytes
+from program import Program, make_chat_model
+from server_harness import RealServer, chat
+
+EFFECTS = {}
+
+
+def effect(*names):
+    def register(function):
+        EFFECTS.update(dict.fromkeys(names, function))
+        return function
+    return register
+
+
+class World:
+    """What an effect is looked for with."""
+
+    def __init__(self, mistral, model, folder):
+        self.mistral, self.model, self.folder = mistral, model, folder
+        self.program = Program(mistral, folder)
+        self.servers = []
+
+    def serve(self, *settings, model=None):
+        settings = settings if "--ollama-port" in settings else ("--ollama-port", "0", *settings)
+        self.servers.append(RealServer(self.mistral, model or self.model, *settings, home=self.folder))
+        return self.servers[-1]
+
+    def logged(self, event, field, *settings):
+        return self.serve(*settings).wait_log(lambda e: e["event"] == event)[field]
+
+    def refused(self, *settings):
+        done = self.program("serve", self.model, "--port", "0", "--ollama-port", "0", "--log-level", "error",
+                            *settings)
+        assert done.returncode != 0
+        return done.err
+
+
+@pytest.fixture(scope="module")
+def nonsense(tmp_path_factory):
+    return make_chat_model(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture
+def world(mistral, nonsense, tmp_path):
+    made = World(mistral, nonsense, tmp_path)
+    yield made
+    for server in made.servers:
+        server.stop()
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def complete(server, prompt="once upon a time there was", **fields):
+    body = {"prompt": prompt, "max_tokens": 16, **fields}
+    answer = server.request("POST", "/v1/completions", body)
+    assert answer.status == 200, answer
+    return answer.json["choices"][0]["text"]
+
+
+def metric(server, name):
+    page = server.request("GET", "/metrics").body.decode()
+    found = re.findall(rf"^{name}(?:{{[^}}]*}})? (\S+)$", page, re.MULTILINE)
+    assert found, name
+    return sum(map(float, found))
+
+
+# ---- server ----
+
+
+@effect("host")
+def host(world):
+    assert world.logged("listening", "host", "--host", "127.0.0.2") == "127.0.0.2"
+
+
+@effect("port")
+def port(world):
+    wanted = free_port()
+    assert world.serve("--port", str(wanted)).port == wanted
+
+
+@effect("ollama_port")
+def ollama_port(world):
+    wanted = free_port()
+    server = world.serve("--ollama-port", str(wanted))
+    server.port = wanted
+    assert server.request("GET", "/api/version").status == 200
+
+
+@effect("api_key")
+def api_key(world):
+    assert world.serve("--api-key", "k").request("GET", "/v1/models").status == 401
+
+
+@effect("allow_no_key")
+def allow_no_key(world):
+    assert "key" in world.refused("--host", "0.0.0.0")
+    world.serve("--host", "0.0.0.0", "--allow-no-key").assert_healthy()
+
+
+@effect("allowed_origins")
+def allowed_origins(world):
+    origin = {"Origin": "https://chat.example"}
+    assert world.serve().request("GET", "/v1/models", headers=origin).status == 403
+    server = world.serve("--allowed-origins", "https://chat.example")
+    assert server.request("GET", "/v1/models", headers=origin).status == 200
+
+
+@effect("max_connections")
+def max_connections(world):
+    server = world.serve("--max-connections", "1")
+    with server.connect() as first:
+        # One that has nothing to do would give way: this one waits for its answer.
+        body = b'{"prompt": "once", "max_tokens": 30000, "stream": true, "ignore_eos": true}'
+        first.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+        first.recv(100)
+        data = server.exchange(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert b"200 OK" not in data
+
+
+@effect("max_body_size")
+def max_body_size(world):
+    body = {"prompt": "x" * 2000}
+    assert world.serve("--max-body-size", "1K").request("POST", "/v1/completions", body).status == 413
+
+
+@effect("drain_timeout")
+def drain_timeout(world):
+    server = world.serve("--drain-timeout", "0")
+    with server.connect() as connection:
+        body = json.dumps({"prompt": "once", "max_tokens": 30000, "stream": True, "ignore_eos": True})
+        connection.sendall(f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}"
+                           f"\r\n\r\n{body}".encode())
+        connection.recv(100)
+        server.signal()
+        server.process.wait(20)
+
+
+# ---- models ----
+
+
+@effect("models_path")
+def models_path(world):
+    listed = json.loads(world.program.good("list", "--json", "--models-path", world.model.parent))
+    assert [row["name"] for row in listed["models"]] == ["nonsense"]
+
+
+@effect("default_model")
+def default_model(world):
+    done = world.program("serve", "--port", "0", "--log-level", "error", "--default-model", "some-other-model")
+    assert done.returncode == 3 and "some-other-model" in done.err
+
+
+@effect("model_cache_size")
+def model_cache_size(world):
+    for name in ("b", "c"):
+        shutil.copy(world.model, world.folder / f"{name}.gguf")
+
+    def loaded(*settings):
+        server = world.serve("--models-path", world.folder, *settings)
+        for name in ("b", "c"):
+            answer = server.request("POST", "/v1/completions", {"model": name, "prompt": "once", "max_tokens": 1})
+            assert answer.status == 200, answer
+        deadline = time.monotonic() + 5
+        names = set()
+        while time.monotonic() < deadline:
+            names = {row["name"].split(":")[0] for row in server.request("GET", "/api/ps").json["models"]}
+            if "b" not in names:
+                break
+            time.sleep(0.05 if "0" in settings else 2)
+        return names
+
+    assert {"b", "c"} <= loaded() and "b" not in loaded("--model-cache-size", "0")
+
+
+@effect("model_type")
+def model_type(world):
+    assert "merge the adapter" in world.refused("--model-type", "lora")
+
+
+@effect("default_quantization")
+def default_quantization(world):
+    with contextlib.closing(FakeHub()) as hub:
+        hub.repositories["o/r"] = Repository({f"m-{f}.gguf": model_bytes(100) for f in ("Q4_0", "Q8_0")})
+        world.program("pull", "hf:o/r", "--endpoint", hub.url, "--models-path", world.folder,
+                      "--default-quantization", "q8_0")
+        paths = [path for _, path, _ in hub.requests]
+    assert any("m-Q8_0.gguf" in path for path in paths), paths
+    assert not any("m-Q4_0.gguf" in path for path in paths), paths
+
+
+# ---- inference ----
+
+
+@effect("max_sequence_length")
+def max_sequence_length(world):
+    assert world.logged("model_loaded", "context", "--max-sequence-length", "64") == 64
+
+
+@effect("max_total_tokens")
+def max_total_tokens(world):
+    assert world.logged("model_loaded", "kv_tokens", "--max-total-tokens", "160") == 160
+
+
+@effect("memory_pool_size")
+def memory_pool_size(world):
+    assert world.logged("model_loaded", "kv_tokens", "--memory-pool-size", "1M") < 131072
+
+
+def differs(field, *settings):
+    def observe(world):
+        changed, plain = (world.logged("memory_plan", field, *s) for s in (settings, settings[:-2]))
+        assert changed != plain
+    return observe
+
+
+EFFECTS["max_batch_size"] = differs("scratch", "--max-batch-size", "200")
+EFFECTS["decode_chunk_size"] = differs("scratch", "--max-batch-size", "200", "--decode-chunk-size", "4")
+EFFECTS["prefill_chunk_size"] = differs("scratch", "--prefill-chunk-size", "2048")
+EFFECTS["max_running_requests"] = differs("requests", "--max-running-requests", "32")
+EFFECTS["memory_fraction"] = differs("allowed", "--memory-fraction", "0.5")
+EFFECTS["heap_size"] = differs("allowed", "--heap-size", "1G")
+
+
+@effect("max_waiting_requests")
+def max_waiting_requests(world):
+    assert metric(world.serve("--max-waiting-requests", "7"), "mistral_sequences_waiting_limit") != metric(
+        world.serve("--max-waiting-requests", "9"), "mistral_sequences_waiting_limit")
+
+
+@effect("temperature")
+def temperature(world):
+    cold, warm = world.serve("--temperature", "0"), world.serve("--temperature", "5")
+    assert len({complete(cold) for _ in range(3)}) == 1 and len({complete(warm) for _ in range(3)}) > 1
+
+
+@effect("enable_continuous_batching")
+def enable_continuous_batching(world):
+    def overtakes(*settings):
+        server = world.serve("--temperature", "0", *settings)
+        ended = []
+        long = threading.Thread(target=lambda: (
+            complete(server, max_tokens=20000, ignore_eos=True), ended.append("long")))
+        long.start()
+        while metric(server, "mistral_sequences_running") < 1:
+            assert long.is_alive()
+        complete(server, max_tokens=1)
+        long.join(0.2)  # where it had to wait for the long one, that one is over too
+        ended.append("short")
+        long.join()
+        return ended[0] == "short"
+
+    assert overtakes() and not overtakes("--no-continuous-batching")
+
+
+@effect("enable_prefix_caching", "prefix_cache_size")
+def prefix_caching(world):
+    def hits(*settings):
+        server = world.serve(*settings)
+        for _ in range(2):
+            complete(server, prompt="the time of the people " * 20)
+        return metric(server, "mistral_prefix_cache_hit_tokens_total")
+
+    assert hits() > 0 and hits("--no-prefix-caching") == 0 and hits("--prefix-cache-size", "0") == 0
+
+
+@effect("draft_tokens")
+def draft_tokens(world):
+    server = world.serve("--draft-tokens", "8", "--temperature", "0")
+    complete(server, prompt="the time of the people " * 20, max_tokens=200)
+    assert metric(server, "mistral_draft_tokens_total") > 0
+
+
+@effect("kv_cache_dtype")
+def kv_cache_dtype(world):
+    assert world.logged("model_loaded", "kv_cache_dtype", "--kv-cache-dtype", "q8_0") == "q8_0"
+
+
+@effect("enable_memory_pooling")
+def enable_memory_pooling(world):
+    assert world.logged("model_loaded", "kv_bytes", "--no-memory-pooling") < world.logged(
+        "model_loaded", "kv_bytes")
+
+
+@effect("use_flash_attention")
+def use_flash_attention(world):
+    assert world.logged("model_loaded", "attention", "--no-flash-attention") == "plain"
+
+
+# ---- resources ----
+
+
+@effect("num_threads")
+def num_threads(world):
+    assert world.logged("model_loaded", "threads", "--num-threads", "3") == 3
+
+
+@effect("portable_kernels")
+def portable_kernels(world):
+    assert world.logged("model_loaded", "kernels", "--portable-kernels") == "portable"
+
+
+@effect("device")
+def device(world):
+    assert "device is metal" in world.refused("--device", "metal")
+
+
+@effect("tensor_parallel_size")
+def tensor_parallel_size(world):
+    assert "tensor_parallel_size is 2" in world.refused("--tensor-parallel-size", "2")
+
+
+@effect("pipeline_parallel_size")
+def pipeline_parallel_size(world):
+    assert "pipeline_parallel_size is 3" in world.refused("--pipeline-parallel-size", "3")
+
+
+def says_not_applicable(key, *arguments):
+    def observe(world):
+        done = world.program("check", "--quick", "--json", "--port", "0", "--ollama-port", "0", world.model,
+                             *arguments)
+        rows = [row["text"] for row in json.loads(done.out)["findings"] if row["check"] == "not_applicable"]
+        assert rows == [f"not applicable on cpu: {key}"]
+    return observe
+
+
+NOT_ON_A_CPU = {
+    "use_graph_capture": ("performance.use_graph_capture", "--no-graph-capture"),
+    "device_id": ("metal.device_id", "--device-id", "1"),
+    "command_buffer_size": ("metal.command_buffer_size", "--command-buffer-size", "2G"),
+    "simd_reduction": ("metal.simd_reduction", "--no-simd-reduction"),
+    "async_dispatch": ("metal.async_dispatch", "--no-async-dispatch"),
+    "command_queue_size": ("metal.command_queue_size", "--command-queue-size", "8"),
+    "dynamic_quantization": ("quantization.dynamic_quantization", "--dynamic-quantization"),
+    "quantization_cache_size": ("quantization.cache_size", "--quantization-cache-size", "2G"),
+}
+EFFECTS.update({name: says_not_applicable(*row) for name, row in NOT_ON_A_CPU.items()})
+
+
+def test_the_log_says_once_what_is_not_applicable(world):
+    arguments = [argument for _, *row in NOT_ON_A_CPU.values() for argument in row]
+    server = world.serve(*arguments)
+    (line,) = [e for e in server.log if e["event"] == "not_applicable"]
+    assert set(line["settings"].split(", ")) == {key for key, *_ in NOT_ON_A_CPU.values()}
+
+
+# ---- hub ----
+
+
+class answering:
+    """A server that gives one body to every GET; [(path, headers)] of what came."""
+
+    def __init__(self, body):
+        requests = self.requests = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                requests.append((self.path, dict(self.headers)))
+                good = "/api/" in self.path
+                self.send_response(200 if good else 404)
+                self.send_header("Content-Length", str(len(body) if good else 0))
+                self.end_headers()
+                self.wfile.write(body if good else b"")
+
+            do_HEAD = do_GET
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def __enter__(self):
+        return f"http://127.0.0.1:{self.server.server_port}", self.requests
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@effect("hub_endpoint", "hub_token")
+def hub(world):
+    with answering(b"{}") as (url, requests):
+        world.program("pull", "hf:o/r:Q4_0", "--endpoint", url, "--models-path", world.folder,
+                      environment={"HF_TOKEN": "hf_secret"})
+    assert requests and requests[0][1].get("Authorization") == "Bearer hf_secret"
+
+
+@effect("hub_timeout")
+def hub_timeout(world):
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        process = world.program.start("pull", "hf:o/r:Q4_0", "--timeout", "1", "--models-path", world.folder,
+                                      "--endpoint", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        silent.settimeout(20)  # less than the default: a second attempt comes only when one is given up
+        try:
+            held = [silent.accept() for _ in range(2)]
+            assert len(held) == 2
+        finally:
+            process.kill()
+            process.communicate()
+
+
+# ---- logging ----
+
+
+@effect("log_level")
+def log_level(world):
+    done = world.program("serve", world.model, "--port", "0", "--ollama-port", "0", "--device", "cuda",
+                         "--log-level", "off")
+    quiet = len(done.err.splitlines())
+    server = world.serve()
+    assert quiet == 1 and any(e["level"] == "info" for e in server.log)
+
+
+@effect("log_format")
+def log_format(world):
+    process = world.program.start("serve", world.model, "--port", "0", "--ollama-port", "0", "--log-format", "text")
+    line = process.stderr.readline().decode()
+    process.terminate()
+    process.communicate()
+    assert not line.startswith("{") and " info " in line
+
+
+@effect("log_prompts")
+def log_prompts(world):
+    server = world.serve("--log-prompts")
+    server.request("POST", "/v1/chat/completions", chat("a secret word", max_tokens=1))
+    server.wait_log(lambda e: "a secret word" in json.dumps(e))
+
+
+# ---- all of them ----
+
+
+def knobs(source_root):
+    text = (source_root / "src/config/knobs.def").read_text(encoding="utf-8").split("*/", 1)[1]
+    return re.findall(r"^KNOB(?:_FOR\(DEVICES_GPU, |\()(\w+),", text, re.MULTILINE)
+
+
+def test_every_setting_has_an_effect_here(source_root):
+    names = knobs(source_root)
+    assert len(names) == len(set(names)) > 40
+    assert set(names) == set(EFFECTS)
+
+
+@pytest.mark.parametrize("name", sorted(EFFECTS))
+def test_a_setting_acts(world, name):
+    EFFECTS[name](world)
