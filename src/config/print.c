@@ -202,7 +202,7 @@ static const char page_head[] =
     "--format\n"
     "markdown`. Where a setting is given in several places, the first of these counts: the "
     "command\n"
-    "line, the environment, `--env-file FILE`, `--config FILE` (TOML), `--profile NAME`, the "
+    "line, the environment, `--env-file FILE`, `--config FILE` (TOML), the "
     "built-in\n"
     "default. `mistral config show` lists what is in force and where each value came from; "
     "`mistral\n"
