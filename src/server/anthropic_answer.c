@@ -247,7 +247,7 @@ bool anthropic_answer_prepare(struct generation *generation, const struct served
                               bool is_stream, struct api_error *error) {
     struct message_answer *answer = arena_alloc(&generation->arena, 1, sizeof *answer);
     if (answer == NULL) {
-        return api_error_set(error, 500, NULL, NULL, "The server is out of memory.");
+        return api_error_out_of_memory(error);
     }
     answer->model = model;
     answer->is_stream = is_stream;

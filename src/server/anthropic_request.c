@@ -13,10 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool out_of_memory(struct api_error *error) {
-    return api_error_set(error, 500, NULL, NULL, "The server is out of memory.");
-}
-
 static const char *text_member(const json_t *object, const char *name) {
     return json_string_value(json_object_get(object, name));
 }
@@ -26,11 +22,11 @@ static bool is_given(const json_t *value) {
 }
 
 static bool set(json_t *object, const char *name, json_t *value, struct api_error *error) {
-    return json_object_set_new(object, name, value) == 0 || out_of_memory(error);
+    return json_object_set_new(object, name, value) == 0 || api_error_out_of_memory(error);
 }
 
 static bool append(json_t *array, json_t *value, struct api_error *error) {
-    return json_array_append_new(array, value) == 0 || out_of_memory(error);
+    return json_array_append_new(array, value) == 0 || api_error_out_of_memory(error);
 }
 
 /* --- texts --- */
@@ -200,7 +196,7 @@ static bool finish_turn(struct turn *turn, struct api_error *error) {
         return false;
     }
     return turn->calls == NULL || json_object_set(message, "tool_calls", turn->calls) == 0 ||
-           out_of_memory(error);
+           api_error_out_of_memory(error);
 }
 
 static bool read_message(const json_t *message, size_t index, json_t *messages,
@@ -394,7 +390,7 @@ static bool copy_members(const json_t *body, json_t *chat, struct api_error *err
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         json_t *value = json_object_get(body, rows[i].anthropic);
         if (is_given(value) && json_object_set(chat, rows[i].chat, value) != 0) {
-            return out_of_memory(error);
+            return api_error_out_of_memory(error);
         }
     }
     return true;
@@ -402,7 +398,7 @@ static bool copy_members(const json_t *body, json_t *chat, struct api_error *err
 
 bool anthropic_to_chat(const json_t *body, json_t **chat, struct api_error *error) {
     json_t *made = json_object();
-    bool ok = (made != NULL || out_of_memory(error)) && copy_members(body, made, error) &&
+    bool ok = (made != NULL || api_error_out_of_memory(error)) && copy_members(body, made, error) &&
               read_messages(body, made, error) && read_tools(body, made, error) &&
               read_tool_choice(body, made, error) && read_thinking_setting(body, made, error) &&
               read_output_format(body, made, error);

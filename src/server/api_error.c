@@ -33,6 +33,10 @@ bool api_error_set(struct api_error *error, int status, const char *code, const 
     return false;
 }
 
+bool api_error_out_of_memory(struct api_error *error) {
+    return api_error_set(error, 500, NULL, NULL, "The server is out of memory.");
+}
+
 bool api_error_from(struct api_error *error, const struct error *cause, const char *param) {
     for (size_t i = 0; i < sizeof meanings / sizeof meanings[0]; i++) {
         if (meanings[i].code == cause->code) {

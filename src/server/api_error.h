@@ -23,6 +23,9 @@ struct api_error {
 bool api_error_set(struct api_error *error, int status, const char *code, const char *param,
                    const char *format, ...) __attribute__((format(printf, 5, 6)));
 
+/* Memory for the answer ran out: 500. Returns false. */
+bool api_error_out_of_memory(struct api_error *error);
+
 /* What a failure inside the program is to the client. `param` (may be NULL) is the field that held
  * the input, and is named only where the input is at fault. Returns false. */
 bool api_error_from(struct api_error *error, const struct error *cause, const char *param);

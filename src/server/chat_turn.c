@@ -12,10 +12,6 @@ struct chat_turn {
     struct answer_options options; /* without sink */
 };
 
-static bool out_of_memory(struct api_error *error) {
-    return api_error_set(error, 500, NULL, NULL, "The server is out of memory.");
-}
-
 /* --- the prompt --- */
 
 static bool has_tools(const struct chat_wishes *wishes) {
@@ -34,12 +30,12 @@ static bool keep_tool_names(struct generation *generation, const struct chat_wis
         names[i].data =
             arena_copy_text(&generation->arena, json_string_value(name), names[i].length);
         if (names[i].data == NULL) {
-            return out_of_memory(error);
+            return api_error_out_of_memory(error);
         }
     }
     options->tools = names;
     options->tool_count = count;
-    return names != NULL || out_of_memory(error);
+    return names != NULL || api_error_out_of_memory(error);
 }
 
 bool chat_turn_encode(struct generation *generation, const struct served_model *model,
@@ -62,7 +58,7 @@ bool chat_turn_encode(struct generation *generation, const struct served_model *
     }
     struct chat_turn *turn = arena_alloc(&generation->arena, 1, sizeof *turn);
     if (turn == NULL) {
-        return out_of_memory(error);
+        return api_error_out_of_memory(error);
     }
     turn->options = (struct answer_options){.traits = *traits, .single_call = wishes->single_call};
     if (has_tools(wishes) && !keep_tool_names(generation, wishes, &turn->options, error)) {

@@ -9,10 +9,6 @@
 
 enum { MOST_TOOLS = 512 }; /* OpenAI allows 128 */
 
-static bool out_of_memory(struct api_error *error) {
-    return api_error_set(error, 500, NULL, NULL, "The server is out of memory.");
-}
-
 static bool is_given(const json_t *value) {
     return value != NULL && !json_is_null(value);
 }
@@ -27,7 +23,8 @@ static bool set_variable(struct chat_wishes *wishes, const char *name, json_t *v
     if (wishes->variables == NULL) {
         wishes->variables = json_object();
     }
-    return json_object_set_new(wishes->variables, name, value) == 0 || out_of_memory(error);
+    return json_object_set_new(wishes->variables, name, value) == 0 ||
+           api_error_out_of_memory(error);
 }
 
 /* --- tools --- */

@@ -31,7 +31,7 @@ void file_request_begin(struct server *server, struct http_connection *connectio
                         const char *route, struct worker *worker, struct file_request *request) {
     if (request == NULL) {
         struct api_error error;
-        api_error_set(&error, 500, NULL, NULL, "The server is out of memory.");
+        api_error_out_of_memory(&error);
         server_respond_error(connection, route, &error);
         return;
     }

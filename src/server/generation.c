@@ -72,7 +72,7 @@ void generation_begin(struct server *server, struct http_connection *connection,
     struct generation *generation = calloc(1, sizeof *generation);
     if (generation == NULL) {
         struct api_error error;
-        api_error_set(&error, 500, NULL, NULL, "The server is out of memory.");
+        api_error_out_of_memory(&error);
         server_respond_error(connection, kind->route, &error);
         return;
     }
@@ -214,7 +214,7 @@ static bool submit(struct generation *generation, struct api_error *error) {
     }
     generation->choices = arena_alloc(&generation->arena, count, sizeof *generation->choices);
     if (generation->choices == NULL) {
-        return api_error_set(error, 500, NULL, NULL, "The server is out of memory.");
+        return api_error_out_of_memory(error);
     }
     generation->choice_count = count;
     generation->metrics =

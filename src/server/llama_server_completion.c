@@ -144,7 +144,7 @@ static bool read_request(struct generation *generation, const struct served_mode
     struct completion_answer *answer = arena_alloc(&generation->arena, 1, sizeof *answer);
     *request = (struct completion_request){.n_predict = -1, .input_prefix = "", .input_suffix = ""};
     if (answer == NULL) {
-        return api_error_set(error, 500, NULL, NULL, "The server is out of memory.");
+        return api_error_out_of_memory(error);
     }
     if (!openai_request_read(body, fields, model, &generation->arena, &request->shared, error)) {
         return false;
@@ -220,7 +220,7 @@ static bool prepare_infill(struct generation *generation, const struct served_mo
     }
     wanted->prompts = arena_alloc(&generation->arena, 1, sizeof *wanted->prompts);
     if (wanted->prompts == NULL) {
-        return api_error_set(error, 500, NULL, NULL, "The server is out of memory.");
+        return api_error_out_of_memory(error);
     }
     wanted->prompt_count = 1;
     bool ok = append_extra(request.input_extra, &prefix, error);

@@ -10,10 +10,6 @@
 
 #include <string.h>
 
-static bool out_of_memory(struct api_error *error) {
-    return api_error_set(error, 500, NULL, NULL, "The server is out of memory.");
-}
-
 /* --- /tokenize --- */
 
 struct tokenize_request {
@@ -148,7 +144,8 @@ static bool prepare_detokenize(struct generation *generation, const struct serve
                    : request_field_wrong_type("tokens", "an array of token ids", request.tokens,
                                               error);
     }
-    bool ok = decode(request.tokens, model, &text, error) && (!text.failed || out_of_memory(error));
+    bool ok = decode(request.tokens, model, &text, error) &&
+              (!text.failed || api_error_out_of_memory(error));
     if (ok) {
         struct json_writer json = {.out = &generation->answer};
         json_write_object_begin(&json);

@@ -49,8 +49,7 @@ static bool encode_from(const struct attempt *attempt, size_t first, size_t limi
     }
     *fits = bytes / (model->longest_piece + 1) <= limit;
     tokens->count = 0;
-    bool ok =
-        selected != NULL || api_error_set(error, 500, NULL, NULL, "The server is out of memory.");
+    bool ok = selected != NULL || api_error_out_of_memory(error);
     if (ok && *fits) {
         ok = chat_prompt_encode(model->chat_template, model->tokenizer, selected, tokens, &cause) ||
              api_error_from(error, &cause, "messages");
@@ -80,7 +79,7 @@ static bool encode_shortened(const struct attempt *attempt, const struct ollama_
                              struct api_error *error) {
     size_t *starts = arena_alloc(arena, json_array_size(attempt->messages), sizeof *starts);
     if (starts == NULL) {
-        return api_error_set(error, 500, NULL, NULL, "The server is out of memory.");
+        return api_error_out_of_memory(error);
     }
     size_t limit = ollama_prompt_limit(request, attempt->model);
     size_t low = 0, high = find_starts(attempt->messages, starts) - 1;

@@ -149,7 +149,7 @@ static bool read_input(const struct embed_request *request, const struct served_
     }
     wanted->prompts = arena_alloc(&generation->arena, count + 1, sizeof *wanted->prompts);
     if (wanted->prompts == NULL) {
-        return api_error_set(error, 500, NULL, NULL, "The server is out of memory.");
+        return api_error_out_of_memory(error);
     }
     wanted->prompt_count = count;
     for (size_t i = 0; i < count; i++) {
@@ -173,7 +173,7 @@ static bool prepare_answer(struct generation *generation, const struct embed_req
     struct embed_answer *answer = arena_alloc(&generation->arena, 1, sizeof *answer);
     size_t width = model->info->embedding_length;
     if (answer == NULL) {
-        return api_error_set(error, 500, NULL, NULL, "The server is out of memory.");
+        return api_error_out_of_memory(error);
     }
     answer->name = arena_copy_text(&generation->arena, request->model, strlen(request->model));
     answer->is_old = is_old;
@@ -185,8 +185,7 @@ static bool prepare_answer(struct generation *generation, const struct embed_req
     generation->request.embed = true;
     generation->request.choices_per_prompt = 1;
     generation->request.max_at_once = AT_ONCE;
-    return answer->name != NULL ||
-           api_error_set(error, 500, NULL, NULL, "The server is out of memory.");
+    return answer->name != NULL || api_error_out_of_memory(error);
 }
 
 static bool prepare_any(struct generation *generation, const struct served_model *model,

@@ -13,10 +13,6 @@
 /* A prompt this many times the context is refused, not cut: reading it would only cost time. */
 enum { MOST_CONTEXTS_READ = 8 };
 
-static bool out_of_memory(struct api_error *error) {
-    return api_error_set(error, 500, NULL, NULL, "The server is out of memory.");
-}
-
 static bool has_text(const char *text) {
     return text != NULL && text[0] != '\0';
 }
@@ -34,7 +30,7 @@ static bool read_context(const json_t *context, const struct served_model *model
                                  "invalid context: element %zu is no token of this model", i);
         }
         if (!token_list_append(tokens, (int32_t)id)) {
-            return out_of_memory(error);
+            return api_error_out_of_memory(error);
         }
     }
     return true;
@@ -107,7 +103,7 @@ static bool append(struct token_list *tokens, const struct token_list *more,
     bool skips = tokens->count != 0 && more->count != 0 && more->ids[0] == tokenizer_bos(tokenizer);
     for (size_t i = skips; i < more->count; i++) {
         if (!token_list_append(tokens, more->ids[i])) {
-            return out_of_memory(error);
+            return api_error_out_of_memory(error);
         }
     }
     return true;

@@ -18,10 +18,6 @@ static json_t *call_id(size_t number) {
     return json_string(id);
 }
 
-static bool out_of_memory(struct api_error *error) {
-    return api_error_set(error, 500, NULL, NULL, "The server is out of memory.");
-}
-
 static bool convert_call(const json_t *call, struct calls *calls, json_t *list,
                          struct api_error *error) {
     const json_t *function = json_object_get(call, "function");
@@ -38,7 +34,8 @@ static bool convert_call(const json_t *call, struct calls *calls, json_t *list,
     json_t *made = json_pack("{s:o,s:s,s:{s:O,s:o}}", "id", kept_id, "type", "function", "function",
                              "name", name, "arguments", kept_arguments);
     calls->made++;
-    return (made != NULL && json_array_append_new(list, made) == 0) || out_of_memory(error);
+    return (made != NULL && json_array_append_new(list, made) == 0) ||
+           api_error_out_of_memory(error);
 }
 
 static bool convert_calls(const json_t *list, struct calls *calls, json_t *made,
@@ -49,12 +46,12 @@ static bool convert_calls(const json_t *list, struct calls *calls, json_t *made,
     }
     json_t *converted = json_array();
     calls->answered = calls->made;
-    bool ok = converted != NULL || out_of_memory(error);
+    bool ok = converted != NULL || api_error_out_of_memory(error);
     for (size_t i = 0; ok && i < json_array_size(list); i++) {
         ok = convert_call(json_array_get(list, i), calls, converted, error);
     }
     if (ok && json_object_set(made, "tool_calls", converted) != 0) {
-        ok = out_of_memory(error);
+        ok = api_error_out_of_memory(error);
     }
     json_decref(converted);
     return ok;
@@ -66,7 +63,7 @@ static bool copy(const json_t *from, const char *name, json_t *to, const char *n
     json_t *value = json_object_get(from, name);
     bool is_empty = value == NULL || json_is_null(value) ||
                     (json_is_string(value) && json_string_length(value) == 0);
-    return is_empty || json_object_set(to, new_name, value) == 0 || out_of_memory(error);
+    return is_empty || json_object_set(to, new_name, value) == 0 || api_error_out_of_memory(error);
 }
 
 static bool convert_message(const json_t *message, struct calls *calls, json_t *made,
@@ -95,7 +92,7 @@ static bool convert_message(const json_t *message, struct calls *calls, json_t *
     }
     if (json_object_get(made, "tool_call_id") == NULL && calls->answered < calls->made &&
         json_object_set_new(made, "tool_call_id", call_id(calls->answered)) != 0) {
-        return out_of_memory(error);
+        return api_error_out_of_memory(error);
     }
     calls->answered++;
     return true;
@@ -107,13 +104,13 @@ bool ollama_messages_read(const json_t *messages, json_t **converted, struct api
     }
     struct calls calls = {0};
     json_t *list = json_array();
-    bool ok = list != NULL || out_of_memory(error);
+    bool ok = list != NULL || api_error_out_of_memory(error);
     for (size_t i = 0; ok && i < json_array_size(messages); i++) {
         json_t *made = json_object();
-        ok = made != NULL || out_of_memory(error);
+        ok = made != NULL || api_error_out_of_memory(error);
         ok = ok && convert_message(json_array_get(messages, i), &calls, made, error);
         if (ok && json_array_append(list, made) != 0) {
-            ok = out_of_memory(error);
+            ok = api_error_out_of_memory(error);
         }
         json_decref(made);
     }

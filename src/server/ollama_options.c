@@ -108,12 +108,11 @@ static bool read_stops(const json_t *value, struct ollama_options *options,
         }
         const char *copy = arena_copy_text(options->arena, json_string_value(text), length);
         if (copy == NULL) {
-            return api_error_set(error, 500, NULL, NULL, "The server is out of memory.");
+            return api_error_out_of_memory(error);
         }
         options->stops[options->stop_count++] = (struct string_view){copy, length};
     }
-    return options->stops != NULL ||
-           api_error_set(error, 500, NULL, NULL, "The server is out of memory.");
+    return options->stops != NULL || api_error_out_of_memory(error);
 }
 
 static bool read_option(const struct option_row *row, const json_t *value,

@@ -245,7 +245,7 @@ void ollama_answer_pull(struct server *server, struct http_connection *connectio
         api_error_set(&error, 400, "no_store", NULL, "this server has no folder for models");
     } else if (name != NULL) {
         pull = new_pull(server, connection, name);
-        api_error_set(&error, 500, NULL, NULL, "The server is out of memory.");
+        api_error_out_of_memory(&error);
     }
     if (pull == NULL) {
         server_respond_error(connection, route, &error);

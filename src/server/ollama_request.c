@@ -92,8 +92,7 @@ bool ollama_choose_model(struct generation *generation, const json_t *body,
     }
     generation->model_name =
         arena_copy_text(&generation->arena, json_string_value(model), json_string_length(model));
-    return generation->model_name != NULL ||
-           api_error_set(error, 500, NULL, NULL, "The server is out of memory.");
+    return generation->model_name != NULL || api_error_out_of_memory(error);
 }
 
 void ollama_unknown_model(const char *name, struct api_error *error) {
@@ -139,7 +138,7 @@ bool ollama_request_apply(const struct ollama_request *request, const struct ser
     struct ollama_answer *answer = new_answer(request, model, generation);
     wanted->prompts = arena_alloc(&generation->arena, 1, sizeof *wanted->prompts);
     if (answer == NULL || wanted->prompts == NULL) {
-        return api_error_set(error, 500, NULL, NULL, "The server is out of memory.");
+        return api_error_out_of_memory(error);
     }
     generation->details = answer;
     generation->format = &ollama_format;

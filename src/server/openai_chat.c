@@ -315,7 +315,7 @@ static bool prepare(struct generation *generation, const struct served_model *mo
     struct openai_answer *answer = arena_alloc(&generation->arena, 1, sizeof *answer);
     wanted->prompts = arena_alloc(&generation->arena, 1, sizeof *wanted->prompts);
     if (answer == NULL || wanted->prompts == NULL) {
-        return api_error_set(error, 500, NULL, NULL, "The server is out of memory.");
+        return api_error_out_of_memory(error);
     }
     wanted->prompt_count = 1;
     wanted->want_logprobs = request.want_logprobs;

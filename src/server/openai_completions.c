@@ -281,7 +281,7 @@ static bool prepare_answer(struct generation *generation, const struct openai_re
     struct completion_answer *answer = arena_alloc(&generation->arena, 1, sizeof *answer);
     struct echo_progress *echoing = arena_alloc(&generation->arena, choice_count, sizeof *echoing);
     if (answer == NULL || echoing == NULL) {
-        return api_error_set(error, 500, NULL, NULL, "The server is out of memory.");
+        return api_error_out_of_memory(error);
     }
     answer->echoing = echoing;
     answer->shared = (struct openai_answer){

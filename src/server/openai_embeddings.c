@@ -193,7 +193,7 @@ static bool read_inputs(const json_t *value, const struct served_model *model, s
     }
     wanted->prompts = arena_alloc(arena, count, sizeof *wanted->prompts);
     if (wanted->prompts == NULL) {
-        return api_error_set(error, 500, NULL, NULL, "The server is out of memory.");
+        return api_error_out_of_memory(error);
     }
     wanted->prompt_count = count;
     for (size_t i = 0; i < count; i++) {
@@ -215,7 +215,7 @@ static bool prepare_answer(struct generation *generation, const struct embedding
     const char *form = request->encoding_format;
     size_t width = model->info->embedding_length;
     if (answer == NULL) {
-        return api_error_set(error, 500, NULL, NULL, "The server is out of memory.");
+        return api_error_out_of_memory(error);
     }
     answer->shared.model = model;
     answer->is_base64 = form != NULL && strcmp(form, "base64") == 0;

@@ -37,10 +37,6 @@ static struct place place_of(size_t message, const char *field) {
     return place;
 }
 
-static bool out_of_memory(struct api_error *error) {
-    return api_error_set(error, 500, NULL, NULL, "The server is out of memory.");
-}
-
 static bool read_role(const json_t *message, size_t index, json_t *normal,
                       struct api_error *error) {
     struct place place = place_of(index, "role");
@@ -55,7 +51,7 @@ static bool read_role(const json_t *message, size_t index, json_t *normal,
     for (size_t i = 0; i < sizeof roles / sizeof roles[0]; i++) {
         if (strcmp(json_string_value(value), roles[i].sent) == 0) {
             return json_object_set_new(normal, "role", json_string(roles[i].meant)) == 0 ||
-                   out_of_memory(error);
+                   api_error_out_of_memory(error);
         }
     }
     return api_error_set(error, 400, "invalid_value", place.text,
@@ -109,7 +105,7 @@ static bool read_content(const json_t *message, size_t index, json_t *normal,
     if (ok && (text.failed ||
                json_object_set_new(normal, "content",
                                    json_stringn(string_buffer_text(&text), text.length)) != 0)) {
-        ok = out_of_memory(error);
+        ok = api_error_out_of_memory(error);
     }
     string_buffer_deinit(&text);
     return ok;
@@ -127,7 +123,7 @@ static bool read_kept(const json_t *message, size_t index, json_t *normal,
                                             value, error);
         }
         if (json_object_set(normal, kept[i].name, value) != 0) {
-            return out_of_memory(error);
+            return api_error_out_of_memory(error);
         }
     }
     return true;
@@ -158,13 +154,13 @@ bool openai_messages_read(const json_t *messages, json_t **normal, struct api_er
                              "length 1, but got an empty array instead.");
     }
     json_t *made = json_array();
-    bool ok = made != NULL || out_of_memory(error);
+    bool ok = made != NULL || api_error_out_of_memory(error);
     for (size_t i = 0; ok && i < json_array_size(messages); i++) {
         json_t *message = json_object();
-        ok = message != NULL || out_of_memory(error);
+        ok = message != NULL || api_error_out_of_memory(error);
         ok = ok && read_message(json_array_get(messages, i), i, message, error);
         if (ok && json_array_append(made, message) != 0) {
-            ok = out_of_memory(error);
+            ok = api_error_out_of_memory(error);
         }
         json_decref(message);
     }

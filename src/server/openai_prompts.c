@@ -9,15 +9,11 @@
 
 static const char expected[] = "a string, an array of strings, or an array of token ids";
 
-static bool out_of_memory(struct api_error *error) {
-    return api_error_set(error, 500, NULL, NULL, "The server is out of memory.");
-}
-
 static bool keep_text(struct arena *arena, const char *text, size_t length,
                       struct string_view *kept, struct api_error *error) {
     kept->data = arena_copy_text(arena, text, length);
     kept->length = length;
-    return kept->data != NULL || out_of_memory(error);
+    return kept->data != NULL || api_error_out_of_memory(error);
 }
 
 static bool read_text(const json_t *value, const char *suffix, const struct served_model *model,
@@ -53,12 +49,12 @@ static bool read_tokens(const json_t *list, const struct served_model *model, st
                                "from 0 to %zu.",
                                (long long)id, model->info->vocabulary_size - 1);
         } else {
-            ok = token_list_append(prompt, (int32_t)id) || out_of_memory(error);
+            ok = token_list_append(prompt, (int32_t)id) || api_error_out_of_memory(error);
             detokenizer_push(&detokenizer, (int32_t)id, &shown);
         }
     }
     detokenizer_finish(&detokenizer, &shown);
-    ok = ok && (!shown.failed || out_of_memory(error)) &&
+    ok = ok && (!shown.failed || api_error_out_of_memory(error)) &&
          keep_text(arena, string_buffer_text(&shown), shown.length, text, error);
     string_buffer_deinit(&shown);
     return ok;
@@ -115,7 +111,7 @@ bool openai_prompts_read(const json_t *value, const char *suffix, const struct s
     struct string_view *kept = arena_alloc(arena, count, sizeof *kept);
     wanted->prompts = arena_alloc(arena, count, sizeof *wanted->prompts);
     if (kept == NULL || wanted->prompts == NULL) {
-        return out_of_memory(error);
+        return api_error_out_of_memory(error);
     }
     wanted->prompt_count = count;
     *texts = kept;

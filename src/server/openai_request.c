@@ -84,7 +84,7 @@ static bool add_stop(struct openai_request *request, const json_t *value, struct
     }
     const char *copy = arena_copy_text(request->arena, json_string_value(value), length);
     if (copy == NULL) {
-        return api_error_set(error, 500, NULL, NULL, "The server is out of memory.");
+        return api_error_out_of_memory(error);
     }
     request->stops[request->stop_count++] = (struct string_view){copy, length};
     return true;
@@ -102,7 +102,7 @@ static bool read_stop(const struct request_field *field, const json_t *value, vo
     }
     request->stops = arena_alloc(request->arena, count + 1, sizeof *request->stops);
     if (request->stops == NULL) {
-        return api_error_set(error, 500, NULL, NULL, "The server is out of memory.");
+        return api_error_out_of_memory(error);
     }
     if (!json_is_array(value)) {
         return add_stop(request, value, error);
@@ -136,7 +136,7 @@ static bool read_logit_bias(const struct request_field *field, const json_t *val
     struct logit_bias *rows =
         arena_alloc(request->arena, json_object_size(value) + 1, sizeof *rows);
     if (rows == NULL) {
-        return api_error_set(error, 500, NULL, NULL, "The server is out of memory.");
+        return api_error_out_of_memory(error);
     }
     size_t count = 0;
     const char *key;

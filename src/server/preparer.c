@@ -25,8 +25,7 @@ static bool choose_model(struct generation *generation) {
     if (json_is_string(model)) {
         generation->model_name = arena_copy_text(&generation->arena, json_string_value(model),
                                                  json_string_length(model));
-        return generation->model_name != NULL ||
-               api_error_set(&generation->error, 500, NULL, NULL, "The server is out of memory.");
+        return generation->model_name != NULL || api_error_out_of_memory(&generation->error);
     }
     return true;
 }

@@ -384,7 +384,7 @@ bool responses_answer_prepare(struct generation *generation, const struct served
                     &answer->repeats[i]);
     }
     if (!ok) {
-        return api_error_set(error, 500, NULL, NULL, "The server is out of memory.");
+        return api_error_out_of_memory(error);
     }
     answer->model = model;
     answer->is_stream = json_is_true(json_object_get(body, "stream"));

@@ -12,10 +12,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static bool out_of_memory(struct api_error *error) {
-    return api_error_set(error, 500, NULL, NULL, "The server is out of memory.");
-}
-
 static const char *text_member(const json_t *object, const char *name) {
     return json_string_value(json_object_get(object, name));
 }
@@ -25,11 +21,11 @@ static bool is_given(const json_t *value) {
 }
 
 static bool set(json_t *object, const char *name, json_t *value, struct api_error *error) {
-    return json_object_set_new(object, name, value) == 0 || out_of_memory(error);
+    return json_object_set_new(object, name, value) == 0 || api_error_out_of_memory(error);
 }
 
 static bool append(json_t *array, json_t *value, struct api_error *error) {
-    return json_array_append_new(array, value) == 0 || out_of_memory(error);
+    return json_array_append_new(array, value) == 0 || api_error_out_of_memory(error);
 }
 
 /* --- items --- */
@@ -61,7 +57,7 @@ static bool read_content(const struct item *item, const json_t *content, json_t 
                                         "refusal",    "reasoning_text", "summary_text"};
     if (json_is_string(content)) {
         *out = json_deep_copy(content);
-        return *out != NULL || out_of_memory(error);
+        return *out != NULL || api_error_out_of_memory(error);
     }
     if (!json_is_array(content)) {
         return request_field_wrong_type(item->where, "content as a string or an array of parts",
@@ -256,7 +252,7 @@ static bool read_tool_choice(const json_t *body, json_t *chat, struct api_error 
         return true;
     }
     if (json_is_string(given)) {
-        return json_object_set(chat, "tool_choice", given) == 0 || out_of_memory(error);
+        return json_object_set(chat, "tool_choice", given) == 0 || api_error_out_of_memory(error);
     }
     if (type == NULL || strcmp(type, "function") != 0 || name == NULL) {
         return api_error_set(error, 400, "unsupported_value", "tool_choice",
@@ -275,7 +271,8 @@ static bool read_format(const json_t *body, json_t *chat, struct api_error *erro
         return true;
     }
     if (type == NULL || strcmp(type, "json_schema") != 0) {
-        return json_object_set(chat, "response_format", form) == 0 || out_of_memory(error);
+        return json_object_set(chat, "response_format", form) == 0 ||
+               api_error_out_of_memory(error);
     }
     json_t *schema = json_copy(form);
     json_object_del(schema, "type");
@@ -325,17 +322,17 @@ static bool copy_members(const json_t *body, json_t *chat, struct api_error *err
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         json_t *value = json_object_get(body, rows[i].here);
         if (is_given(value) && json_object_set(chat, rows[i].chat, value) != 0) {
-            return out_of_memory(error);
+            return api_error_out_of_memory(error);
         }
     }
     json_t *effort = json_object_get(json_object_get(body, "reasoning"), "effort");
     return !is_given(effort) || json_object_set(chat, "reasoning_effort", effort) == 0 ||
-           out_of_memory(error);
+           api_error_out_of_memory(error);
 }
 
 bool responses_to_chat(const json_t *body, json_t **chat, struct api_error *error) {
     json_t *made = json_object();
-    bool ok = (made != NULL || out_of_memory(error)) && refuse_stored(body, error) &&
+    bool ok = (made != NULL || api_error_out_of_memory(error)) && refuse_stored(body, error) &&
               copy_members(body, made, error) && read_input(body, made, error) &&
               read_tools(body, made, error) && read_tool_choice(body, made, error) &&
               read_format(body, made, error);

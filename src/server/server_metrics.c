@@ -176,7 +176,7 @@ void server_metrics_answer(struct server *server, struct http_connection *connec
     metrics_write(server->metrics.metrics, format, &text);
     if (text.failed) {
         struct api_error error;
-        api_error_set(&error, 500, NULL, NULL, "The server is out of memory.");
+        api_error_out_of_memory(&error);
         server_respond_error(connection, route, &error);
     } else {
         http_add_header(connection, "Vary", "Accept");
