@@ -5,9 +5,10 @@
 #include <sys/sysctl.h>
 #else
 #include <sched.h>
-#include <stdio.h>
 #include <stdlib.h>
 #endif
+#include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 static size_t online(void) {
@@ -27,6 +28,14 @@ size_t processors_physical(void) {
         }
     }
     return online();
+}
+
+void processors_read_name(const char *root, char *name, size_t size) {
+    (void)root;
+    size_t length = size;
+    if (sysctlbyname("machdep.cpu.brand_string", name, &length, NULL, 0) != 0) {
+        snprintf(name, size, "processor");
+    }
 }
 
 #else
@@ -65,6 +74,24 @@ size_t processors_physical(void) {
     }
     int count = CPU_COUNT(&cores);
     return count < 1 ? 1 : (size_t)count;
+}
+
+void processors_read_name(const char *root, char *name, size_t size) {
+    char path[512], line[256];
+    snprintf(name, size, "processor");
+    snprintf(path, sizeof path, "%s/proc/cpuinfo", root);
+    FILE *file = fopen(path, "re");
+    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+        const char *colon = strchr(line, ':');
+        if (strncmp(line, "model name", 10) == 0 && colon != NULL) {
+            line[strcspn(line, "\n")] = '\0';
+            snprintf(name, size, "%s", colon + 1 + (colon[1] == ' '));
+            break;
+        }
+    }
+    if (file != NULL) {
+        fclose(file);
+    }
 }
 
 #endif

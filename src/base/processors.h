@@ -9,4 +9,8 @@
  * here. */
 size_t processors_physical(void);
 
+/* What the processor calls itself, "processor" when it does not tell. `root` is put before /proc:
+ * "" on a live system, a folder in tests. */
+void processors_read_name(const char *root, char *name, size_t size);
+
 #endif

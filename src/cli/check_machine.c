@@ -18,29 +18,11 @@ static bool has_fast_kernels(void) {
 #endif
 }
 
-static void read_processor_name(const char *root, char *name, size_t size) {
-    char path[512], line[256];
-    snprintf(name, size, "processor");
-    snprintf(path, sizeof path, "%s/proc/cpuinfo", root);
-    FILE *file = fopen(path, "re");
-    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
-        const char *colon = strchr(line, ':');
-        if (strncmp(line, "model name", 10) == 0 && colon != NULL) {
-            line[strcspn(line, "\n")] = '\0';
-            snprintf(name, size, "%.120s", colon + 2);
-            break;
-        }
-    }
-    if (file != NULL) {
-        fclose(file);
-    }
-}
-
 static void check_processor(struct check *check) {
     const struct config *config = &check->cli->config;
     size_t cores = processors_physical();
     char name[128];
-    read_processor_name(check->root, name, sizeof name);
+    processors_read_name(check->root, name, sizeof name);
     if (!has_fast_kernels()) {
         check_add(check, CHECK_WARNING, "processor",
                   "expect a fraction of the speed of a processor with AVX2",

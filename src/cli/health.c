@@ -99,6 +99,7 @@ const struct cli_command cli_health_command = {
     .summary = "ask whether the server that serve would start is running and answers",
     .details = "Exit code 0: it does. 4: it does not.\n",
     .reader = READ_BY_SERVE,
+    .only_asks = true,
     .minimum_operands = 0,
     .maximum_operands = 0,
     .options = option_table,

@@ -44,14 +44,27 @@ static enum cli_exit exit_code_of(enum error_code code) {
 
 /* Help. */
 
-static void print_overview(void) {
-    printf("usage: mistral COMMAND [OPTION...] [ARGUMENT...]\n\n"
-           "Loads GGUF language models and runs or serves them.\n\n");
+/* Whether a command's name has two words and begins with this one: "bench" of "bench serve". */
+static bool is_in_group(const struct cli_command *command, const char *group) {
+    size_t length = strlen(group);
+    return strncmp(command->name, group, length) == 0 && command->name[length] == ' ';
+}
+
+/* Those of a group, or all: NULL. */
+static void print_commands(const char *group) {
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
         char left[64];
         snprintf(left, sizeof left, "%s %s", commands[i]->name, commands[i]->usage);
-        printf("  %-32s%s\n", left, commands[i]->summary);
+        if (group == NULL || is_in_group(commands[i], group)) {
+            printf("  %-32s%s\n", left, commands[i]->summary);
+        }
     }
+}
+
+static void print_overview(void) {
+    printf("usage: mistral COMMAND [OPTION...] [ARGUMENT...]\n\n"
+           "Loads GGUF language models and runs or serves them.\n\n");
+    print_commands(NULL);
     printf(
         "\n"
         "MODEL is a path, a name in the models folder ('mistral list'), or an alias\n"
@@ -91,6 +104,21 @@ static bool asks_for_help(int count, char **arguments) {
 }
 
 /* Commands. */
+
+static bool is_group(const char *name) {
+    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+        if (is_in_group(commands[i], name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void print_group(const char *name) {
+    printf("usage: mistral %s COMMAND [OPTION...] [ARGUMENT...]\n\n", name);
+    print_commands(name);
+    printf("\n'mistral %s COMMAND --help' shows options and settings.\n", name);
+}
 
 static const struct cli_command *find_command(const char *name, struct error *error) {
     struct suggestion suggestion = suggest_for(name);
@@ -154,8 +182,8 @@ static bool run_command(struct cli *cli, int count, char **arguments, char **env
     }
     configure_log(cli);
     config_warn_of_unknown_environment(environment);
-    bool uses_engine = (cli->command->reader & READ_BY_ENGINE_USERS) != 0 &&
-                       cli->command != &cli_health_command; /* it only asks */
+    bool uses_engine =
+        (cli->command->reader & READ_BY_ENGINE_USERS) != 0 && !cli->command->only_asks;
     bool done = check_operands(cli, error) && (!uses_engine || preflight(&cli->config, error)) &&
                 cli->command->run(cli, error);
     config_deinit(&cli->config);
@@ -183,16 +211,27 @@ int main(int argc, char **argv, char **environment) {
         printf("mistral %s (%s)\n", MISTRAL_VERSION, MISTRAL_BUILD_COMMIT);
         return CLI_DONE;
     }
+    char words[64];
+    int used = 2; /* arguments that name the command */
+    if (is_group(name)) {
+        if (argc < 3 || asks_for_help(1, argv + 2)) {
+            print_group(name);
+            return argc < 3 ? CLI_USAGE : CLI_DONE;
+        }
+        snprintf(words, sizeof words, "%s %.40s", name, argv[2]);
+        name = words;
+        used = 3;
+    }
     struct error error = {0};
     struct cli cli = {.command = find_command(name, &error)};
     if (cli.command == NULL) {
         return fail(&error);
     }
-    if (asks_for_help(argc - 2, argv + 2)) {
+    if (asks_for_help(argc - used, argv + used)) {
         print_command_help(cli.command);
         return CLI_DONE;
     }
-    bool done = run_command(&cli, argc - 2, argv + 2, environment, &error);
+    bool done = run_command(&cli, argc - used, argv + used, environment, &error);
     if (done && (fflush(stdout) != 0 || ferror(stdout))) {
         done = error_set(&error, ERROR_IO, "cannot write to standard output");
     }

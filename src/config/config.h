@@ -110,6 +110,11 @@ void config_warn_of_unknown_environment(char *const *environment);
  * from; secrets without their value. */
 void config_log_settings(const struct config *config, enum config_reader reader);
 
+/* Appends "performance.num_threads=2, …": what a subcommand reads and does not have its default
+ * value. A secret's value is not in it. */
+void config_append_changed(const struct config *config, enum config_reader reader,
+                           struct string_buffer *out);
+
 /* Whether somebody set it, rather than a default or a profile. */
 static inline bool config_is_set(const struct config *config, enum config_knob knob) {
     return config->origins[knob].layer > CONFIG_FROM_PROFILE;

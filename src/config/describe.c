@@ -42,6 +42,24 @@ void config_append_not_applicable(const struct config *config, enum config_devic
     }
 }
 
+void config_append_changed(const struct config *config, enum config_reader reader,
+                           struct string_buffer *out) {
+    for (size_t i = 0; i < KNOB_COUNT; i++) {
+        const struct knob *knob = &knob_rows[i];
+        struct string_buffer now = {0};
+        struct knob_value value = knob_fetch(knob, config);
+        knob_append_value(knob, &value, &now);
+        const char *usual = knob->default_text == NULL ? "" : knob->default_text;
+        if (config->origins[i].layer != CONFIG_FROM_DEFAULT && (knob->readers & reader) != 0 &&
+            strcmp(string_buffer_text(&now), usual) != 0) {
+            struct string_view key = knob_key(knob);
+            string_buffer_append_format(out, "%s%.*s=%s", out->length > 0 ? ", " : "",
+                                        (int)key.length, key.data, string_buffer_text(&now));
+        }
+        string_buffer_deinit(&now);
+    }
+}
+
 void config_log_settings(const struct config *config, enum config_reader reader) {
     for (size_t i = 0; i < KNOB_COUNT; i++) {
         const struct knob *knob = &knob_rows[i];
