@@ -51,8 +51,8 @@ static void say_listening(void *context, const char *host, uint16_t port) {
 
 /* `engine` is NULL when no model is loaded at start. */
 static bool serve_engine(const struct config *config, const struct engine_options *engine_options,
-                         struct engine *engine, char *id, char *origins_text,
-                         struct metrics *metrics, struct error *error) {
+                         struct engine *engine, const struct hub_model *entry, char *id,
+                         char *origins_text, struct metrics *metrics, struct error *error) {
     const char *origins[MAX_ORIGINS];
     /* The file's own name too, where an alias was typed. Never default_model: a request for another
      * model than this one must not be answered by it. */
@@ -72,6 +72,7 @@ static bool serve_engine(const struct config *config, const struct engine_option
     options.allow_no_key = config->allow_no_key;
     options.allowed_origins = origins;
     options.allowed_origin_count = split_origins(origins_text, origins);
+    options.model_entry = entry;
     options.model_id = id;
     options.model_aliases = aliases;
     options.model_alias_count = engine == NULL ? 0 : sizeof aliases / sizeof aliases[0];
@@ -117,6 +118,17 @@ static bool can_start_without(const struct config *config, struct error *error) 
     return can;
 }
 
+/* What a store says of the model, when `name` means that store's file and no other. */
+static bool find_entry(const struct config *config, const char *name, const char *path,
+                       struct hub_model *entry) {
+    struct error ignored;
+    char *real = realpath(path, NULL);
+    bool found = real != NULL && hub_look_up(config, name, entry, &ignored) &&
+                 strcmp(entry->real_path, real) == 0;
+    free(real);
+    return found;
+}
+
 static bool serve(struct cli *cli, struct error *error) {
     const struct config *config = &cli->config;
     bool is_default = cli->operands.count == 0;
@@ -137,7 +149,12 @@ static bool serve(struct cli *cli, struct error *error) {
         done = is_default && can_start_without(config, error);
     }
     bool has_engine = generator.engine != NULL;
-    done = done && serve_engine(config, &options, generator.engine, id, origins, metrics, error);
+    struct hub_model entry = {0};
+    bool has_entry =
+        done && has_engine && find_entry(config, name, engine_info(generator.engine)->path, &entry);
+    done = done && serve_engine(config, &options, generator.engine, has_entry ? &entry : NULL, id,
+                                origins, metrics, error);
+    hub_model_deinit(&entry);
     if (!done && error->code == ERROR_CANCELLED) {
         /* Ended at once while a step was under way: waiting for the engine would be to wait for it.
          */

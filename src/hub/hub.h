@@ -65,6 +65,8 @@ struct hub_model {
 };
 
 void hub_model_deinit(struct hub_model *model);
+/* False, with *to zeroed, when memory runs out. */
+bool hub_model_copy(const struct hub_model *from, struct hub_model *to);
 
 struct hub_model_list {
     struct hub_model *models; /* [count], sorted by name */

@@ -133,14 +133,39 @@ void hub_model_list_deinit(struct hub_model_list *list) {
     *list = (struct hub_model_list){0};
 }
 
+static const size_t owned_texts[] = {
+    offsetof(struct hub_model, name),          offsetof(struct hub_model, path),
+    offsetof(struct hub_model, real_path),     offsetof(struct hub_model, manifest),
+    offsetof(struct hub_model, parameters),    offsetof(struct hub_model, system),
+    offsetof(struct hub_model, template_text), offsetof(struct hub_model, license),
+    offsetof(struct hub_model, messages),
+};
+
+enum { OWNED_TEXTS = sizeof owned_texts / sizeof owned_texts[0] };
+
+static char **text_at(struct hub_model *model, size_t i) {
+    return (char **)(void *)((char *)model + owned_texts[i]);
+}
+
 void hub_model_deinit(struct hub_model *model) {
-    char *texts[] = {model->name,       model->path,          model->real_path,
-                     model->parameters, model->system,        model->license,
-                     model->messages,   model->template_text, model->manifest};
-    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
-        free(texts[i]);
+    for (size_t i = 0; i < OWNED_TEXTS; i++) {
+        free(*text_at(model, i));
     }
     *model = (struct hub_model){0};
+}
+
+bool hub_model_copy(const struct hub_model *from, struct hub_model *to) {
+    bool done = true;
+    *to = *from;
+    for (size_t i = 0; i < OWNED_TEXTS; i++) {
+        char **text = text_at(to, i);
+        *text = *text == NULL || !done ? NULL : strdup(*text);
+        done = done && (*text != NULL || *text_at((struct hub_model *)(uintptr_t)from, i) == NULL);
+    }
+    if (!done) {
+        hub_model_deinit(to);
+    }
+    return done;
 }
 
 const char *hub_store_name(enum hub_store store) {

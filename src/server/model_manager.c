@@ -2,6 +2,7 @@
 #include "server/model_manager.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "server/model_manager_internal.h"
 
 #include <event2/event.h>
@@ -59,10 +60,26 @@ void model_lease_fail_all(struct model_lease_list *queue, const struct error *er
     }
 }
 
+/* Once for each name. Ollama's templates are Go's, which are not executed here. */
+static void tell_template(struct model_name *name, const struct served_model *model) {
+    const char *kept = name->entry.template_text;
+    const char *own = model->info->chat_template;
+    if (kept == NULL || name->has_told_template || (own != NULL && strcmp(own, kept) == 0)) {
+        return;
+    }
+    name->has_told_template = true;
+    log_event(LOG_INFO, "template_not_used", log_text("model", name->entry.name),
+              log_text("note", own == NULL ? "the store's template is a Go template, which is not "
+                                             "read, and the model file has none of its own"
+                                           : "the model file's own template is used in place of "
+                                             "the store's, which is a Go template"));
+}
+
 void model_lease_grant(struct model_lease *lease, struct managed_model *model) {
     model->lease_count++;
     lease->model = &model->served;
     lease->entry = &lease->name->entry;
+    tell_template(lease->name, &model->served);
     lease->ready(lease, NULL);
 }
 
@@ -226,11 +243,15 @@ bool model_manager_create(const struct model_manager_options *options,
 }
 
 static bool name_adopted(struct managed_model *model, const char *const *names, size_t name_count,
-                         const struct engine_info *info) {
+                         const struct hub_model *known, const struct engine_info *info) {
     for (size_t i = 0; i < name_count; i++) {
         struct hub_model entry = {
             .name = strdup(names[i]), .path = strdup(info->path), .bytes = info->file_bytes};
         struct model_name *name = NULL;
+        if (known != NULL) {
+            hub_model_deinit(&entry);
+            (void)hub_model_copy(known, &entry);
+        }
         if (entry.name != NULL && entry.path != NULL) {
             name = model_names_add(model, names[i], &entry);
         } else {
@@ -248,7 +269,8 @@ static bool name_adopted(struct managed_model *model, const char *const *names, 
 }
 
 bool model_manager_adopt(struct model_manager *manager, struct engine *engine,
-                         const char *const *names, size_t name_count, struct error *error) {
+                         const char *const *names, size_t name_count, const struct hub_model *entry,
+                         struct error *error) {
     const struct engine_info *info = engine_info(engine);
     char *path = realpath(info->path, NULL);
     struct managed_model *model =
@@ -258,7 +280,7 @@ bool model_manager_adopt(struct model_manager *manager, struct engine *engine,
         return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for the models");
     }
     model->is_adopted = true;
-    if (!name_adopted(model, names, name_count, info)) {
+    if (!name_adopted(model, names, name_count, entry, info)) {
         return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for the models");
     }
     if (!served_model_init(&model->served, &manager->options.served, names[0], engine, error)) {

@@ -51,9 +51,11 @@ bool model_manager_create(const struct model_manager_options *options,
 
 /* Takes over an engine that is loaded already: the model that was named at start. It answers
  * requests that name no model, and stays for ever, unless a request asks for its end (keep_alive
- * 0). `names` [name_count]: what requests may call it; the first is its id. */
+ * 0). `names` [name_count]: what requests may call it; the first is its id. `entry`: what its store
+ * says of it, copied; NULL: it lies in none. */
 bool model_manager_adopt(struct model_manager *manager, struct engine *engine,
-                         const char *const *names, size_t name_count, struct error *error);
+                         const char *const *names, size_t name_count, const struct hub_model *entry,
+                         struct error *error);
 
 /* A load or an unload is under way: freeing must wait. */
 bool model_manager_is_busy(const struct model_manager *manager);

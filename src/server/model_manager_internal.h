@@ -22,6 +22,7 @@ struct model_name {
     struct hub_model entry;
     size_t users; /* leases that wait or are held, and one of the adopted model's first name */
     bool is_listed;
+    bool has_told_template; /* the log has the line about its template */
 };
 TAILQ_HEAD(model_name_list, model_name);
 

@@ -2,6 +2,7 @@
  * ollama_chat.c - /api/chat: a conversation to tokens, its oldest part dropped when it is too long.
  */
 #include "server/ollama.h"
+#include "server/ollama_defaults.h"
 #include "server/ollama_messages.h"
 #include "server/ollama_request.h"
 #include "server/openai_messages.h"
@@ -124,10 +125,15 @@ static bool encode_messages(const struct ollama_request *request, const struct s
                             struct generation *generation, struct api_error *error) {
     json_t *converted = NULL;
     json_t *messages = NULL;
-    bool ok = ollama_messages_read(request->messages, &converted, error) &&
+    json_t *whole = json_is_array(request->messages)
+                        ? ollama_defaults_messages(generation->lease.entry, NULL, request->messages)
+                        : json_incref((json_t *)(uintptr_t)request->messages);
+    bool ok = (whole != NULL || api_error_out_of_memory(error)) &&
+              ollama_messages_read(whole, &converted, error) &&
               openai_messages_read(converted, &messages, error) &&
               encode(messages, request, model, &generation->arena, &generation->request.prompts[0],
                      error);
+    json_decref(whole);
     json_decref(converted);
     json_decref(messages);
     return ok;

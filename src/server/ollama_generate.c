@@ -2,6 +2,7 @@
  * ollama_generate.c - /api/generate: a prompt, with the template or raw, to tokens.
  */
 #include "server/ollama.h"
+#include "server/ollama_defaults.h"
 #include "server/ollama_request.h"
 #include "server/openai_prompts.h"
 #include "server/openai_request.h"
@@ -36,20 +37,24 @@ static bool read_context(const json_t *context, const struct served_model *model
     return true;
 }
 
-/* [system, user] through a template. */
-static bool encode_messages(const struct ollama_request *request,
+/* The conversation that the prompt stands for: the system text, the model's own messages at its
+ * beginning, the prompt. NULL: no memory. */
+static json_t *make_messages(const struct ollama_request *request, const struct hub_model *entry) {
+    bool goes_on = json_array_size(request->context) != 0;
+    json_t *prompt = json_pack("[{s:s,s:s}]", "role", "user", "content", request->prompt);
+    json_t *whole = prompt == NULL
+                        ? NULL
+                        : ollama_defaults_messages(goes_on ? NULL : entry, request->system, prompt);
+    json_decref(prompt);
+    return whole;
+}
+
+static bool encode_messages(const struct ollama_request *request, const struct hub_model *entry,
                             const struct chat_template *chat_template,
                             const struct served_model *model, struct token_list *tokens,
                             struct error *cause) {
-    json_t *messages = json_array();
-    bool ok = messages != NULL;
-    if (ok && has_text(request->system)) {
-        ok = json_array_append_new(messages, json_pack("{s:s,s:s}", "role", "system", "content",
-                                                       request->system)) == 0;
-    }
-    ok = ok && json_array_append_new(messages, json_pack("{s:s,s:s}", "role", "user", "content",
-                                                         request->prompt)) == 0;
-    ok = ok || error_set(cause, ERROR_OUT_OF_MEMORY, "no memory for the prompt");
+    json_t *messages = make_messages(request, entry);
+    bool ok = messages != NULL || error_set(cause, ERROR_OUT_OF_MEMORY, "no memory for the prompt");
     ok = ok && chat_prompt_encode(chat_template, model->tokenizer, messages, tokens, cause);
     json_decref(messages);
     return ok;
@@ -70,8 +75,9 @@ static bool encode_plain(const struct ollama_request *request, const struct serv
     return ok;
 }
 
-static bool encode_prompt(const struct ollama_request *request, const struct served_model *model,
-                          struct token_list *tokens, struct api_error *error) {
+static bool encode_prompt(const struct ollama_request *request, const struct hub_model *entry,
+                          const struct served_model *model, struct token_list *tokens,
+                          struct api_error *error) {
     struct error cause = {0};
     struct chat_template *own = NULL;
     const char *source = request->template_source;
@@ -85,14 +91,14 @@ static bool encode_prompt(const struct ollama_request *request, const struct ser
         ok = encode_plain(request, model, tokens, &cause);
     } else if (has_text(source)) {
         ok = chat_template_create(source, strlen(source), &own, &cause) &&
-             encode_messages(request, own, model, tokens, &cause);
+             encode_messages(request, entry, own, model, tokens, &cause);
         if (!ok && cause.code == ERROR_FORMAT) {
             cause.code = ERROR_INVALID_ARGUMENT;
             error_prefix(&cause, "template (Jinja; Go templates are not read)");
         }
         chat_template_free(own);
     } else {
-        ok = encode_messages(request, model->chat_template, model, tokens, &cause);
+        ok = encode_messages(request, entry, model->chat_template, model, tokens, &cause);
     }
     return ok || api_error_from(error, &cause, "prompt");
 }
@@ -159,12 +165,15 @@ static bool prepare(struct generation *generation, const struct served_model *mo
     struct token_list *tokens = &generation->request.prompts[0];
     answer->tells_context = !request.raw;
     size_t most_bytes = model->info->context_length * model->longest_piece * MOST_CONTEXTS_READ;
-    bool ok = check_combination(&request, model, error) &&
-              (strlen(request.prompt) <= most_bytes || ollama_too_long(error)) &&
-              read_context(request.context, model, tokens, error) &&
-              encode_prompt(&request, model, &prompt, error) &&
-              append(tokens, &prompt, model->tokenizer, error) &&
-              cut(&request, model, tokens, error);
+    const struct hub_model *entry = generation->lease.entry;
+    bool ok = check_combination(&request, model, error);
+    if (!has_text(request.system) && !request.raw && entry != NULL) {
+        request.system = entry->system;
+    }
+    ok = ok && (strlen(request.prompt) <= most_bytes || ollama_too_long(error)) &&
+         read_context(request.context, model, tokens, error) &&
+         encode_prompt(&request, entry, model, &prompt, error) &&
+         append(tokens, &prompt, model->tokenizer, error) && cut(&request, model, tokens, error);
     token_list_deinit(&prompt);
     if (ok) {
         ollama_bound_answer(&request, model, &generation->request);

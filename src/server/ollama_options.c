@@ -154,6 +154,10 @@ static const struct option_row *find_row(const char *name) {
     return NULL;
 }
 
+bool ollama_options_knows(const char *name) {
+    return find_row(name) != NULL;
+}
+
 bool ollama_options_read(const json_t *object, struct ollama_options *options,
                          struct api_error *error) {
     if (object == NULL || json_is_null(object)) {

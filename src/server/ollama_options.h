@@ -37,6 +37,9 @@ struct ollama_options ollama_options_default(struct arena *arena, float temperat
 bool ollama_options_read(const json_t *object, struct ollama_options *options,
                          struct api_error *error);
 
+/* Whether an option of that name means something here. */
+bool ollama_options_knows(const char *name);
+
 /* What the engine is asked for; a seed is drawn when there is none. */
 bool ollama_options_sampling(const struct ollama_options *options, size_t vocabulary_size,
                              struct sampling_params *sampling, struct api_error *error);

@@ -1,6 +1,7 @@
 /* ollama_request.c - see ollama_request.h. */
 #include "server/ollama_request.h"
 
+#include "server/ollama_defaults.h"
 #include "server/openai_request.h"
 #include "server/server_internal.h"
 
@@ -112,6 +113,7 @@ bool ollama_request_read(struct generation *generation, const json_t *body,
     }
     request->options =
         ollama_options_default(&generation->arena, generation->server->options->ollama_temperature);
+    ollama_defaults_options(generation->lease.entry, &request->options);
     return ollama_options_read(request->options_json, &request->options, error);
 }
 

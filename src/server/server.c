@@ -454,7 +454,7 @@ static bool start_models(struct server *server, struct engine **engine, struct e
     for (size_t i = 0; i < options->model_alias_count && count < 1 + MAX_ALIASES; i++) {
         names[count++] = options->model_aliases[i];
     }
-    if (!model_manager_adopt(server->models, *engine, names, count, error)) {
+    if (!model_manager_adopt(server->models, *engine, names, count, options->model_entry, error)) {
         return false;
     }
     *engine = NULL;

@@ -29,8 +29,9 @@ struct server_options {
     size_t allowed_origin_count;
 
     /* Of the engine that server_run is given. */
-    const char *model_id;             /* NULL: the engine's name for its model */
-    const char *const *model_aliases; /* [model_alias_count]; requests may use these names too */
+    const struct hub_model *model_entry; /* what its store says of it; NULL: it lies in none */
+    const char *model_id;                /* NULL: the engine's name for its model */
+    const char *const *model_aliases;    /* [model_alias_count]; requests may use these names too */
     size_t model_alias_count;
 
     const struct config *config;         /* where other models are; NULL: there are none */

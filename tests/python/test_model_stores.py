@@ -30,8 +30,8 @@ def put_manifest(root, name, text):
     return path
 
 
-def put_model(root, name, **texts):
-    layers = [{"mediaType": "application/vnd.ollama.image.model", **put_blob(root, WEIGHTS)}]
+def put_model(root, name, weights=WEIGHTS, **texts):
+    layers = [{"mediaType": "application/vnd.ollama.image.model", **put_blob(root, weights)}]
     layers += [{"mediaType": f"application/vnd.ollama.image.{kind}", **put_blob(root, text.encode())}
                for kind, text in texts.items()]
     return put_manifest(root, name, json.dumps({"schemaVersion": 2, "layers": layers}))
