@@ -2,7 +2,7 @@
  * model_bench.c - prompt and decode speed of a model file, without server or tokenizer.
  *
  * Usage: model_bench MODEL [--threads N] [--prompt N] [--generate N] [--depth N] [--streams N]
- *                    [--repeat N] [--portable]
+ *                    [--repeat N] [--kernels NAME]
  * Prints, for each repetition and as medians, tokens per second: reading a prompt of N tokens in
  * chunks of 512, and generating N tokens for each of N streams after `depth` tokens of context
  * (written without being timed). Tokens are arbitrary: speed depends on shapes, not on values.
@@ -20,7 +20,8 @@
 enum { CHUNK = 512, MAX_REPEATS = 101 };
 
 struct settings {
-    size_t threads, prompt, generate, depth, streams, repeat, portable;
+    size_t threads, prompt, generate, depth, streams, repeat;
+    const char *kernels;
 };
 
 struct bench {
@@ -99,7 +100,7 @@ static void run(struct bench *bench) {
 
 static bool open_model(struct bench *bench, const char *path, struct error *error) {
     const struct settings *s = &bench->settings;
-    struct cpu_backend_options cpu = {.thread_count = s->threads, .portable = s->portable != 0};
+    struct cpu_backend_options cpu = {.thread_count = s->threads, .kernels = s->kernels};
     int64_t start = clock_now_ns();
     if (!gguf_open(path, &bench->gguf, error) ||
         !cpu_backend_create(&cpu, &bench->backend, error) ||
@@ -129,9 +130,12 @@ static bool parse(int argc, char **argv, struct settings *s) {
         size_t *value;
     } rows[] = {{"--threads", &s->threads},   {"--prompt", &s->prompt},
                 {"--generate", &s->generate}, {"--depth", &s->depth},
-                {"--streams", &s->streams},   {"--repeat", &s->repeat},
-                {"--portable", &s->portable}};
-    for (int i = 2; i < argc; i++) {
+                {"--streams", &s->streams},   {"--repeat", &s->repeat}};
+    for (int i = 2; i + 1 < argc; i += 2) {
+        if (strcmp(argv[i], "--kernels") == 0) {
+            s->kernels = argv[i + 1];
+            continue;
+        }
         size_t row = 0;
         while (row < sizeof rows / sizeof rows[0] && strcmp(argv[i], rows[row].flag) != 0) {
             row++;
@@ -139,13 +143,9 @@ static bool parse(int argc, char **argv, struct settings *s) {
         if (row == sizeof rows / sizeof rows[0]) {
             return false;
         }
-        bool is_switch = rows[row].value == &s->portable;
-        if (!is_switch && ++i >= argc) {
-            return false;
-        }
-        *rows[row].value = is_switch ? 1 : strtoul(argv[i], NULL, 10);
+        *rows[row].value = strtoul(argv[i + 1], NULL, 10);
     }
-    return argc >= 2 && s->streams >= 1 && s->streams <= 1024 && s->repeat >= 1 &&
+    return argc >= 2 && argc % 2 == 0 && s->streams >= 1 && s->streams <= 1024 && s->repeat >= 1 &&
            s->repeat <= MAX_REPEATS;
 }
 
@@ -158,7 +158,7 @@ int main(int argc, char **argv) {
     struct error error = {0};
     if (!parse(argc, argv, &bench.settings)) {
         fputs("usage: model_bench MODEL [--threads N] [--prompt N] [--generate N] [--depth N] "
-              "[--streams N] [--repeat N] [--portable]\n",
+              "[--streams N] [--repeat N] [--kernels NAME]\n",
               stderr);
         return 2;
     }

@@ -168,11 +168,17 @@ struct backend {
 };
 
 struct cpu_backend_options {
-    size_t thread_count;  /* at least 1; the engine thread is one of them */
-    bool portable;        /* the reference kernels, whatever the processor offers */
+    size_t thread_count; /* at least 1; the engine thread is one of them */
+    const char *kernels; /* the set to run, as cpu_kernels_offered names it; NULL, "auto": the best.
+                          * Borrowed for the call */
     bool plain_attention; /* whole rows of scores, instead of tiles with an online softmax */
 };
 
+/* The kernel sets that this processor can run, best first; the last is "portable", the reference.
+ * NULL past the end. */
+const char *cpu_kernels_offered(size_t index);
+
+/* Refuses kernels that this processor cannot run. */
 bool cpu_backend_create(const struct cpu_backend_options *options, struct backend **backend,
                         struct error *error);
 

@@ -1,4 +1,5 @@
 /* check_machine.c - mistral check: processor, memory, limits of the process. Main thread. */
+#include "backend/backend.h"
 #include "base/memory_limits.h"
 #include "base/processors.h"
 #include "cli/check.h"
@@ -10,12 +11,15 @@
 
 enum { SPARE_FILES = 64 }; /* beside the clients' sockets: the model, logs, listeners */
 
-static bool has_fast_kernels(void) {
-#if defined(__x86_64__)
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-#else
-    return false;
-#endif
+static bool can_run(const char *kernels) {
+    const char *offered = kernels;
+    for (size_t i = 0; strcmp(kernels, "auto") != 0 && offered != NULL; i++) {
+        offered = cpu_kernels_offered(i);
+        if (offered != NULL && strcmp(offered, kernels) == 0) {
+            return true;
+        }
+    }
+    return offered != NULL;
 }
 
 static void check_processor(struct check *check) {
@@ -23,16 +27,22 @@ static void check_processor(struct check *check) {
     size_t cores = processors_physical();
     char name[128];
     processors_read_name(check->root, name, sizeof name);
-    if (!has_fast_kernels()) {
+    const char *best = cpu_kernels_offered(0), *asked = config->kernels;
+    if (!can_run(asked)) {
+        check_add(check, CHECK_ERROR, "processor", "set kernels to auto",
+                  "%s, %zu cores: kernels is %s, which it cannot run; its best is %s", name, cores,
+                  asked, best);
+    } else if (strcmp(best, "portable") == 0) {
         check_add(check, CHECK_WARNING, "processor",
                   "expect a fraction of the speed of a processor with AVX2",
                   "%s, %zu cores: no fast kernels for it, the portable ones are used", name, cores);
-    } else if (config->portable_kernels) {
-        check_add(check, CHECK_WARNING, "processor", "leave portable_kernels off, but to compare",
-                  "%s, %zu cores with AVX2, but portable_kernels is on", name, cores);
+    } else if (strcmp(asked, "auto") != 0 && strcmp(asked, best) != 0) {
+        check_add(check, CHECK_WARNING, "processor", "leave kernels at auto, but to compare",
+                  "%s, %zu cores: its best kernels are %s, but kernels is %s", name, cores, best,
+                  asked);
     } else {
-        check_add(check, CHECK_OK, "processor", NULL, "%s, %zu cores, kernels for AVX2", name,
-                  cores);
+        check_add(check, CHECK_OK, "processor", NULL, "%s, %zu cores, %s kernels", name, cores,
+                  best);
     }
     if (config->num_threads > (int64_t)cores) {
         check_add(check, CHECK_WARNING, "threads", "set num_threads to 0, which takes one a core",

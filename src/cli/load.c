@@ -35,7 +35,7 @@ struct engine_options load_engine_options(const struct config *config) {
         .continuous_batching = config->enable_continuous_batching,
         .prefix_caching = config->enable_prefix_caching,
         .prefix_cache_bytes = (size_t)config->prefix_cache_size,
-        .portable_kernels = config->portable_kernels,
+        .kernels = config->kernels,
     };
 }
 

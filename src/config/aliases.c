@@ -8,12 +8,10 @@ const struct knob_alias knob_aliases[] = {
     {"resources.use_gpu", KNOB_device, {{"true", NULL}, {"false", "cpu"}}},
     {"ENABLE_METAL", KNOB_device, {{"true", "metal"}, {"false", NULL}}},
     {"ENABLE_CUDA", KNOB_device, {{"true", "cuda"}, {"false", NULL}}},
-    {"metal.shader_variant",
-     KNOB_portable_kernels,
-     {{"optimized", "false"}, {"reference", "true"}}},
+    {"metal.shader_variant", KNOB_kernels, {{"optimized", NULL}, {"reference", "portable"}}},
     {"MISTRAL_METAL_SHADER_VARIANT",
-     KNOB_portable_kernels,
-     {{"optimized", "false"}, {"reference", "true"}}},
+     KNOB_kernels,
+     {{"optimized", NULL}, {"reference", "portable"}}},
     {0},
 };
 

@@ -619,7 +619,7 @@ static bool load(struct engine *engine, const char *path,
     size_t context_length = 0;
     const struct engine_options *options = &engine->options;
     const struct cpu_backend_options cpu = {.thread_count = options->thread_count,
-                                            .portable = options->portable_kernels,
+                                            .kernels = options->kernels,
                                             .plain_attention = options->plain_attention};
     engine->max_rows = options->prefill_chunk_size + options->decode_chunk_size;
     engine->max_logits = size_max(ENGINE_MAX_STEP_LOGITS, options->decode_chunk_size + 1);

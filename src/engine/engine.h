@@ -46,7 +46,8 @@ struct engine_options {
     size_t prefix_cache_bytes;   /* of KV blocks that no request uses, kept for their content */
     size_t draft_tokens;     /* most tokens guessed from the text itself and verified together with
                               * a decode step (prompt lookup); 0: off. Changes speed only */
-    bool portable_kernels;   /* the reference kernels instead of the CPU's best */
+    const char *kernels;     /* a set that cpu_kernels_offered names; NULL, "auto": the best.
+                              * Borrowed until engine_create returns */
     struct metrics *metrics; /* what its steps are counted in; must outlive it; NULL: nowhere */
     const char *metrics_model; /* the label "model" there; NULL: the model's own name */
 };

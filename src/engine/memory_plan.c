@@ -240,7 +240,7 @@ bool memory_plan_for_file(const char *path, const struct engine_options *given, 
     memory_limits_read(root, &limits);
     bool done = engine_options_complete(&options, error) && gguf_open(path, &gguf, error);
     const struct cpu_backend_options cpu = {.thread_count = options.thread_count,
-                                            .portable = options.portable_kernels};
+                                            .kernels = options.kernels};
     done = done && cpu_backend_create(&cpu, &backend, error) &&
            hyperparameters_read(gguf, &arena, &hyperparameters, error) &&
            memory_plan_make(gguf, backend, &hyperparameters, &options, &limits, plan, error);

@@ -8,7 +8,7 @@ import numpy
 
 
 def run_logits(build_dir, model, tokens, kernels, chunk=0):
-    """f32 [len(tokens)][vocabulary]. kernels: "portable" or "best"; chunk: rows a step, 0 for all."""
+    """f32 [len(tokens)][vocabulary]. kernels: as the setting of that name; chunk: rows a step, 0 for all."""
     command = [build_dir / "tests" / "tools" / "logits", model, kernels, str(chunk)]
     # One thread: pytest runs as many files at once as there are cores.
     done = subprocess.run(

@@ -83,13 +83,13 @@ def test_reference_kernels_are_close_on_average(build_dir, smollm2):
 
 @pytest.mark.parametrize("name", PROMPTS)
 def test_fast_kernels_choose_the_same_tokens(build_dir, smollm2, name):
-    ours = our_steps(build_dir, smollm2, name, "best")
+    ours = our_steps(build_dir, smollm2, name, "auto")
     assert other_choices(PROMPTS[name]["steps"], ours, FAST_CLOSE_CALL) == []
 
 
 def test_fast_kernels_deviate_no_more_than_llama_cpp(build_dir, smollm2):
     off = numpy.concatenate([
-        differences(entry["steps"], our_steps(build_dir, smollm2, name, "best")).ravel()
+        differences(entry["steps"], our_steps(build_dir, smollm2, name, "auto")).ravel()
         for name, entry in PROMPTS.items()
     ])
     allowed = GOLDEN["quantised_deviation"]["mean"] * FAST_ALLOWANCE
@@ -134,7 +134,7 @@ def test_the_program_says_the_same(mistral, smollm2, name):
     entry = PROMPTS[name]
     assert min(step["top"][0][1] - step["top"][1][1] for step in entry["steps"]) > CLOSE_CALL
     prompt = entry["messages"][0]["content"] if entry["is_chat"] else entry["text"]
-    command = [mistral, "run", smollm2, "--json", "--temperature", "0", "--max-tokens", "64", "--portable-kernels"]
+    command = [mistral, "run", smollm2, "--json", "--temperature", "0", "--max-tokens", "64", "--kernels", "portable"]
     done = subprocess.run(
         command + ([] if entry["is_chat"] else ["--raw"]), input=prompt, capture_output=True, text=True, check=False
     )

@@ -22,7 +22,7 @@ TEXT = Path(__file__).parent / "text.txt"
 
 @functools.cache
 def perplexity(mistral, model, *settings):
-    done = subprocess.run([mistral, "perplexity", model, TEXT, "--ctx", "128", "--chunks", "2", "--portable-kernels",
+    done = subprocess.run([mistral, "perplexity", model, TEXT, "--ctx", "128", "--chunks", "2", "--kernels", "portable",
                            "--json", *settings], check=True, capture_output=True, text=True)
     told = json.loads(done.stdout)
     assert told["scored_tokens"] == 126

@@ -18,7 +18,7 @@ NAMES = sorted(json.loads((FOLDER / "made.json").read_text(encoding="utf-8"))["m
 
 
 @pytest.mark.parametrize("chunk", [0, 1, 7])
-@pytest.mark.parametrize("kernels", ["portable", "best"])
+@pytest.mark.parametrize("kernels", ["portable", "auto"])
 @pytest.mark.parametrize("name", NAMES)
 def test_logits_are_those_of_transformers(build_dir, name, kernels, chunk):
     recorded = numpy.load(FOLDER / f"{name}.npz")
@@ -29,7 +29,7 @@ def test_logits_are_those_of_transformers(build_dir, name, kernels, chunk):
     assert off.max() <= BOUND, f"row {row}, token {token}: off by {off.max():.5f}"
 
 
-@pytest.mark.parametrize("kernels", ["portable", "best"])
+@pytest.mark.parametrize("kernels", ["portable", "auto"])
 @pytest.mark.parametrize("name", NAMES)
 def test_the_cut_into_steps_changes_no_bit(build_dir, name, kernels):
     tokens = numpy.load(FOLDER / f"{name}.npz")["tokens"]

@@ -37,9 +37,10 @@ static double normal(void) { /* Irwin-Hall: twelve uniforms */
     return sum;
 }
 
-static struct backend *create_backend_with(size_t threads, bool portable, bool plain_attention) {
+static struct backend *create_backend_with(size_t threads, const char *kernels,
+                                           bool plain_attention) {
     struct cpu_backend_options options = {
-        .thread_count = threads, .portable = portable, .plain_attention = plain_attention};
+        .thread_count = threads, .kernels = kernels, .plain_attention = plain_attention};
     struct backend *backend = NULL;
     struct error error = {0};
     if (!cpu_backend_create(&options, &backend, &error)) {
@@ -48,8 +49,8 @@ static struct backend *create_backend_with(size_t threads, bool portable, bool p
     return backend;
 }
 
-static struct backend *create_backend(size_t threads, bool portable) {
-    return create_backend_with(threads, portable, false);
+static struct backend *create_backend(size_t threads, const char *kernels) {
+    return create_backend_with(threads, kernels, false);
 }
 
 /* ---- random weights: valid blocks of any format ---- */
@@ -212,17 +213,18 @@ static double magnitude_of(const struct product *p, const float *x, size_t row, 
 }
 
 static void compare_products(const struct product *p, const float *x, const float *want,
-                             const float *got, double bound, const char *what) {
+                             const float *got, double bound, const char *kernels,
+                             const char *what) {
     for (size_t row = 0; row < p->batch; row++) {
         for (size_t o = 0; o < p->rows; o++) {
             double expected = (double)want[row * p->rows + o],
                    actual = (double)got[row * p->rows + o];
             double allowed = bound * magnitude_of(p, x, row, o) + 1e-30;
             if (!(fabs(expected - actual) <= allowed)) {
-                fail_msg("%s %s %zux%zu batch %zu, row %zu output %zu: expected %.9g, got %.9g, "
-                         "allowed difference %.3g",
-                         p->format->name, what, p->rows, p->columns, p->batch, row, o, expected,
-                         actual, allowed);
+                fail_msg("%s (%s kernels) %s %zux%zu batch %zu, row %zu output %zu: expected "
+                         "%.9g, got %.9g, allowed difference %.3g",
+                         p->format->name, kernels, what, p->rows, p->columns, p->batch, row, o,
+                         expected, actual, allowed);
             }
         }
     }
@@ -250,12 +252,16 @@ static void check_product(const struct format_row *format, const struct shape_ro
     float *want = calloc(p.batch * p.rows, sizeof *want);
     float *got = calloc(p.batch * p.rows, sizeof *got);
     (exact ? exact_activations : normal_activations)(x, p.batch * p.columns);
-    struct backend *reference = create_backend(1, true), *best = create_backend(2, false);
+    struct backend *reference = create_backend(1, "portable");
     run_product(reference, &p, x, want);
-    run_product(best, &p, x, got);
-    compare_products(&p, x, want, got, exact ? 2e-6 : 6e-3, exact ? "exact" : "normal");
     reference->ops->free(reference);
-    best->ops->free(best);
+    for (size_t set = 0; cpu_kernels_offered(set) != NULL; set++) {
+        struct backend *fast = create_backend(2, cpu_kernels_offered(set));
+        run_product(fast, &p, x, got);
+        compare_products(&p, x, want, got, exact ? 2e-6 : 6e-3, fast->kernels,
+                         exact ? "exact" : "normal");
+        fast->ops->free(fast);
+    }
     free(data);
     free(x);
     free(want);
@@ -285,43 +291,51 @@ static void matmul_agrees_on_extreme_scales(void **state) {
     }
 }
 
-static void epilogues_agree_with_the_reference(void **state) {
-    (void)state;
+static void check_epilogues(const struct format_row *format, struct backend *reference,
+                            struct backend *fast) {
     enum { ROWS = 40, COLUMNS = 256, BATCH = 9 };
     static float x[BATCH * COLUMNS], bias[ROWS], want[BATCH * ROWS], got[BATCH * ROWS];
+    static const enum matmul_epilogue epilogues[] = {MATMUL_STORE, MATMUL_ADD, MATMUL_SILU_MUL};
+    uint8_t *a = random_weights(format, ROWS, COLUMNS, WEIGHT_NORMAL);
+    uint8_t *b = random_weights(format, ROWS, COLUMNS, WEIGHT_NORMAL);
     exact_activations(x, BATCH * COLUMNS);
     normal_activations(bias, ROWS);
-    static const enum matmul_epilogue epilogues[] = {MATMUL_STORE, MATMUL_ADD, MATMUL_SILU_MUL};
-    struct backend *reference = create_backend(1, true), *best = create_backend(3, false);
-    for (size_t f = 0; f < FORMAT_COUNT; f++) {
-        uint8_t *a = random_weights(&formats[f], ROWS, COLUMNS, WEIGHT_NORMAL);
-        uint8_t *b = random_weights(&formats[f], ROWS, COLUMNS, WEIGHT_NORMAL);
-        for (size_t e = 0; e < 3; e++) {
-            struct product p = {.format = quant_format_of(formats[f].type),
-                                .data = a,
-                                .second = epilogues[e] == MATMUL_SILU_MUL ? b : NULL,
-                                .bias = bias,
-                                .rows = ROWS,
-                                .columns = COLUMNS,
-                                .batch = BATCH,
-                                .epilogue = epilogues[e]};
-            normal_activations(want, BATCH * ROWS);
-            memcpy(got, want, sizeof got);
-            run_product(reference, &p, x, want);
-            run_product(best, &p, x, got);
-            for (size_t i = 0; i < BATCH * ROWS; i++) {
-                double allowed = 2e-5 * (10 + fabs((double)want[i]));
-                if (!(fabs((double)want[i] - (double)got[i]) <= allowed)) {
-                    fail_msg("%s epilogue %zu, value %zu: expected %.9g, got %.9g", p.format->name,
-                             e, i, (double)want[i], (double)got[i]);
-                }
+    for (size_t e = 0; e < 3; e++) {
+        struct product p = {.format = quant_format_of(format->type),
+                            .data = a,
+                            .second = epilogues[e] == MATMUL_SILU_MUL ? b : NULL,
+                            .bias = bias,
+                            .rows = ROWS,
+                            .columns = COLUMNS,
+                            .batch = BATCH,
+                            .epilogue = epilogues[e]};
+        normal_activations(want, BATCH * ROWS);
+        memcpy(got, want, sizeof got);
+        run_product(reference, &p, x, want);
+        run_product(fast, &p, x, got);
+        for (size_t i = 0; i < BATCH * ROWS; i++) {
+            double allowed = 2e-5 * (10 + fabs((double)want[i]));
+            if (!(fabs((double)want[i] - (double)got[i]) <= allowed)) {
+                fail_msg("%s (%s kernels) epilogue %zu, value %zu: expected %.9g, got %.9g",
+                         p.format->name, fast->kernels, e, i, (double)want[i], (double)got[i]);
             }
         }
-        free(a);
-        free(b);
+    }
+    free(a);
+    free(b);
+}
+
+static void epilogues_agree_with_the_reference(void **state) {
+    (void)state;
+    struct backend *reference = create_backend(1, "portable");
+    for (size_t set = 0; cpu_kernels_offered(set) != NULL; set++) {
+        struct backend *fast = create_backend(3, cpu_kernels_offered(set));
+        for (size_t f = 0; f < FORMAT_COUNT; f++) {
+            check_epilogues(&formats[f], reference, fast);
+        }
+        fast->ops->free(fast);
     }
     reference->ops->free(reference);
-    best->ops->free(best);
 }
 
 /* One row alone, in batches of every size, on one thread and on three: the same bits. */
@@ -329,8 +343,9 @@ static void matmul_rows_do_not_depend_on_each_other(void **state) {
     (void)state;
     enum { ROWS = 50, MAX_BATCH = 13 };
     static float x[MAX_BATCH * 768], all[MAX_BATCH * ROWS], some[MAX_BATCH * ROWS];
-    for (int portable = 0; portable < 2; portable++) {
-        struct backend *one = create_backend(1, portable), *three = create_backend(3, portable);
+    for (size_t set = 0; cpu_kernels_offered(set) != NULL; set++) {
+        const char *kernels = cpu_kernels_offered(set);
+        struct backend *one = create_backend(1, kernels), *three = create_backend(3, kernels);
         for (size_t f = 0; f < FORMAT_COUNT; f++) {
             uint8_t *data = random_weights(&formats[f], ROWS, 768, WEIGHT_NORMAL);
             struct product p = {.format = quant_format_of(formats[f].type),
@@ -549,8 +564,9 @@ static void check_definition(const struct attention_form *form, size_t index) {
     size_t count = s.c->length * s.c->heads * s.c->head_dim;
     float *want = calloc(count, sizeof *want), *got = calloc(count, sizeof *got);
     defined_attention(&s, form->element, want);
-    for (int portable = 0; portable < 2; portable++) {
-        struct backend *backend = create_backend_with(2, portable, form->plain);
+    for (size_t set = 0; cpu_kernels_offered(set) != NULL; set++) {
+        const char *kernels = cpu_kernels_offered(set);
+        struct backend *backend = create_backend_with(2, kernels, form->plain);
         run_attention(backend, &s, form, s.c->length, false, got);
         for (size_t j = 0; j < count; j++) {
             if (!(fabs((double)want[j] - (double)got[j]) <= 2e-5)) {
@@ -570,9 +586,10 @@ static void check_independence(const struct attention_form *form, size_t index) 
     struct sequence_data s = random_sequence(&attention_cases[index]);
     size_t count = s.c->length * s.c->heads * s.c->head_dim;
     float *want = calloc(count, sizeof *want), *got = calloc(count, sizeof *got);
-    for (int portable = 0; portable < 2; portable++) {
-        struct backend *one = create_backend_with(1, portable, form->plain);
-        struct backend *three = create_backend_with(3, portable, form->plain);
+    for (size_t set = 0; cpu_kernels_offered(set) != NULL; set++) {
+        const char *kernels = cpu_kernels_offered(set);
+        struct backend *one = create_backend_with(1, kernels, form->plain);
+        struct backend *three = create_backend_with(3, kernels, form->plain);
         run_attention(one, &s, form, s.c->length, false, want);
         for (size_t j = 0; j < sizeof chunks / sizeof chunks[0]; j++) {
             run_attention(three, &s, form, chunks[j], j % 2 == 1, got);
@@ -647,8 +664,9 @@ static void norm_agrees_with_its_definition(void **state) {
             for (size_t i = 0; i < rows * width; i++) {
                 x[i] *= scales[s];
             }
-            for (int portable = 0; portable < 2; portable++) {
-                struct backend *backend = create_backend(2, portable);
+            for (size_t set = 0; cpu_kernels_offered(set) != NULL; set++) {
+                const char *kernels = cpu_kernels_offered(set);
+                struct backend *backend = create_backend(2, kernels);
                 const struct backend_ops *ops = backend->ops;
                 struct activation *in = create_activation(backend, rows, width);
                 struct activation *to = create_activation(backend, rows, width);
@@ -688,6 +706,25 @@ static void norm_agrees_with_its_definition(void **state) {
     }
 }
 
+/* ---- the choice of kernels ---- */
+
+static void kernels_that_cannot_run_are_refused(void **state) {
+    (void)state;
+    struct error error = {0};
+    struct backend *backend = NULL;
+    struct cpu_backend_options options = {.thread_count = 1, .kernels = "cray"};
+    assert_false(cpu_backend_create(&options, &backend, &error));
+    assert_non_null(strstr(error.message, "kernels is cray"));
+    assert_non_null(strstr(error.message, "portable"));
+    static const char *const automatic[] = {NULL, "auto"};
+    for (size_t i = 0; i < 2; i++) {
+        options.kernels = automatic[i];
+        assert_true(cpu_backend_create(&options, &backend, &error));
+        assert_string_equal(backend->kernels, cpu_kernels_offered(0));
+        backend->ops->free(backend);
+    }
+}
+
 int main(void) {
     random_seed(&rng, 20240607);
     const struct CMUnitTest tests[] = {
@@ -699,6 +736,7 @@ int main(void) {
         cmocka_unit_test(attention_does_not_depend_on_chunks_or_batch),
         cmocka_unit_test(a_block_costs_what_its_elements_do),
         cmocka_unit_test(norm_agrees_with_its_definition),
+        cmocka_unit_test(kernels_that_cannot_run_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import resource
 import socket
 import subprocess
@@ -52,7 +53,9 @@ def test_all_is_well(program, nonsense):
         ("model_type", "error", "merge the adapter", ["--model-type", "lora"]),
         ("not_applicable", "warning", "not applicable on cpu: metal.device_id", ["--device-id", "1"]),
         ("threads", "warning", "num_threads is 1000", ["--num-threads", "1000"]),
-        ("processor", "warning", "portable", ["--portable-kernels"]),
+        ("processor", "warning", "portable", ["--kernels", "portable"]),
+        ("processor", "error", "which it cannot run",
+         ["--kernels", "neon" if platform.machine() == "x86_64" else "avx2"]),
         ("files", "warning", "max_connections needs 1000064", ["--max-connections", "1000000"]),
         ("access", "error", "serve refuses", ["--host", "0.0.0.0"]),
         ("access", "warning", "allow_no_key is on", ["--host", "0.0.0.0", "--allow-no-key"]),

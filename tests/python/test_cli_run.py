@@ -102,7 +102,7 @@ def test_options_reach_the_sampler(program, nonsense):
 
 
 def test_portable_kernels_give_the_same_answer(program, nonsense):
-    fast, portable = (answer(program, nonsense, "-n", "8", *more, "Hi") for more in ([], ["--portable-kernels"]))
+    fast, portable = (answer(program, nonsense, "-n", "8", *more, "Hi") for more in ([], ["--kernels", "portable"]))
     assert portable["tokens"] == fast["tokens"]
 
 

@@ -209,19 +209,19 @@ def test_the_old_config_file_loads_and_acts(program, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("variables", "device", "portable"),
+    ("variables", "device", "kernels"),
     [
-        ({"ENABLE_METAL": "true"}, "metal", False),
-        ({"ENABLE_METAL": "1", "MISTRAL_DEVICE": "metal"}, "metal", False),
-        ({"ENABLE_CUDA": "yes", "ENABLE_METAL": "false"}, "cuda", False),
-        ({"ENABLE_METAL": "false"}, "auto", False),
-        ({"MISTRAL_METAL_SHADER_VARIANT": "reference"}, "auto", True),
+        ({"ENABLE_METAL": "true"}, "metal", "auto"),
+        ({"ENABLE_METAL": "1", "MISTRAL_DEVICE": "metal"}, "metal", "auto"),
+        ({"ENABLE_CUDA": "yes", "ENABLE_METAL": "false"}, "cuda", "auto"),
+        ({"ENABLE_METAL": "false"}, "auto", "auto"),
+        ({"MISTRAL_METAL_SHADER_VARIANT": "reference"}, "auto", "portable"),
     ],
 )
-def test_older_names(program, variables, device, portable):
+def test_older_names(program, variables, device, kernels):
     rows = shown(program, environment=variables)
     assert rows["resources.device"]["value"] == device
-    assert rows["resources.portable_kernels"]["value"] is portable
+    assert rows["resources.kernels"]["value"] == kernels
 
 
 @pytest.mark.parametrize(

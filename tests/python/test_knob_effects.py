@@ -4,6 +4,7 @@ knobs.def without an effect here fails."""
 import contextlib
 import http.server
 import json
+import platform
 import re
 import shutil
 import socket
@@ -310,9 +311,11 @@ def num_threads(world):
     assert world.logged("model_loaded", "threads", "--num-threads", "3") == 3
 
 
-@effect("portable_kernels")
-def portable_kernels(world):
-    assert world.logged("model_loaded", "kernels", "--portable-kernels") == "portable"
+@effect("kernels")
+def kernels(world):
+    assert world.logged("model_loaded", "kernels", "--kernels", "portable") == "portable"
+    foreign = "neon" if platform.machine() == "x86_64" else "avx2"
+    assert f"kernels is {foreign}, which this processor cannot run" in world.refused("--kernels", foreign)
 
 
 @effect("device")

@@ -1,7 +1,8 @@
 /*
  * logits.c - runs token ids through a model in one step and writes every row's logits: the raw
- * output that golden tests compare. Usage: logits MODEL portable|best CHUNK < token ids > f32
- * logits [tokens][vocabulary] CHUNK: rows a step (0: all at once).
+ * output that golden tests compare. Usage: logits MODEL KERNELS CHUNK < token ids > f32
+ * logits [tokens][vocabulary] KERNELS:
+ * auto, portable, avx2, ...; CHUNK: rows a step (0: all at once).
  */
 #include "backend/backend.h"
 #include "base/bytes.h"
@@ -57,15 +58,14 @@ int main(int argc, char **argv) {
         count++;
     }
     if (argc != 4 || count == 0) {
-        fputs("usage: logits MODEL portable|best CHUNK < token ids\n", stderr);
+        fputs("usage: logits MODEL KERNELS CHUNK < token ids\n", stderr);
         return 2;
     }
     size_t chunk = strtoul(argv[3], NULL, 10);
     chunk = chunk == 0 ? count : chunk;
     const char *threads = getenv("LOGITS_THREADS");
-    struct cpu_backend_options options = {.thread_count =
-                                              threads == NULL ? 2 : strtoul(threads, NULL, 10),
-                                          .portable = strcmp(argv[2], "portable") == 0};
+    struct cpu_backend_options options = {
+        .thread_count = threads == NULL ? 2 : strtoul(threads, NULL, 10), .kernels = argv[2]};
     bool done = gguf_open(argv[1], &gguf, &error) &&
                 cpu_backend_create(&options, &backend, &error) &&
                 model_create(gguf, backend, chunk, NULL, NULL, &model, &error) &&

@@ -119,6 +119,10 @@ extern const struct cpu_kernels cpu_kernels_portable;
 extern const struct cpu_kernels cpu_kernels_avx2;
 #endif
 
+/* cpu_dispatch.c: the set of that name, or with "auto" and NULL the best this processor can run.
+ * NULL and an error that lists those it can run. */
+const struct cpu_kernels *cpu_kernels_choose(const char *name, struct error *error);
+
 struct cpu_weight {
     const struct matmul_kernel *kernel; /* of a WEIGHT_MATRIX, else NULL */
     const struct quant_format *format;

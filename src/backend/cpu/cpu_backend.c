@@ -1,5 +1,5 @@
 /*
- * cpu_backend.c - creates the CPU backend and its objects; chooses the kernels; the small ops.
+ * cpu_backend.c - creates the CPU backend and its objects; the small ops.
  *
  * Owns every buffer the CPU ops need. The engine thread calls in; worker threads run only inside
  * thread_pool_run and touch only what the running op hands them.
@@ -421,23 +421,17 @@ static const struct backend_ops cpu_ops = {
     .hidden = hidden,
 };
 
-static const struct cpu_kernels *best_kernels(void) {
-#if defined(__x86_64__)
-    /* Every processor with AVX2 has F16C, which clang 14's built-in does not know. */
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-        return &cpu_kernels_avx2;
-    }
-#endif
-    return &cpu_kernels_portable;
-}
-
 bool cpu_backend_create(const struct cpu_backend_options *options, struct backend **backend,
                         struct error *error) {
+    const struct cpu_kernels *kernels = cpu_kernels_choose(options->kernels, error);
+    if (kernels == NULL) {
+        return false;
+    }
     struct cpu_backend *cpu = calloc(1, sizeof *cpu);
     if (cpu == NULL) {
         return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for the CPU backend");
     }
-    cpu->kernels = options->portable ? &cpu_kernels_portable : best_kernels();
+    cpu->kernels = kernels;
     cpu->base = (struct backend){&cpu_ops, cpu->kernels->name};
     cpu->thread_count = options->thread_count;
     cpu->plain_attention = options->plain_attention;

@@ -1,0 +1,70 @@
+/*
+ * cpu_dispatch.c - which kernels there are, which of them this processor can run, and which one is
+ * taken. Pure functions, any thread.
+ */
+#include "backend/cpu/cpu.h"
+
+#include <string.h>
+
+struct kernel_set {
+    const struct cpu_kernels *kernels;
+    bool (*runs_here)(void);
+};
+
+#if defined(__x86_64__)
+/* Every processor with AVX2 has F16C, which clang 14's built-in does not know. */
+static bool has_avx2(void) {
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+#endif
+
+static bool always(void) {
+    return true;
+}
+
+/* Best first. */
+static const struct kernel_set sets[] = {
+#if defined(__x86_64__)
+    {&cpu_kernels_avx2, has_avx2},
+#endif
+    {&cpu_kernels_portable, always},
+};
+
+enum { SET_COUNT = sizeof sets / sizeof sets[0] };
+
+const char *cpu_kernels_offered(size_t index) {
+    for (size_t i = 0; i < SET_COUNT; i++) {
+        if (sets[i].runs_here() && index-- == 0) {
+            return sets[i].kernels->name;
+        }
+    }
+    return NULL;
+}
+
+static void append(char *text, size_t size, const char *more) {
+    size_t used = strlen(text);
+    size_t length = strlen(more);
+    if (used + length < size) {
+        memcpy(text + used, more, length + 1);
+    }
+}
+
+const struct cpu_kernels *cpu_kernels_choose(const char *name, struct error *error) {
+    bool automatic = name == NULL || strcmp(name, "auto") == 0;
+    char offered[64] = "";
+    for (size_t i = 0; i < SET_COUNT; i++) {
+        if (!sets[i].runs_here()) {
+            continue;
+        }
+        if (automatic || strcmp(sets[i].kernels->name, name) == 0) {
+            return sets[i].kernels;
+        }
+        append(offered, sizeof offered, offered[0] == '\0' ? "" : ", ");
+        append(offered, sizeof offered, sets[i].kernels->name);
+    }
+    error_set(error, ERROR_INVALID_ARGUMENT,
+              "kernels is %.40s, which this processor cannot run; it has %s, and auto takes the "
+              "first of these",
+              name, offered);
+    return NULL;
+}
