@@ -7,6 +7,8 @@
 #include <cmocka.h>
 
 #include "base/arena.h"
+#include "base/arithmetic.h"
+#include "base/bandwidth.h"
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/file.h"
@@ -229,6 +231,19 @@ static void random_is_reproducible(void **state) {
     assert_int_equal(random_next(&a), 0x99ec5f36cb75f2b4ULL); /* the authors' reference output */
 }
 
+/* Of a second's work at least a million operations must be left, on any machine. */
+static void machine_limits_are_measured(void **state) {
+    (void)state;
+    struct arithmetic arithmetic = {0};
+    double bandwidth = 0;
+    struct error error = {0};
+    assert_true(arithmetic_measure(1, 0.01, &arithmetic, &error));
+    assert_true(arithmetic.int8_operations > 1e6 && arithmetic.f32_operations > 1e6);
+    assert_true(arithmetic.int8_instructions != NULL && arithmetic.f32_instructions != NULL);
+    assert_true(bandwidth_measure(1, 8 << 20, 0.01, &bandwidth, &error));
+    assert_true(bandwidth > 1e6);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(error_prefix_keeps_code_and_message),
@@ -242,6 +257,7 @@ int main(void) {
         cmocka_unit_test(file_write_atomic_replaces),
         cmocka_unit_test(mailbox_keeps_order_and_wakes),
         cmocka_unit_test(random_is_reproducible),
+        cmocka_unit_test(machine_limits_are_measured),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
