@@ -3,6 +3,7 @@
 
 #include "base/bytes.h"
 #include "base/clock.h"
+#include "engine/grammar_draw.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -344,10 +345,6 @@ bool request_enter_grammar(struct request *request, struct grammar_cache *cache,
            grammar_matcher_create(cache, request->params.grammar, &request->matcher, error);
 }
 
-static bool is_allowed(const uint64_t *mask, int32_t token) {
-    return (mask[(size_t)token / 64] >> ((size_t)token % 64) & 1) != 0;
-}
-
 /* Samples among the tokens that the grammar allows. */
 static bool sample(struct request *request, const float *logits, int32_t *token,
                    struct error *error) {
@@ -355,20 +352,8 @@ static bool sample(struct request *request, const float *logits, int32_t *token,
         *token = sampler_sample(request->sampler, logits);
         return true;
     }
-    size_t vocabulary = tokenizer_vocabulary_size(request->tokenizer);
-    const uint64_t *mask;
-    if (!grammar_matcher_mask(request->matcher, &mask, error)) {
-        return false;
-    }
-    for (size_t i = 0; i < vocabulary; i++) {
-        request->masked[i] = is_allowed(mask, (int32_t)i) ? logits[i] : -INFINITY;
-    }
-    *token = sampler_sample(request->sampler, request->masked);
-    /* Where every allowed token's logit is -INFINITY itself, or not a number. */
-    for (int32_t i = 0; !is_allowed(mask, *token); i++) {
-        *token = is_allowed(mask, i) ? i : *token;
-    }
-    return true;
+    return grammar_draw(request->sampler, request->matcher, logits, request->masked,
+                        tokenizer_vocabulary_size(request->tokenizer), token, error);
 }
 
 /* Whether `token`, just sampled, ends the answer: an end-of-answer token does, and is allowed only

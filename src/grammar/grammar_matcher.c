@@ -372,6 +372,16 @@ static void collect(struct shared_automaton *shared) {
     free(states);
 }
 
+/* Before the automaton is asked what may come next. */
+static void begin_token(struct grammar_matcher *matcher) {
+    struct shared_automaton *shared = matcher->shared;
+    shared->automaton.work = AUTOMATON_STEP_WORK;
+    shared->used = ++matcher->cache->clock;
+    if (automaton_bytes(&shared->automaton) > AUTOMATON_SOFT_BYTES) {
+        collect(shared);
+    }
+}
+
 static bool too_ambiguous(struct automaton *automaton, struct error *error) {
     automaton->has_failed = false; /* what it holds is whole; others go on */
     return error_set(
@@ -385,11 +395,7 @@ bool grammar_matcher_mask(struct grammar_matcher *matcher, const uint64_t **mask
     struct grammar_cache *cache = matcher->cache;
     struct shared_automaton *shared = matcher->shared;
     struct automaton *automaton = &shared->automaton;
-    automaton->work = AUTOMATON_STEP_WORK;
-    shared->used = ++cache->clock;
-    if (automaton_bytes(automaton) > AUTOMATON_SOFT_BYTES) {
-        collect(shared);
-    }
+    begin_token(matcher);
     uint32_t known = automaton->states.items[matcher->state].mask;
     if (known != 0 && !matcher->drops_space) {
         shared->masks[known - 1].used = cache->clock;
@@ -426,29 +432,42 @@ bool grammar_matcher_mask(struct grammar_matcher *matcher, const uint64_t **mask
     return true;
 }
 
-bool grammar_matcher_accept(struct grammar_matcher *matcher, int32_t token) {
+/* Where `token`, which ends no answer, leads; AUTOMATON_DEAD: it is not allowed, or there is no
+ * memory to tell. */
+static uint32_t state_after(struct grammar_matcher *matcher, int32_t token) {
     struct automaton *automaton = &matcher->shared->automaton;
     struct string_view text = tokenizer_piece(matcher->cache->trie.tokenizer, token, false);
-    uint32_t state = matcher->state, index = 0;
+    uint32_t index = 0, after = AUTOMATON_DEAD;
     automaton->work = AUTOMATON_STEP_WORK;
-    bool listed = is_listed(matcher->shared, token, &index);
-    uint32_t after = AUTOMATON_DEAD;
-    if (listed) {
-        after = automaton_next_token(automaton, state, EDGE_TOKEN, index);
+    if (is_listed(matcher->shared, token, &index)) {
+        after = automaton_next_token(automaton, matcher->state, EDGE_TOKEN, index);
     } else if (text.length == 0) {
-        after = automaton_next_token(automaton, state, EDGE_OTHER_TOKENS, 0);
+        after = automaton_next_token(automaton, matcher->state, EDGE_OTHER_TOKENS, 0);
     }
     if (after == AUTOMATON_DEAD && text.length > 0) {
         size_t at = matcher->drops_space && text.data[0] == ' ' ? 1 : 0;
-        after = state;
+        after = matcher->state;
         for (; at < text.length && after != AUTOMATON_DEAD; at++) {
             after = automaton_next(automaton, after, (uint8_t)text.data[at]);
         }
     }
     automaton->has_failed = false;
+    return after;
+}
+
+bool grammar_matcher_allows(struct grammar_matcher *matcher, int32_t token) {
+    begin_token(matcher);
+    return tokenizer_is_end(matcher->cache->trie.tokenizer, token)
+               ? grammar_matcher_may_end(matcher)
+               : state_after(matcher, token) != AUTOMATON_DEAD;
+}
+
+bool grammar_matcher_accept(struct grammar_matcher *matcher, int32_t token) {
+    uint32_t after = state_after(matcher, token);
     if (after == AUTOMATON_DEAD) {
         return false;
     }
+    struct string_view text = tokenizer_piece(matcher->cache->trie.tokenizer, token, false);
     matcher->state = after;
     matcher->drops_space = matcher->drops_space && text.length == 0;
     return true;

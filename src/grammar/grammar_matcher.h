@@ -44,6 +44,9 @@ void grammar_matcher_free(struct grammar_matcher *matcher); /* NULL allowed */
 bool grammar_matcher_mask(struct grammar_matcher *matcher, const uint64_t **mask,
                           struct error *error);
 
+/* Whether the token may come next: the mask's bit, without the mask. */
+bool grammar_matcher_allows(struct grammar_matcher *matcher, int32_t token);
+
 /* Goes on with a token that is no end-of-answer token. False, with the matcher where it was, when
  * the grammar does not allow it. */
 bool grammar_matcher_accept(struct grammar_matcher *matcher, int32_t token);
