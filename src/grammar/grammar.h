@@ -32,8 +32,7 @@ struct json_t; /* jansson's value */
 /*
  * llama.cpp's GBNF: rules `name ::= …`, literals, classes with ranges and escapes, `.`, groups,
  * alternatives, `*` `+` `?` `{m}` `{m,}` `{m,n}`, comments; the answer is a `root`. Tokens by text
- * or id,
- * `<[INST]>` and `<[1000]>`. Left recursion and rules without any finite text are refused.
+ * or id, `<think>` and `<[1000]>`. Left recursion and rules without any finite text are refused.
  */
 bool grammar_from_gbnf(struct string_view source, struct grammar **grammar, struct error *error);
 
