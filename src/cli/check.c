@@ -4,6 +4,7 @@
 #include "cli/json_output.h"
 #include "cli/preflight.h"
 #include "cli/terminal.h"
+#include "config/profile.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -46,6 +47,34 @@ void check_add(struct check *check, enum check_level level, const char *name, co
 
 /* ---- the settings themselves ---- */
 
+/* What lies above a profile hides it: a person who names one should learn that. */
+static void check_profile(struct check *check) {
+    const struct config *config = &check->cli->config;
+    struct string_buffer hidden = {0};
+    struct profile profile = {0};
+    struct error error = {0};
+    size_t acting = 0;
+    for (int i = 0; i < KNOB_COUNT; i++) {
+        acting += config->origins[i].layer == CONFIG_FROM_PROFILE;
+    }
+    /* A file's settings are not known here; those of a name are. */
+    bool known =
+        strstr(config->profile, ".toml") == NULL && profile_make(config->profile, &profile, &error);
+    for (size_t i = 0; known && i < profile.count; i++) {
+        const struct config_origin *origin = &config->origins[profile.settings[i].knob];
+        if (origin->layer > CONFIG_FROM_PROFILE) {
+            string_buffer_append_text(&hidden, hidden.length == 0 ? "; set elsewhere: " : ", ");
+            config_describe_origin(origin, &hidden);
+            string_buffer_append_format(&hidden, " (%s)", profile.settings[i].value);
+        }
+    }
+    check_add(check, acting == 0 ? CHECK_WARNING : CHECK_OK, "profile",
+              acting == 0 ? "leave out what the profile should decide" : NULL,
+              "%s: %zu of its settings act%s", config->profile, acting,
+              hidden.length == 0 ? "" : string_buffer_text(&hidden));
+    string_buffer_deinit(&hidden);
+}
+
 static void check_settings(struct check *check) {
     const struct config *config = &check->cli->config;
     struct device_findings found;
@@ -57,6 +86,9 @@ static void check_settings(struct check *check) {
     }
     check_add(check, CHECK_OK, "settings", NULL, "%zu settings are set, all of them well-formed",
               set);
+    if (config->profile != NULL) {
+        check_profile(check);
+    }
     devices_find(&found);
     if (preflight_device(config, &found, &error)) {
         check_add(check, CHECK_OK, "device", NULL, "computes on the CPU (%s; %s)", found.cuda_text,

@@ -65,16 +65,15 @@ static void print_overview(void) {
     printf("usage: mistral COMMAND [OPTION...] [ARGUMENT...]\n\n"
            "Loads GGUF language models and runs or serves them.\n\n");
     print_commands(NULL);
-    printf(
-        "\n"
-        "MODEL is a path, a name in the models folder ('mistral list'), or an alias\n"
-        "('mistral list --aliases'). 'mistral COMMAND --help' shows options and settings.\n\n"
-        "Settings come from the command line, the environment, --env-file FILE and --config FILE\n"
-        "(TOML), in this order; the first that has a setting counts.\n\n"
-        "Exit codes: 0 done, 1 failed, 2 wrong command line, setting or input, 3 not found,\n"
-        "4 network, 5 no space, 130 interrupted.\n\n"
-        "  --version    version and commit\n"
-        "  --help       this page\n");
+    printf("\n"
+           "MODEL is a path, a name in the models folder ('mistral list'), or an alias\n"
+           "('mistral list --aliases'). 'mistral COMMAND --help' shows options and settings.\n\n"
+           "Settings come from the command line, the environment, --env-file FILE, --config FILE\n"
+           "(TOML) and --profile NAME, in this order; the first that has a setting counts.\n\n"
+           "Exit codes: 0 done, 1 failed, 2 wrong command line, setting or input, 3 not found,\n"
+           "4 network, 5 no space, 130 interrupted.\n\n"
+           "  --version    version and commit\n"
+           "  --help       this page\n");
 }
 
 static void print_command_help(const struct cli_command *command) {

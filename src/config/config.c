@@ -1,5 +1,6 @@
 /*
- * config.c - see config.h. Brings the five places together, lowest precedence first.
+ * config.c - see config.h. Brings the places together, lowest precedence first, but for the
+ * profile, which the others may name: it comes last and fills what they left.
  *
  * A layer overwrites what lower ones set. Within one layer a setting has one value: two spellings
  * of it (inference.max_sequence_length and memory.max_seq_len, MISTRAL_PORT and MISTRAL_API_PORT)
@@ -13,6 +14,7 @@
 #include "config/aliases.h"
 #include "config/dotenv.h"
 #include "config/knob.h"
+#include "config/profile.h"
 #include "config/suggest.h"
 #include "config/toml.h"
 
@@ -61,6 +63,9 @@ static bool store(struct resolver *resolver, enum config_knob index, const struc
                   const struct config_origin *origin) {
     const struct knob *knob = &knob_rows[index];
     struct config_origin *known = &resolver->config->origins[index];
+    if (known->layer > origin->layer) {
+        return true;
+    }
     if (known->layer == origin->layer && known->name != NULL &&
         origin->layer != CONFIG_FROM_COMMAND_LINE) {
         struct knob_value earlier = knob_fetch(knob, resolver->config);
@@ -193,13 +198,20 @@ static const char *alias_word(const struct toml_value *value) {
     return value->kind == TOML_STRING ? value->text.data : "";
 }
 
-static bool apply_toml_value(struct resolver *resolver, const struct toml_document *document,
+/* A settings file, and what it counts as. */
+struct toml_source {
+    const char *file;
+    enum config_layer layer;
+    const struct toml_document *document;
+};
+
+static bool apply_toml_value(struct resolver *resolver, const struct toml_source *source,
                              const struct toml_value *value, const char *path) {
     struct config_origin origin = {
-        .layer = CONFIG_FROM_TOML,
-        .file = resolver->toml_file,
+        .layer = source->layer,
+        .file = source->file,
         .name = arena_copy_text(&resolver->config->arena, path, strlen(path))};
-    toml_position(document, value->key_offset, &origin.line, &origin.column);
+    toml_position(source->document, value->key_offset, &origin.line, &origin.column);
     if (origin.name == NULL) {
         return error_set(resolver->error, ERROR_OUT_OF_MEMORY, "no memory for the settings");
     }
@@ -229,7 +241,7 @@ static bool apply_toml_value(struct resolver *resolver, const struct toml_docume
 }
 
 /* The depth is that of the longest known key: unknown sections are refused, not entered. */
-static bool apply_toml_table(struct resolver *resolver, const struct toml_document *document,
+static bool apply_toml_table(struct resolver *resolver, const struct toml_source *source,
                              const struct toml_value *table, const char *prefix) {
     for (const struct toml_value *value = table->first; value != NULL; value = value->next) {
         char path[256];
@@ -239,9 +251,9 @@ static bool apply_toml_table(struct resolver *resolver, const struct toml_docume
         if (value->kind == TOML_TABLE && is_section(path)) {
             char inner[sizeof path + 1];
             snprintf(inner, sizeof inner, "%s.", path);
-            done = apply_toml_table(resolver, document, value, inner);
+            done = apply_toml_table(resolver, source, value, inner);
         } else {
-            done = apply_toml_value(resolver, document, value, path);
+            done = apply_toml_value(resolver, source, value, path);
         }
         if (!done) {
             return false;
@@ -250,17 +262,17 @@ static bool apply_toml_table(struct resolver *resolver, const struct toml_docume
     return true;
 }
 
-static bool apply_toml(struct resolver *resolver) {
-    if (resolver->toml_file == NULL) {
+static bool apply_toml(struct resolver *resolver, const char *file, enum config_layer layer) {
+    if (file == NULL) {
         return true;
     }
     char *text = NULL;
     size_t length = 0;
     struct toml_document *document = NULL;
-    bool done =
-        file_read_all(resolver->toml_file, CONFIG_FILE_LIMIT, &text, &length, resolver->error) &&
-        toml_parse(resolver->toml_file, text, length, &document, resolver->error) &&
-        apply_toml_table(resolver, document, toml_root(document), "");
+    bool done = file_read_all(file, CONFIG_FILE_LIMIT, &text, &length, resolver->error) &&
+                toml_parse(file, text, length, &document, resolver->error);
+    const struct toml_source source = {.file = file, .layer = layer, .document = document};
+    done = done && apply_toml_table(resolver, &source, toml_root(document), "");
     toml_free(document);
     free(text);
     return done;
@@ -472,14 +484,42 @@ static bool apply_command_line(const struct command_line *line) {
     return true;
 }
 
+/* The profile that the layers above have named. */
+
+static bool is_file_name(const char *name) {
+    size_t length = strlen(name);
+    return strchr(name, '/') != NULL || (length > 5 && strcmp(name + length - 5, ".toml") == 0);
+}
+
+static bool apply_profile(struct resolver *resolver) {
+    const char *name = resolver->config->profile;
+    struct profile profile;
+    if (name == NULL) {
+        return true;
+    }
+    if (is_file_name(name)) {
+        return apply_toml(resolver, name, CONFIG_FROM_PROFILE);
+    }
+    if (!profile_make(name, &profile, resolver->error)) {
+        return prefix_origin(&resolver->config->origins[KNOB_profile], resolver->error);
+    }
+    const struct config_origin origin = {.layer = CONFIG_FROM_PROFILE, .name = name};
+    bool done = true;
+    for (size_t i = 0; done && i < profile.count; i++) {
+        done = store_text(resolver, profile.settings[i].knob, profile.settings[i].value, &origin);
+    }
+    return done;
+}
+
 bool config_load(const struct config_source *source, struct config *config,
                  struct argument_operands *operands, struct error *error) {
     *config = (struct config){0};
     struct resolver resolver = {.source = source, .config = config, .error = error};
     struct command_line line = {.resolver = &resolver};
     bool done = apply_defaults(&resolver) && parse_command_line(&line, operands) &&
-                apply_toml(&resolver) && apply_env_file(&resolver) &&
-                apply_environment(&resolver) && apply_command_line(&line);
+                apply_toml(&resolver, resolver.toml_file, CONFIG_FROM_TOML) &&
+                apply_env_file(&resolver) && apply_environment(&resolver) &&
+                apply_command_line(&line) && apply_profile(&resolver);
     if (!done) {
         config_deinit(config);
     }

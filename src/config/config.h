@@ -1,9 +1,9 @@
 /*
  * config.h - the settings of the program: one struct, filled from all places where people put them.
  *
- * Precedence: command line, environment, --env-file, --config (TOML),
- * --profile, built-in default. Every
- * setting is a row of knobs.def and remembers where its value came from. What does not fit (an
+ * Precedence: command line, environment, --env-file, --config (TOML), the profile that one of these
+ * names, built-in default. Every setting is a row of knobs.def and remembers where its value came
+ * from. What does not fit (an
  * unknown key, a wrong type, a value out of range, two spellings that disagree) is an error that
  * names the place and the nearest valid key. Filled once at start by the main thread; immutable
  * afterwards.

@@ -16,7 +16,12 @@ void config_describe_origin(const struct config_origin *origin, struct string_bu
         string_buffer_append_text(out, "default");
         break;
     case CONFIG_FROM_PROFILE:
-        string_buffer_append_format(out, "profile %s", origin->name);
+        if (origin->file == NULL) {
+            string_buffer_append_format(out, "profile %s", origin->name);
+            break;
+        }
+        string_buffer_append_text(out, "profile ");
+        string_buffer_append_format(out, "%s:%zu:%zu", origin->file, origin->line, origin->column);
         break;
     case CONFIG_FROM_TOML:
     case CONFIG_FROM_ENV_FILE:

@@ -29,6 +29,12 @@ const struct knob knob_rows[KNOB_COUNT] = {
 #undef KNOB
 };
 
+struct string_view knob_section(const struct knob *knob) {
+    struct string_view key = knob_key(knob);
+    const char *dot = memchr(key.data, '.', key.length);
+    return (struct string_view){key.data, dot == NULL ? 0 : (size_t)(dot - key.data)};
+}
+
 struct string_view knob_key(const struct knob *knob) {
     size_t at = 0;
     struct string_view key;

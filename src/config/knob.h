@@ -66,6 +66,9 @@ void knob_append_value(const struct knob *knob, const struct knob_value *value,
 /* The first of the row's TOML keys. */
 struct string_view knob_key(const struct knob *knob);
 
+/* The part of it before the dot. */
+struct string_view knob_section(const struct knob *knob);
+
 /* The next word of a list with blanks or | between; false at the end. Start with *at == 0. */
 bool knob_next_word(const char *list, size_t *at, struct string_view *word);
 

@@ -36,16 +36,10 @@ static bool is_text(const struct knob *knob) {
            knob->kind == KNOB_CHOICE;
 }
 
-static struct string_view section_of(const struct knob *knob) {
-    struct string_view key = knob_key(knob);
-    const char *dot = memchr(key.data, '.', key.length);
-    return (struct string_view){key.data, dot == NULL ? 0 : (size_t)(dot - key.data)};
-}
-
 /* Whether no row before this one is of its section. */
 static bool opens_section(size_t index) {
     for (size_t i = 0; i < index; i++) {
-        if (string_view_equals(section_of(&knob_rows[i]), section_of(&knob_rows[index]))) {
+        if (string_view_equals(knob_section(&knob_rows[i]), knob_section(&knob_rows[index]))) {
             return false;
         }
     }
@@ -141,7 +135,7 @@ static void append_setting(const struct config *config, size_t index, enum confi
     string_buffer_append_text(out, active ? "" : "#");
     if (form == CONFIG_AS_TOML) {
         struct string_view key = knob_key(knob);
-        size_t start = section_of(knob).length + 1;
+        size_t start = knob_section(knob).length + 1;
         string_buffer_append(out, key.data + start, key.length - start);
         string_buffer_append_text(out, " = ");
         append_toml_value(knob, string_buffer_text(&value), out);
@@ -178,11 +172,11 @@ static void print_file(const struct config *config, enum config_form form, bool 
         if (!opens_section(i)) {
             continue;
         }
-        struct string_view section = section_of(&knob_rows[i]);
+        struct string_view section = knob_section(&knob_rows[i]);
         string_buffer_append_format(out, is_toml ? "\n[%.*s]\n" : "\n# ---- %.*s ----\n",
                                     (int)section.length, section.data);
         for (size_t j = i; j < KNOB_COUNT; j++) {
-            if (string_view_equals(section_of(&knob_rows[j]), section)) {
+            if (string_view_equals(knob_section(&knob_rows[j]), section)) {
                 string_buffer_append_char(out, '\n');
                 append_setting(config, j, form, stack, out);
             }
@@ -202,7 +196,7 @@ static const char page_head[] =
     "--format\n"
     "markdown`. Where a setting is given in several places, the first of these counts: the "
     "command\n"
-    "line, the environment, `--env-file FILE`, `--config FILE` (TOML), the "
+    "line, the environment, `--env-file FILE`, `--config FILE` (TOML), the profile, the "
     "built-in\n"
     "default. `mistral config show` lists what is in force and where each value came from; "
     "`mistral\n"
@@ -265,13 +259,13 @@ static void print_page(struct string_buffer *out) {
         if (!opens_section(i)) {
             continue;
         }
-        struct string_view section = section_of(&knob_rows[i]);
+        struct string_view section = knob_section(&knob_rows[i]);
         string_buffer_append_format(out,
                                     "\n## [%.*s]\n\n| TOML | environment | flag | default | |\n"
                                     "|---|---|---|---|---|\n",
                                     (int)section.length, section.data);
         for (size_t j = i; j < KNOB_COUNT; j++) {
-            if (string_view_equals(section_of(&knob_rows[j]), section)) {
+            if (string_view_equals(knob_section(&knob_rows[j]), section)) {
                 append_page_row(&knob_rows[j], out);
             }
         }

@@ -244,7 +244,8 @@ def test_mistakes_are_named(program, tmp_path, text, message):
 
 
 def test_wrong_uses(program):
-    assert "show nor print" in program.bad(2, "config", "list")
+    assert "neither show, print nor profile" in program.bad(2, "config", "list")
+    assert "'show' takes no argument" in program.bad(2, "config", "show", "m1-max")
     assert "--format takes env, toml or markdown" in program.bad(2, "config", "print", "--format", "yaml")
 
 

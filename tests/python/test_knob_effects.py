@@ -306,6 +306,14 @@ def use_flash_attention(world):
 # ---- resources ----
 
 
+@effect("profile")
+def profile(world):
+    origins = {e["key"]: e["from"] for e in world.serve("--profile", "linux-small", "--max-batch-size", "2").log
+               if e["event"] == "setting"}
+    assert origins["inference.max_running_requests"] == "profile linux-small"
+    assert origins["inference.max_batch_size"] == "--max-batch-size"
+
+
 @effect("num_threads")
 def num_threads(world):
     assert world.logged("model_loaded", "threads", "--num-threads", "3") == 3
