@@ -50,7 +50,7 @@ start_launchd() {
 # Until it answers; a process that has ended will not.
 wait_until_healthy() {
     local waited=0
-    while ! with_settings health >/dev/null 2>&1; do
+    while ! healthy >/dev/null; do
         # By its number alone: it may not have become the engine yet.
         if [ "$MODE" = process ] && ! kill -0 "$(cat "$PID_FILE")" 2>/dev/null; then
             tail -n 5 "$LOG_FILE" >&2
@@ -70,6 +70,10 @@ start_monitoring() {
         say "monitoring: not started, there is no Docker here; docs/monitoring.md has the job for a Prometheus of yours"
         return 0
     fi
+    if [ "$MODE" = process ]; then
+        say "monitoring: a container reaches an engine that listens on more than 127.0.0.1 only (MISTRAL_HOST, MISTRAL_API_KEY)"
+    fi
+    write_target
     monitoring_compose up --detach
     say "monitoring: Prometheus http://localhost:9090, Grafana http://localhost:3000"
 }
@@ -83,5 +87,5 @@ case $MODE in
     compose) compose up --detach --build ;;
 esac
 wait_until_healthy
-with_settings health 2>/dev/null
+healthy
 start_monitoring

@@ -23,7 +23,7 @@ case $MODE in
     launchd) launchctl print "gui/$(id -u)/$LAUNCHD_LABEL" 2>/dev/null | grep -E 'state|pid' || say "not loaded" ;;
     compose) compose ps ;;
 esac
-if with_settings health 2>/dev/null; then
+if healthy; then
     exit 0
 fi
 say "does not answer"

@@ -28,6 +28,10 @@ if [ $# -gt 0 ]; then
     sed -n '2s/^# \{0,1\}//p' "$0"
     exit 0
 fi
+# Monitoring first: it is in the engine's network.
+if has_docker; then
+    monitoring_compose down
+fi
 case $(run_as) in
     process) stop_process ;;
     launchd)
@@ -35,6 +39,3 @@ case $(run_as) in
         ;;
     compose) compose down ;;
 esac
-if has_docker; then
-    monitoring_compose down
-fi

@@ -12,9 +12,9 @@ fi
 command -v curl >/dev/null 2>&1 || fail "curl is needed"
 need_environment
 FAILED=0
-ADDRESS=$(with_settings health 2>/dev/null | sed 's/^healthy: //') || true
+ADDRESS=$(healthy | sed 's/^healthy: //') || true
 [ -n "$ADDRESS" ] || fail "the engine does not answer; start it with scripts/mistral-start.sh"
-KEY=${MISTRAL_API_KEY:-$(sed -n 's/^MISTRAL_API_KEY=\([^ #]*\).*/\1/p' "$ENVIRONMENT" | tail -n 1)}
+KEY=$(api_key)
 
 # ask PATH [BODY] : the answer's body; fails unless the status is 2xx. The key goes by a file, not by the
 # command line, which other users can see.

@@ -81,11 +81,46 @@ running_pid() {
     kill -0 "$pid" 2>/dev/null && ps -p "$pid" -o args= | grep -q 'mistral.* serve' && printf '%s\n' "$pid"
 }
 
+# What clients must send, of the shell or of the settings; empty: nothing.
+api_key() {
+    printf '%s' "${MISTRAL_API_KEY:-$(sed -n 's/^MISTRAL_API_KEY=\([^ #]*\).*/\1/p' "$ENVIRONMENT" | tail -n 1)}"
+}
+
+# Says where the engine answers; fails when it does not. A container is asked from inside: where Docker runs
+# there may be no mistral outside.
+healthy() {
+    local address
+    if [ "$(run_as)" != compose ]; then
+        with_settings health 2>/dev/null
+    elif compose exec -T mistral mistral health >/dev/null 2>&1 && address=$(compose port mistral 8080 2>/dev/null); then
+        say "healthy: http://$address"
+    else
+        return 1
+    fi
+}
+
 compose() {
-    docker compose --project-directory "$STACK" --env-file "$ENVIRONMENT" --file "$STACK/docker-compose.yml" "$@"
+    MISTRAL_ENV_FILE="$ENVIRONMENT" docker compose --project-directory "$STACK" --env-file "$ENVIRONMENT" --file "$STACK/docker-compose.yml" "$@"
+}
+
+# Where Prometheus, in its container, finds the engine.
+write_target() {
+    local address=mistral:8080
+    if [ "$(run_as)" != compose ]; then
+        address="host.docker.internal:$(setting server.port)"
+    fi
+    mkdir -p "$STATE/targets"
+    printf -- '- targets: ["%s"]\n  labels: {stack: mistral}\n' "$address" >"$STATE/targets/mistral.yml"
 }
 
 monitoring_compose() {
-    MISTRAL_API_KEY=${MISTRAL_API_KEY:-} docker compose --project-directory "$MONITORING" \
-        --file "$MONITORING/docker-compose.yml" "$@"
+    local files=(--file "$MONITORING/docker-compose.yml")
+    if [ "$(run_as)" = compose ]; then
+        files+=(--file "$MONITORING/docker-compose.engine.yml")
+    fi
+    if [ -f "$ENVIRONMENT" ]; then
+        files+=(--env-file "$ENVIRONMENT") # GRAFANA_PASSWORD, other ports
+    fi
+    MISTRAL_API_KEY=$(api_key) MISTRAL_TARGETS="$STATE/targets" \
+        docker compose --project-directory "$MONITORING" "${files[@]}" "$@"
 }

@@ -8,6 +8,7 @@ import shutil
 import signal
 import ssl
 import subprocess
+import sys
 import time
 import urllib.request
 
@@ -79,15 +80,80 @@ def test_a_stale_pid_file_is_nobody(stack):
     os.kill(os.getpid(), 0)
 
 
-def test_scripts_are_clean_and_know_bash_3(source_root, build_dir):
-    scripts = [source_root / "scripts/stack.sh", *sorted((source_root / "scripts").glob("mistral-*.sh"))]
-    assert len(scripts) == 5
+@pytest.fixture
+def docker(build_dir, source_root, tmp_path):
+    """A stand-in for docker without an engine: it answers as one that runs would, after the real Docker Compose has
+    read the files of the call. Its folder, and a function that gives the calls so far."""
+    folder, calls = tmp_path / "docker-bin", tmp_path / "calls"
+    folder.mkdir()
+    program = folder / "docker"
+    program.write_text(f"""#!{sys.executable}
+import json, subprocess, sys
+arguments = sys.argv[1:]
+if arguments[0] == "info" or arguments[:2] == ["compose", "version"]:
+    sys.exit(0)
+at = next(i for i, word in enumerate(arguments) if word in ("up", "down", "exec", "port", "ps"))
+read = subprocess.run([{str(source_root / "build/venv/bin/docker-compose")!r}, *arguments[1:at], "config", "--format", "json"],
+                      capture_output=True, text=True)
+if read.returncode != 0:
+    sys.exit(read.stderr)
+with open({str(calls)!r}, "a") as file:
+    file.write(json.dumps([arguments[at:], json.loads(read.stdout)]) + "\\n")
+if arguments[at] == "port":
+    print("127.0.0.1:18080")
+""")
+    program.chmod(0o755)
+    return folder, lambda: [json.loads(line) for line in calls.read_text().splitlines()] if calls.exists() else []
+
+
+def test_with_docker_the_engine_and_its_monitoring_are_containers(stack, docker):
+    folder, calls = docker
+    changed = {"MISTRAL_RUN_AS": "", "PATH": f"{folder}:{os.environ['PATH']}", "MISTRAL_PROGRAM": "/none"}
+    started = stack("start", **changed)
+    assert started.returncode == 0, started.stderr
+    assert "engine: compose" in started.stdout and "healthy: http://127.0.0.1:18080" in started.stdout
+    engine, monitoring = (next(files for command, files in calls() if command[0] == "up" and files["name"] == name)
+                          for name in ("mistral", "mistral-monitoring"))
+    assert engine["services"]["mistral"]["environment"]["DEFAULT_MODEL"] == "nonsense"
+    prometheus = monitoring["services"]["prometheus"]
+    assert "mistral" in prometheus["networks"] and monitoring["networks"]["mistral"]["external"] is True
+    assert engine["networks"]["default"]["name"] == monitoring["networks"]["mistral"]["name"] == "mistral"
+    targets = next(v["source"] for v in prometheus["volumes"] if v["target"] == "/etc/prometheus/targets")
+    assert yaml.safe_load(open(f"{targets}/mistral.yml"))[0]["targets"] == ["mistral:8080"]
+    assert stack("stop", **changed).returncode == 0
+    assert [files["name"] for command, files in calls() if command[0] == "down"] == ["mistral-monitoring", "mistral"]
+
+
+def test_a_process_is_scraped_on_its_host(stack, docker):
+    folder, calls = docker
+    started = stack("start", PATH=f"{folder}:{os.environ['PATH']}")
+    assert started.returncode == 0, started.stderr
+    assert "monitoring: Prometheus" in started.stdout and "MISTRAL_HOST" in started.stdout
+    (up,) = [files for command, files in calls() if command[0] == "up"]
+    assert "mistral" not in up["networks"]
+    written = yaml.safe_load((stack.folder / "run/targets/mistral.yml").read_text())
+    assert written[0]["targets"] == [f"host.docker.internal:{stack.port}"]
+
+
+NEWER_THAN_BASH_3_2 = {
+    "case of letters": r"\$\{\w+(,|\^)", "transformations": r"\$\{\w+(\[[^]]*\])?@[A-Za-z]\}",
+    "mapfile": r"\b(mapfile|readarray)\b", "maps": r"(declare|local|typeset) -\w*[Ang]", "append of both": r"&>>",
+    "pipe of both": r"\|&", "wait for any": r"wait -n", "time by printf": r"printf '%\(", "coprocesses": r"\bcoproc\b",
+    "falling through": r";;?&", "is set": r"\[\[ -v", "globstar": r"globstar", "negative index": r"\$\{\w+\[-\d",
+    "newer variables": r"\$\{?(EPOCH\w+|BASHPID|SRANDOM)", "numbered descriptors": r"exec \{\w+\}",
+}
+
+
+def test_scripts_are_clean_and_know_bash_3(source_root):
+    scripts = sorted(source_root.glob("scripts/**/*.sh")) + sorted(source_root.glob("stacks/**/*.sh"))
+    assert len(scripts) >= 12
     checked = subprocess.run(["shellcheck", "-x", *scripts], cwd=source_root, capture_output=True, text=True,
                              env={**os.environ, "PATH": f"{source_root}/build/venv/bin:{os.environ['PATH']}"})
     assert checked.returncode == 0, checked.stdout
-    newer_than_3_2 = r"\$\{\w+(,,|\^\^)|\bmapfile\b|\breadarray\b|declare -A|local -n|&>>|\|&|wait -n|printf '%\("
     for script in scripts:
-        assert not re.search(newer_than_3_2, script.read_text()), script
+        text = "\n".join(re.sub(r"(^|\s)#.*", "", line) for line in script.read_text().splitlines())
+        found = {name for name, pattern in NEWER_THAN_BASH_3_2.items() if re.search(pattern, text)}
+        assert not found, script
 
 
 @pytest.fixture
@@ -135,34 +201,57 @@ def test_nginx_passes_a_stream_on_as_it_is_written(nginx):
         urllib.request.urlopen(f"{url}/metrics", context=context, timeout=30)
 
 
-def merged(base, over):
-    if isinstance(base, dict) and isinstance(over, dict):
-        return {key: merged(base.get(key), over.get(key)) if key in base and key in over else
-                over.get(key, base.get(key)) for key in {**base, **over}}
-    return over
+def compose(source_root, *files, **environment):
+    """What Docker Compose itself makes of the files. It needs no engine for that."""
+    read = subprocess.run(
+        [source_root / "build/venv/bin/docker-compose", *(f"--file={file}" for file in files), "config", "--format", "json"],
+        capture_output=True, text=True, env={**own_environment(), **environment})
+    assert read.returncode == 0, read.stderr
+    return json.loads(read.stdout)
 
 
 def test_containers_are_hardened_and_checked(source_root):
     folder = source_root / "stacks/mistral"
-    compose = yaml.safe_load((folder / "docker-compose.yml").read_text())
-    nvidia = merged(compose, yaml.safe_load((folder / "docker-compose.nvidia.yml").read_text()))
-    for file in (compose, nvidia):
+    example = {"MISTRAL_ENV_FILE": str(folder / ".env.example")}
+    plain = compose(source_root, folder / "docker-compose.yml", **example)
+    nvidia = compose(source_root, folder / "docker-compose.yml", folder / "docker-compose.nvidia.yml", **example)
+    for file in (plain, nvidia):
         service = file["services"]["mistral"]
         assert service["read_only"] is True and service["cap_drop"] == ["ALL"]
         assert "no-new-privileges:true" in service["security_opt"]
         assert service["healthcheck"]["test"] == ["CMD", "mistral", "health"]
-        assert all(port.startswith("127.0.0.1:") for port in service["ports"])
-        assert (folder / service["build"]["context"] / service["build"]["dockerfile"]).resolve().is_file()
+        assert all(port["host_ip"] == "127.0.0.1" for port in service["ports"]) and len(service["ports"]) == 2
+        assert int(service["deploy"]["resources"]["limits"]["memory"]) == 64 << 30
+        build = service["build"]
+        assert build["context"] == str(source_root) and (source_root / build["dockerfile"]).is_file()
     assert nvidia["services"]["mistral"]["deploy"]["resources"]["reservations"]["devices"][0]["driver"] == "nvidia"
-    asked = set(re.findall(r"\$\{(\w+)", (folder / "docker-compose.yml").read_text()))
+    changed = compose(source_root, folder / "docker-compose.yml", **example, MISTRAL_MEMORY_LIMIT="8G", MISTRAL_PORT="9")
+    assert int(changed["services"]["mistral"]["deploy"]["resources"]["limits"]["memory"]) == 8 << 30
+    assert changed["services"]["mistral"]["ports"][0]["published"] == "9"
+    asked = set(re.findall(r"\$\{(\w+)", (folder / "docker-compose.yml").read_text())) - set(example)
     told = set(re.findall(r"^#?(\w+)=", (folder / ".env.example").read_text(), re.MULTILINE))
     assert asked <= told, "every variable of the compose file is in .env.example"
-    dockerfile = (folder / "Dockerfile").read_text()
-    assert re.search(r"^USER 10001$", dockerfile, re.MULTILINE) and 'HEALTHCHECK' in dockerfile
-    hadolint = source_root / "build/venv/bin/hadolint"
-    if hadolint.exists():
-        linted = subprocess.run([hadolint, folder / "Dockerfile"], capture_output=True, text=True)
-        assert linted.returncode == 0, linted.stdout
+
+
+def test_monitoring_s_containers_are_read_by_compose(source_root):
+    folder = source_root / "stacks/common/monitoring"
+    for files in (["docker-compose.yml"], ["docker-compose.yml", "docker-compose.engine.yml"]):
+        read = compose(source_root, *(folder / file for file in files), MISTRAL_API_KEY="")
+        assert set(read["services"]) == {"prometheus", "alertmanager", "grafana", "node-exporter"}
+        for service in read["services"].values():
+            assert all(port["host_ip"] == "127.0.0.1" for port in service.get("ports", []))
+            assert "no-new-privileges:true" in service["security_opt"]
+            for volume in service["volumes"]:
+                if volume["type"] == "bind":
+                    assert volume["read_only"] is True and os.path.exists(volume["source"]), volume
+
+
+def test_the_image_is_linted_and_runs_as_nobody(source_root):
+    dockerfile = source_root / "stacks/mistral/Dockerfile"
+    text = dockerfile.read_text()
+    assert re.search(r"^USER 10001$", text, re.MULTILINE) and "HEALTHCHECK" in text
+    linted = subprocess.run([source_root / "build/venv/bin/hadolint", dockerfile], capture_output=True, text=True)
+    assert linted.returncode == 0, linted.stdout
 
 
 def test_the_image_installs_what_the_build_and_the_program_need(source_root, mistral):
