@@ -1,9 +1,15 @@
-/* avx2.h - what the AVX2 files share. Private to them. */
+/* avx2.h - what the AVX2 files share, and what AVX-512 takes from them. Private to both. */
 #ifndef MISTRAL_BACKEND_CPU_AVX2_H
 #define MISTRAL_BACKEND_CPU_AVX2_H
 
 #include "backend/cpu/cpu.h"
 
 const struct matmul_kernel *avx2_matmul_kernel(enum tensor_type type);
+
+/* See struct cpu_kernels. */
+void avx2_encode_q8_32(const float *values, size_t columns, struct q8_block32 *blocks);
+void avx2_encode_q8_256(const float *values, size_t columns, struct q8_block256 *blocks);
+void avx2_rms_norm(const float *x, const float *weight, float epsilon, size_t columns, float *out);
+void avx2_scale(float *values, size_t count, float factor);
 
 #endif

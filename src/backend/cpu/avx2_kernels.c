@@ -92,7 +92,7 @@ INLINE void sum_16(__m256i q, int *low, int *high) {
     *high = _mm_extract_epi32(sums, 1);
 }
 
-static void encode_q8_32(const float *values, size_t columns, struct q8_block32 *blocks) {
+void avx2_encode_q8_32(const float *values, size_t columns, struct q8_block32 *blocks) {
     for (size_t b = 0; b < columns / 32; b++) {
         float largest = largest_magnitude(values + 32 * b, 32);
         __m256 inverse = _mm256_set1_ps(largest > 0 ? 127.0f / largest : 0);
@@ -102,10 +102,11 @@ static void encode_q8_32(const float *values, size_t columns, struct q8_block32 
         _mm256_storeu_si256((__m256i *)blocks[b].q, q);
         blocks[b].scale = largest / 127.0f;
         blocks[b].scaled_sum = blocks[b].scale * (float)(low + high);
+        blocks[b].minus_128_sums = -128 * (low + high);
     }
 }
 
-static void encode_q8_256(const float *values, size_t columns, struct q8_block256 *blocks) {
+void avx2_encode_q8_256(const float *values, size_t columns, struct q8_block256 *blocks) {
     for (size_t b = 0; b < columns / 256; b++) {
         struct q8_block256 *block = &blocks[b];
         float largest = largest_magnitude(values + 256 * b, 256);
@@ -125,8 +126,7 @@ static void encode_q8_256(const float *values, size_t columns, struct q8_block25
 
 /* ---- norm, SiLU ---- */
 
-static void rms_norm(const float *x, const float *weight, float epsilon, size_t columns,
-                     float *out) {
+void avx2_rms_norm(const float *x, const float *weight, float epsilon, size_t columns, float *out) {
     __m256 sums[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(),
                       _mm256_setzero_ps()};
     size_t i = 0;
@@ -331,7 +331,7 @@ static void attention_accumulate(const float *p, const float *values, size_t tok
     }
 }
 
-static void scale_values(float *values, size_t count, float factor) {
+void avx2_scale(float *values, size_t count, float factor) {
     for (size_t i = 0; i < count; i++) {
         values[i] *= factor; /* elementwise: the compiler's vectors round alike */
     }
@@ -344,9 +344,9 @@ static const struct matmul_kernel *matmul_kernel_of(enum tensor_type type) {
 const struct cpu_kernels cpu_kernels_avx2 = {
     .name = "avx2",
     .matmul = matmul_kernel_of,
-    .encode_q8_32 = encode_q8_32,
-    .encode_q8_256 = encode_q8_256,
-    .rms_norm = rms_norm,
+    .encode_q8_32 = avx2_encode_q8_32,
+    .encode_q8_256 = avx2_encode_q8_256,
+    .rms_norm = avx2_rms_norm,
     .silu_multiply = silu_multiply,
     .widen_f16 = widen_f16,
     .widen_q8_keys = widen_q8_keys,
@@ -354,5 +354,5 @@ const struct cpu_kernels cpu_kernels_avx2 = {
     .attention_scores = attention_scores,
     .exp_sum = exp_sum,
     .attention_accumulate = attention_accumulate,
-    .scale = scale_values,
+    .scale = avx2_scale,
 };

@@ -40,7 +40,9 @@ enum encoding {
 /* value ≈ scale * q, q in -127 … 127. */
 struct q8_block32 {
     float scale;
-    float scaled_sum; /* scale * sum of q: what a weight block's minimum multiplies */
+    float scaled_sum;       /* scale * sum of q: what a weight block's minimum multiplies */
+    int32_t minus_128_sums; /* -128 * sum of q: where a sum over signed weights moved up by 128
+                               begins */
     int8_t q[32];
 };
 
@@ -52,7 +54,7 @@ struct q8_block256 {
     float padding[3];
 };
 
-_Static_assert(sizeof(struct q8_block32) == 40, "40 bytes for 32 values");
+_Static_assert(sizeof(struct q8_block32) == 44, "44 bytes for 32 values");
 _Static_assert(sizeof(struct q8_block256) == 320, "320 bytes for 256 values");
 
 struct cpu_weight;
@@ -117,6 +119,7 @@ struct cpu_kernels {
 extern const struct cpu_kernels cpu_kernels_portable;
 #if defined(__x86_64__)
 extern const struct cpu_kernels cpu_kernels_avx2;
+extern const struct cpu_kernels cpu_kernels_avx512;
 #endif
 
 /* cpu_dispatch.c: the set of that name, or with "auto" and NULL the best this processor can run.

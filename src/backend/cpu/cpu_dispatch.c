@@ -16,6 +16,12 @@ struct kernel_set {
 static bool has_avx2(void) {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 }
+
+static bool has_avx512(void) {
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512vnni");
+}
 #endif
 
 static bool always(void) {
@@ -25,6 +31,7 @@ static bool always(void) {
 /* Best first. */
 static const struct kernel_set sets[] = {
 #if defined(__x86_64__)
+    {&cpu_kernels_avx512, has_avx512},
     {&cpu_kernels_avx2, has_avx2},
 #endif
     {&cpu_kernels_portable, always},

@@ -88,6 +88,7 @@ static void encode_q8_32(const float *values, size_t columns, struct q8_block32 
         }
         blocks[b].scale = largest / 127.0f;
         blocks[b].scaled_sum = blocks[b].scale * (float)sum;
+        blocks[b].minus_128_sums = -128 * sum;
     }
 }
 
