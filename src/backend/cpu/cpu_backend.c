@@ -14,25 +14,36 @@
 
 enum { ALIGNMENT = 64, HUGE_PAGE_BYTES = 2 << 20 };
 
-/* Zeroed, cache-line aligned; large ones ask for huge pages, which spare the TLB in a pass over all
- * the weights. NULL when memory runs out or the product overflows. */
-static void *allocate(size_t count, size_t size) {
+/* What `allocate` takes. */
+static size_t allocated_bytes(size_t bytes) {
+    size_t alignment = bytes >= HUGE_PAGE_BYTES ? HUGE_PAGE_BYTES : ALIGNMENT;
+    return size_divide_up(size_max(bytes, 1), alignment) * alignment;
+}
+
+/* Cache-line aligned; large ones ask for huge pages, which spare the TLB in a pass over all the
+ * weights. Whoever writes first brings the pages in, so let that be all threads. NULL when memory
+ * runs out or the product overflows. */
+static void *allocate_untouched(size_t count, size_t size) {
     size_t bytes;
     if (!size_multiply(count, size, &bytes) || bytes > SIZE_MAX / 2) {
         return NULL;
     }
-    size_t alignment = bytes >= HUGE_PAGE_BYTES ? HUGE_PAGE_BYTES : ALIGNMENT;
-    bytes = size_divide_up(size_max(bytes, 1), alignment) * alignment;
-    void *memory = aligned_alloc(alignment, bytes);
-    if (memory == NULL) {
-        return NULL;
-    }
+    size_t total = allocated_bytes(bytes);
+    void *memory = aligned_alloc(bytes >= HUGE_PAGE_BYTES ? HUGE_PAGE_BYTES : ALIGNMENT, total);
 #ifdef MADV_HUGEPAGE
-    if (alignment == HUGE_PAGE_BYTES) {
-        madvise(memory, bytes, MADV_HUGEPAGE); /* a hint: refusal changes speed only */
+    if (memory != NULL && total >= HUGE_PAGE_BYTES) {
+        madvise(memory, total, MADV_HUGEPAGE); /* a hint: refusal changes speed only */
     }
 #endif
-    memset(memory, 0, bytes);
+    return memory;
+}
+
+/* The same, zeroed. */
+static void *allocate(size_t count, size_t size) {
+    void *memory = allocate_untouched(count, size);
+    if (memory != NULL) {
+        memset(memory, 0, allocated_bytes(count * size));
+    }
     return memory;
 }
 
@@ -142,7 +153,7 @@ static bool pack_matrix(struct cpu_backend *cpu, struct cpu_weight *weight,
         .block_bytes = packed_offsets(weight->kernel->layout).total,
     };
     weight->panel_bytes = job.blocks * job.block_bytes;
-    job.packed = allocate(job.panels, weight->panel_bytes);
+    job.packed = allocate_untouched(job.panels, weight->panel_bytes);
     if (job.packed == NULL) {
         return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for %zu bytes of packed weights",
                          job.panels * weight->panel_bytes);
@@ -203,12 +214,6 @@ static void weight_free(struct backend *backend, struct weight *handle) {
     struct cpu_weight *weight = (struct cpu_weight *)handle;
     free(weight->owned);
     free(weight);
-}
-
-/* What `allocate` takes. */
-static size_t allocated_bytes(size_t bytes) {
-    size_t alignment = bytes >= HUGE_PAGE_BYTES ? HUGE_PAGE_BYTES : ALIGNMENT;
-    return size_divide_up(size_max(bytes, 1), alignment) * alignment;
 }
 
 static size_t weight_bytes(struct backend *backend, const struct weight_source *source,

@@ -5,14 +5,41 @@
 
 #include <string.h>
 
+#define INLINE static inline __attribute__((always_inline))
+
+/* 16 bytes in the compilers' vector type, which every processor has. Shifts move pairs of bytes,
+ * since SSE2 knows no others; a mask of whole bytes then drops what came over from the neighbour.
+ */
+typedef uint16_t lanes __attribute__((vector_size(16)));
+
+enum { LANE_BYTES = sizeof(lanes) };
+
+INLINE lanes load(const uint8_t *from) {
+    lanes x;
+    memcpy(&x, from, sizeof x);
+    return x;
+}
+
+INLINE void store(uint8_t *to, lanes x) {
+    memcpy(to, &x, sizeof x);
+}
+
+/* Of each byte the `bits` bits from `from` up, at `to`. */
+INLINE lanes move_bits(lanes x, unsigned from, unsigned bits, unsigned to) {
+    uint16_t mask = (uint16_t)(((1u << bits) - 1) * 0x0101u);
+    return ((x >> (uint16_t)from) & mask) << (uint16_t)to;
+}
+
 /* ---- taking blocks of 32 apart ---- */
 
 /* 16 bytes of nibbles: values 0 … 15 in the low, 16 … 31 in the high halves; bit i of `high` is
  * value i's fifth bit. */
 static void take_nibbles(const uint8_t *nibbles, uint32_t high, uint8_t *q) {
-    for (size_t i = 0; i < 16; i++) {
-        q[i] = (uint8_t)((nibbles[i] & 15) | (high >> i & 1) << 4);
-        q[i + 16] = (uint8_t)(nibbles[i] >> 4 | (high >> (i + 16) & 1) << 4);
+    lanes x = load(nibbles);
+    store(q, move_bits(x, 0, 4, 0));
+    store(q + 16, move_bits(x, 4, 4, 0));
+    for (size_t i = 0; high != 0 && i < 32; i++) {
+        q[i] |= (uint8_t)((high >> i & 1) << 4);
     }
 }
 
@@ -42,9 +69,11 @@ static void take_q8_0(const uint8_t *block, struct block_parts *parts) {
 
 /* 64 bytes of 2-bit values: each 32 bytes hold 128 values in four layers of 32. */
 static void take_crumbs(const uint8_t *crumbs, uint8_t *q) {
-    for (size_t run = 0; run < 8; run++) {
-        for (size_t i = 0; i < 32; i++) {
-            q[run * 32 + i] = (uint8_t)(crumbs[run / 4 * 32 + i] >> (run % 4 * 2) & 3);
+#pragma GCC unroll 8
+    for (unsigned run = 0; run < 8; run++) {
+        for (size_t i = 0; i < 32; i += LANE_BYTES) {
+            lanes x = load(crumbs + run / 4 * 32 + i);
+            store(q + run * 32 + i, move_bits(x, run % 4 * 2, 2, 0));
         }
     }
 }
@@ -60,10 +89,12 @@ static void take_q2_k(const uint8_t *block, struct block_parts *parts) {
 }
 
 /* 32 bytes of single bits: bit r of byte i belongs to value 32 r + i. */
-static void add_high_bits(const uint8_t *bits, int position, uint8_t *q) {
-    for (size_t run = 0; run < 8; run++) {
-        for (size_t i = 0; i < 32; i++) {
-            q[run * 32 + i] |= (uint8_t)((bits[i] >> run & 1) << position);
+INLINE void add_high_bits(const uint8_t *bits, const unsigned position, uint8_t *q) {
+#pragma GCC unroll 8
+    for (unsigned run = 0; run < 8; run++) {
+        for (size_t i = 0; i < 32; i += LANE_BYTES) {
+            uint8_t *to = q + run * 32 + i;
+            store(to, load(to) | move_bits(load(bits + i), run, 1, position));
         }
     }
 }
@@ -92,9 +123,11 @@ static void take_k_scales(const uint8_t *at, struct block_parts *parts) {
 
 /* 128 bytes of nibbles: each 32 bytes hold 32 values in the low, the next 32 in the high halves. */
 static void take_k_nibbles(const uint8_t *nibbles, uint8_t *q) {
-    for (size_t run = 0; run < 8; run++) {
-        for (size_t i = 0; i < 32; i++) {
-            q[run * 32 + i] = (uint8_t)(nibbles[run / 2 * 32 + i] >> (run % 2 * 4) & 15);
+    for (size_t pair = 0; pair < 4; pair++) {
+        for (size_t i = 0; i < 32; i += LANE_BYTES) {
+            lanes x = load(nibbles + pair * 32 + i);
+            store(q + pair * 64 + i, move_bits(x, 0, 4, 0));
+            store(q + pair * 64 + 32 + i, move_bits(x, 4, 4, 0));
         }
     }
 }
@@ -114,12 +147,14 @@ static void take_q5_k(const uint8_t *block, struct block_parts *parts) {
 
 static void take_q6_k(const uint8_t *block, struct block_parts *parts) {
     const uint8_t *low = block, *high = block + 128;
-    for (size_t run = 0; run < 8; run++) { /* each half: 64 bytes of nibbles, 32 of 2-bit tops */
-        size_t half = run / 4, quarter = run % 4;
-        for (size_t i = 0; i < 32; i++) {
-            int nibble = low[half * 64 + quarter % 2 * 32 + i] >> (quarter / 2 * 4) & 15;
-            int top = high[half * 32 + i] >> (quarter * 2) & 3;
-            parts->q[run * 32 + i] = (uint8_t)(nibble | top << 4);
+#pragma GCC unroll 8
+    for (unsigned run = 0; run < 8; run++) { /* each half: 64 bytes of nibbles, 32 of 2-bit tops */
+        unsigned half = run / 4, quarter = run % 4;
+        for (size_t i = 0; i < 32; i += LANE_BYTES) {
+            lanes nibbles = load(low + half * 64 + quarter % 2 * 32 + i);
+            lanes tops = load(high + half * 32 + i);
+            store(parts->q + run * 32 + i,
+                  move_bits(nibbles, quarter / 2 * 4, 4, 0) | move_bits(tops, quarter * 2, 2, 4));
         }
     }
     memcpy(parts->scales, block + 192, 16);
@@ -142,19 +177,18 @@ void packed_take_apart(enum tensor_type type, const uint8_t *block, struct block
 
 /* Groups of 64 bytes → a plane of `bits` bits each, taken from bit `from` up. Inlined with
  * constants, so that the shifts are vector instructions. */
-static inline __attribute__((always_inline)) void pack_bits(const uint8_t *groups,
-                                                            size_t group_count, const size_t from,
-                                                            const size_t bits, uint8_t *plane) {
-    const size_t per_vector = 8 / bits;
-    const uint8_t mask = (uint8_t)((1u << bits) - 1);
+INLINE void pack_bits(const uint8_t *groups, size_t group_count, const unsigned from,
+                      const unsigned bits, uint8_t *plane) {
+    const unsigned per_vector = 8 / bits;
     for (size_t vector = 0; vector < group_count / per_vector; vector++) {
         const uint8_t *q = groups + vector * per_vector * GROUP_BYTES;
-        for (size_t i = 0; i < GROUP_BYTES; i++) {
-            unsigned packed = 0;
-            for (size_t j = 0; j < per_vector; j++) {
-                packed |= (unsigned)(q[j * GROUP_BYTES + i] >> from & mask) << (j * bits);
+        for (size_t i = 0; i < GROUP_BYTES; i += LANE_BYTES) {
+            lanes packed = {0};
+#pragma GCC unroll 8
+            for (unsigned j = 0; j < per_vector; j++) {
+                packed |= move_bits(load(q + j * GROUP_BYTES + i), from, bits, j * bits);
             }
-            plane[vector * GROUP_BYTES + i] = (uint8_t)packed;
+            store(plane + vector * GROUP_BYTES + i, packed);
         }
     }
 }
@@ -180,10 +214,8 @@ static void put_half(uint8_t *at, size_t row, uint16_t half) {
     memcpy(at + row * sizeof half, &half, sizeof half);
 }
 
-/* One row's scales, and its quants into the interleaved groups. */
-static void place_row(const struct packed_layout *layout, const struct packed_offsets *at,
-                      const struct block_parts *parts, size_t row, uint8_t *groups,
-                      uint8_t *packed) {
+static void place_scales(const struct packed_layout *layout, const struct packed_offsets *at,
+                         const struct block_parts *parts, size_t row, uint8_t *packed) {
     put_half(packed + at->scale, row, parts->scale);
     if (layout->has_minimum) {
         put_half(packed + at->minimum, row, parts->minimum);
@@ -195,8 +227,28 @@ static void place_row(const struct packed_layout *layout, const struct packed_of
             packed[at->sub_minimum + slot] = parts->minimums[s];
         }
     }
-    for (size_t g = 0; g < layout->block_values / 4; g++) {
-        memcpy(groups + g * GROUP_BYTES + row * 4, parts->q + 4 * g, 4);
+}
+
+typedef uint32_t quad __attribute__((vector_size(16)));
+
+/* Four rows' quants into the interleaved groups, four groups at a time: a transposition of 4 × 4
+ * words. */
+static void place_quants(const struct block_parts *parts, size_t values, uint8_t *groups) {
+    for (size_t at = 0; at < values; at += LANE_BYTES, groups += 4 * GROUP_BYTES) {
+        quad r[4];
+        for (size_t i = 0; i < 4; i++) {
+            memcpy(&r[i], parts[i].q + at, sizeof r[i]);
+        }
+        quad a = __builtin_shufflevector(r[0], r[1], 0, 4, 1, 5);
+        quad b = __builtin_shufflevector(r[2], r[3], 0, 4, 1, 5);
+        quad c = __builtin_shufflevector(r[0], r[1], 2, 6, 3, 7);
+        quad d = __builtin_shufflevector(r[2], r[3], 2, 6, 3, 7);
+        const quad columns[4] = {
+            __builtin_shufflevector(a, b, 0, 1, 4, 5), __builtin_shufflevector(a, b, 2, 3, 6, 7),
+            __builtin_shufflevector(c, d, 0, 1, 4, 5), __builtin_shufflevector(c, d, 2, 3, 6, 7)};
+        for (size_t g = 0; g < 4; g++) {
+            memcpy(groups + g * GROUP_BYTES, &columns[g], sizeof columns[g]);
+        }
     }
 }
 
@@ -206,6 +258,8 @@ static void pack_floats(const struct packed_layout *layout, const uint8_t *const
     for (size_t r = 0; r < PANEL_ROWS; r++) {
         if (rows[r] != NULL) {
             memcpy(packed + r * bytes, rows[r], bytes);
+        } else {
+            memset(packed + r * bytes, 0, bytes);
         }
     }
 }
@@ -219,13 +273,17 @@ void packed_block(const struct packed_layout *layout, const uint8_t *const block
     struct packed_offsets at = packed_offsets(*layout);
     size_t group_count = layout->block_values / 4;
     uint8_t groups[256 / 4 * GROUP_BYTES];
-    memset(groups, 0, group_count * GROUP_BYTES);
-    for (size_t row = 0; row < PANEL_ROWS; row++) {
-        if (blocks[row] != NULL) {
-            struct block_parts parts;
-            packed_take_apart(layout->type, blocks[row], &parts);
-            place_row(layout, &at, &parts, row, groups, packed);
+    for (size_t row = 0; row < PANEL_ROWS; row += 4) {
+        struct block_parts parts[4];
+        for (size_t i = 0; i < 4; i++) {
+            if (blocks[row + i] == NULL) {
+                memset(&parts[i], 0, sizeof parts[i]);
+            } else {
+                packed_take_apart(layout->type, blocks[row + i], &parts[i]);
+            }
+            place_scales(layout, &at, &parts[i], row + i, packed);
         }
+        place_quants(parts, layout->block_values, groups + 4 * row);
     }
     pack_plane(groups, group_count, 0, layout->low_bits, packed + at.low);
     if (layout->high_bits > 0) {

@@ -78,7 +78,8 @@ struct block_parts {
 /* Takes a block in the file's form apart. */
 void packed_take_apart(enum tensor_type type, const uint8_t *block, struct block_parts *parts);
 
-/* Packs one block of 16 rows; NULL rows are zeros. `packed` must be zeroed. */
+/* Packs one block of 16 rows; those past the matrix's end are NULL and become zeros. Writes every
+ * byte of the block. */
 void packed_block(const struct packed_layout *layout, const uint8_t *const blocks[PANEL_ROWS],
                   uint8_t *packed);
 
