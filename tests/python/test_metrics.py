@@ -223,6 +223,15 @@ def test_the_process_is_told_of(server):
     assert 0 <= time.time() - started < 600
 
 
+def test_every_metric_is_seen_with_its_amount(source_root):
+    """Here or in test_metrics_engine.py; those of Metal are seen to be absent, where there is no Metal."""
+    names = re.findall(r'METRIC\(\w+, \w+,\s*"(\w+)"', (source_root / "src/metrics/metrics.def").read_text())
+    folder = source_root / "tests/python"
+    asserted = "".join(re.findall(r"^.*(?:\.get\(|\.sum\(|after_the_step|for name in|_count\",).*(?:\n .*)?$", "".join(
+        (folder / name).read_text() for name in ("test_metrics.py", "test_metrics_engine.py")), re.MULTILINE))
+    assert [name for name in names if name not in asserted] == []
+
+
 def test_every_metric_is_in_the_manual(source_root):
     """With its kind and labels; and the manual names no other."""
     rows = re.findall(r'METRIC\((\w+), (\w+),\s*"(\w+)",\s*"([\w ]*)",', re.sub(

@@ -1,5 +1,7 @@
 """What /metrics says of a real engine's work: a request of known size, a queue, a set back."""
 
+import json
+import subprocess
 import time
 import pytest
 from metrics_page import MetricsPage
@@ -61,6 +63,13 @@ def test_a_request_alone(server):
     assert hits == again["prompt_tokens_details"]["cached_tokens"] > 0
 
 
+def test_the_program_says_which_it_is(server, mistral):
+    (labels,) = [dict(labels) for name, labels in MetricsPage(server).samples if name == "mistral_build_info"]
+    shown = subprocess.run([mistral, "--version"], capture_output=True, text=True, check=True).stdout
+    assert shown == f"mistral {labels['version']} ({labels['commit']})\n"
+    assert MetricsPage(server).get("mistral_build_info", **labels) == 1
+
+
 def test_memory_of_the_device(server, model):
     page = MetricsPage(server)
     memory = {"device": "cpu", "device_id": "0"}
@@ -120,3 +129,39 @@ def test_sequences_set_back_and_a_busy_device(server):
         if ratio > 0:
             break
     assert 0 < ratio <= 1
+
+
+def test_guesses_are_counted_with_those_that_come_true(mistral, model, tmp_path):
+    server = RealServer(mistral, model, "--draft-tokens", "8", "--temperature", "0", "--num-threads", "1", home=tmp_path)
+    try:
+        body = {"prompt": "the time of the people " * 20, "max_tokens": 200, "ignore_eos": True}
+        answer = server.request("POST", "/v1/completions", body)
+        assert answer.json["usage"]["completion_tokens"] == 200
+        deadline = time.monotonic() + 10
+        while True:
+            page = MetricsPage(server)
+            guessed = page.get("mistral_draft_tokens_total", **MODEL)
+            came_true = page.get("mistral_draft_hit_tokens_total", **MODEL)
+            steps = page.get("mistral_engine_steps_total", **MODEL)
+            if 200 <= steps + came_true <= 208:
+                break
+            assert time.monotonic() < deadline, (steps, came_true)
+    finally:
+        server.stop()
+    assert 0 < came_true <= guessed, "each step gives one token, and one more for each guess that came true"
+
+
+@pytest.mark.release_only
+def test_counting_costs_less_than_a_hundredth_of_a_step(mistral, smollm2, build_dir, tmp_path):
+    """Of a small model's: a larger one's steps are longer. The margin is a factor of thousands."""
+    cost = json.loads(subprocess.run([build_dir / "bench/metrics_bench", "20000"], capture_output=True, text=True,
+                                     check=True).stdout)
+    server = RealServer(mistral, smollm2, "--max-total-tokens", "1024", home=tmp_path)
+    try:
+        server.request("POST", "/v1/completions", {"prompt": "once upon a time", "max_tokens": 16, "ignore_eos": True})
+        page = MetricsPage(server)
+    finally:
+        server.stop()
+    step = page.sum("mistral_decode_duration_seconds_sum") / page.sum("mistral_decode_duration_seconds_count")
+    assert 0 < cost["step_ns_1"] * 1e-9 < step / 100
+    assert cost["page_us"] > 0
