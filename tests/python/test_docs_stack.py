@@ -33,6 +33,61 @@ def test_what_a_page_names_exists(source_root, mistral, page):
     assert [name for name in variables if name not in reference] == []
 
 
+def inline_commands(text):
+    """`mistral …` between backticks, without what stands for something."""
+    return [found.split() for found in re.findall(r"`mistral ((?:[a-z])[^`]*)`", text.replace("\n", " "))]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_commands_a_page_names_run(source_root, mistral, tmp_path, page):
+    """Those that end by themselves; of the others, the subcommand and its options exist."""
+    model = make_chat_model(tmp_path)
+    stands_for = {"MODEL": str(model), "NAME": "m1-max"}
+    environment = {**own_environment(), "HOME": str(tmp_path)}
+
+    def run(*arguments):
+        return subprocess.run([mistral, *arguments], capture_output=True, text=True, env=environment, timeout=120)
+
+    commands = inline_commands((source_root / page).read_text())
+    assert commands
+    for words in commands:
+        arguments = [stands_for.get(word, word) for word in words]
+        if words[0] in ("serve", "run", "pull", "check") or words == ["show"]:
+            known = run(words[0], "--help")
+            assert known.returncode == 0, words
+            assert all(word in known.stdout for word in words[1:] if word.startswith("--")), words
+            if words[0] == "check":
+                done = run(*(arguments if len(words) > 1 else ["check", str(model)]), "--port", "0", "--ollama-port", "0")
+                assert done.returncode == 0, (words, done.stdout)
+        else:
+            done = run(*arguments)
+            assert done.returncode == 0, (words, done.stderr)
+
+
+def test_the_benchmark_s_results_become_metrics_as_the_page_says(source_root, tmp_path):
+    page = (source_root / "docs/monitoring.md").read_text().replace("\n", " ")
+    assert "`textfile.py RESULTS.csv textfile/benchmark.prom`" in page
+    (tmp_path / "RESULTS.csv").write_text("engine,model,scenario,tokens_per_second\nollama,m,s,10\n")
+    (tmp_path / "textfile").mkdir()
+    subprocess.run(["python3", source_root / "stacks/common/monitoring/textfile.py", "RESULTS.csv", "textfile/benchmark.prom"],
+                   cwd=tmp_path, check=True)
+    assert 'mistral_benchmark_tokens_per_second{engine="ollama"' in (tmp_path / "textfile/benchmark.prom").read_text()
+
+
+def test_the_ceilings_are_bandwidth_over_bytes(source_root):
+    """The table of docs/performance-tuning.md, computed again; its Apple and NVIDIA rows are those of the profiles."""
+    page = (source_root / "docs/performance-tuning.md").read_text()
+    bits = {"q4_k": 4.5, "q5_k": 5.5, "q6_k": 6.5625, "q8_0": 8.5, "f16": 16}
+    rows = re.findall(r"^\| (DDR\S+, \d+ channels|[^|]*\(\d+ GB/s\)) \|(.*)\|$", page, re.MULTILINE)
+    assert len(rows) == 8
+    profiles = "".join(path.read_text() for path in (source_root / "profiles").iterdir())
+    for name, cells in rows:
+        channels = re.fullmatch(r"DDR\d-(\d+), (\d+) channels", name)
+        bandwidth = int(channels[1]) * 8 * int(channels[2]) / 1000 if channels else float(re.search(r"(\d+) GB/s", name)[1])
+        assert channels or f"{bandwidth:.1f} GB/s" in profiles, name
+        assert [int(cell) for cell in cells.split("|")] == [round(bandwidth / (7.25 * b / 8)) for b in bits.values()], name
+
+
 def test_the_usage_section_works_as_written(source_root, mistral, tmp_path, free_port):
     """In a copy, so that the tree stays as it is; the model and the ports are the test's."""
     for folder in ("stacks", "scripts"):

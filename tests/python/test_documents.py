@@ -2,10 +2,13 @@
 
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md", "tests/golden/README.md"]
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "tests/golden/README.md",
+             *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -24,7 +27,7 @@ def test_commands_exist(source_root, mistral, document):
     text = (source_root / document).read_text(encoding="utf-8")
     overview = subprocess.run([mistral, "--help"], capture_output=True, text=True, check=True).stdout
     known = set(re.findall(r"^  ([a-z]+) ", overview, re.MULTILINE))
-    used = set(re.findall(r"build/mistral ([a-z]+)", text))
+    used = set(re.findall(r"build/mistral ([a-z]+)", text)) | set(re.findall(r"`mistral ([a-z]+)", text))
     assert used <= known, f"{document} uses {used - known}, which {mistral} does not know"
     for command, option in re.findall(r"build/mistral ([a-z]+)[^\n#`]* (--[a-z-]+)", text):
         shown = subprocess.run([mistral, command, "--help"], capture_output=True, text=True, check=True).stdout
