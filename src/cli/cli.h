@@ -46,6 +46,8 @@ extern const struct cli_command cli_serve_command;
 extern const struct cli_command cli_health_command;
 extern const struct cli_command cli_pull_command;
 extern const struct cli_command cli_list_command;
+extern const struct cli_command cli_rm_command;
+extern const struct cli_command cli_cp_command;
 extern const struct cli_command cli_show_command;
 extern const struct cli_command cli_tokenize_command;
 extern const struct cli_command cli_perplexity_command;

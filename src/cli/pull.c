@@ -158,7 +158,7 @@ static bool pull(struct cli *cli, struct error *error) {
     bool done = hub_pull(cli->operands.texts[0], &pull_options, &result, error);
     terminal_clear_line();
     done = done && print_result(&result, error);
-    free(result.path);
+    hub_pull_result_deinit(&result);
     return done;
 }
 

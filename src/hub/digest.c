@@ -49,3 +49,11 @@ bool digest_finish(struct digest *digest, char hex[DIGEST_HEX_BYTES]) {
     }
     return true;
 }
+
+bool digest_of(const void *bytes, size_t length, char hex[DIGEST_HEX_BYTES]) {
+    struct digest *digest = digest_create();
+    bool done =
+        digest != NULL && digest_update(digest, bytes, length) && digest_finish(digest, hex);
+    digest_free(digest);
+    return done;
+}

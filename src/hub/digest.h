@@ -17,5 +17,7 @@ bool digest_restart(struct digest *digest);
 bool digest_update(struct digest *digest, const void *bytes, size_t length);
 /* Lower-case digits. The digest must be restarted before it is used again. */
 bool digest_finish(struct digest *digest, char hex[DIGEST_HEX_BYTES]);
+/* All at once. */
+bool digest_of(const void *bytes, size_t length, char hex[DIGEST_HEX_BYTES]);
 
 #endif

@@ -87,6 +87,56 @@ bool hub_list_all(const struct config *config, struct hub_model_list *list, stru
 bool hub_look_up(const struct config *config, const char *name, struct hub_model *model,
                  struct error *error);
 
+/* --- changing what is there ---
+ *
+ * What is created, copied or pulled from Ollama's registry lies below .ollama in the models folder,
+ * as Ollama lays out its store. Other programs' stores are never written. Changes are whole or not
+ * at all, also when the program is killed, and processes take turns. */
+
+struct hub_creation {
+    const char *name;    /* [host/][namespace/]model[:tag]; what is there under that name goes */
+    const char *weights; /* path of a GGUF file; it is pointed at, not copied */
+    /* What lies beside them, in the forms of struct hub_model; NULL or "": nothing. */
+    const char *parameters, *system, *template_text, *license, *messages;
+    void (*status)(void *context, const char *text); /* may be NULL; one line for each step */
+    bool (*cancelled)(void *context);                /* may be NULL */
+    void *context;
+};
+
+bool hub_create(const struct config *config, const struct hub_creation *creation,
+                struct error *error);
+
+/* `source` as for hub_look_up. */
+bool hub_copy(const struct config *config, const char *source, const char *destination,
+              struct error *error);
+
+/* Removes what was created or pulled, or a file of the models folder; from another program's store
+ * nothing: ERROR_UNSUPPORTED. Appends what lists call it to *name (may be NULL). */
+bool hub_delete(const struct config *config, const char *asked, struct string_buffer *name,
+                struct error *error);
+
+/* Appends the path of a file that was uploaded or otherwise lies in our store, by its SHA-256.
+ * ERROR_NOT_FOUND. */
+bool hub_find_blob(const struct config *config, const char *sha256, struct string_buffer *path,
+                   struct error *error);
+
+/* "sha256:" (or "sha256-") and 64 lower-case digits; they go to `sha256`. */
+bool hub_parse_digest(const char *text, char sha256[65]);
+
+/* A file that arrives in pieces, of which the checksum is known. One thread at a time. */
+struct hub_upload;
+
+/* *upload is NULL when the file is there already. `bytes`: how many are to come; 0: not known. */
+bool hub_upload_begin(const struct config *config, const char *sha256, uint64_t bytes,
+                      struct hub_upload **upload, struct error *error);
+bool hub_upload_write(struct hub_upload *upload, const void *bytes, size_t length,
+                      struct error *error);
+/* Puts the file under its name if the checksum is right. Frees the upload. */
+bool hub_upload_finish(struct hub_upload *upload, struct error *error);
+void hub_upload_abandon(struct hub_upload *upload); /* removes what has arrived; NULL allowed */
+
+/* --- fetching --- */
+
 enum hub_stage {
     HUB_ASKING,   /* for the repository's list of files */
     HUB_CHECKING, /* reading what an earlier pull left, or what lies there already */
@@ -97,6 +147,7 @@ enum hub_stage {
 struct hub_progress {
     enum hub_stage stage;
     const char *file;     /* the file's name; NULL while asking */
+    const char *sha256;   /* what it must have; "" when that is not known */
     uint64_t done, total; /* bytes */
     const char *note;     /* HUB_WAITING: what went wrong, else NULL */
 };
@@ -110,11 +161,14 @@ struct hub_pull_options {
 };
 
 struct hub_pull_result {
-    char *path;      /* of the file; free with free() */
+    char *path;      /* of the GGUF file */
+    char *name;      /* what requests and commands call the model now */
     uint64_t bytes;  /* its size */
     bool fetched;    /* false: it was there already */
     char sha256[65]; /* hexadecimal; empty when it was not computed */
 };
+
+void hub_pull_result_deinit(struct hub_pull_result *result);
 
 /* `reference` is an alias[:FORMAT], or hf:owner/repository[:FORMAT or :FILE.gguf]; hf.co/… and
  * https://huggingface.co/… mean the same as hf:…. The file appears under its name only when whole

@@ -258,7 +258,7 @@ static bool is_same_ollama_name(const char *asked, const char *name) {
     return same;
 }
 
-static bool is_called(const struct hub_model *model, const char *asked) {
+bool models_is_called(const struct hub_model *model, const char *asked) {
     size_t length = strlen(model->name);
     if (model->manifest != NULL) {
         return is_same_ollama_name(asked, model->name);
@@ -273,7 +273,7 @@ static bool is_called(const struct hub_model *model, const char *asked) {
 static enum finding find_in_stores(struct search *search) {
     for (size_t i = 0; i < search->list.count; i++) {
         const struct hub_model *model = &search->list.models[i];
-        if (is_called(model, search->name)) {
+        if (models_is_called(model, search->name)) {
             string_buffer_append_text(search->path, model->path);
             search->found = i;
             return FOUND;

@@ -3,10 +3,14 @@
 #define MISTRAL_HUB_MODELS_H
 
 #include "base/string_buffer.h"
+#include "hub/hub.h"
 
 #include <stdbool.h>
 
 /* Appends the path of the file of that name right in the folder, case not counted. */
 bool models_find_file(const char *folder, const char *name, struct string_buffer *path);
+
+/* Whether `asked` is one of the spellings of that model's name. */
+bool models_is_called(const struct hub_model *model, const char *asked);
 
 #endif

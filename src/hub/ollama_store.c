@@ -138,18 +138,10 @@ const struct ollama_layer *ollama_manifest_find(const struct ollama_manifest *ma
 /* --- listing --- */
 
 struct walk {
-    const char *root;
-    enum hub_store store;
-    struct hub_model_list *list;
+    bool (*visit)(void *context, const char *path, const struct ollama_name *name);
+    void *context;
     char parts[LEVELS][OLLAMA_PART_BYTES];
 };
-
-static bool hash_text(const char *text, size_t length, char hex[DIGEST_HEX_BYTES]) {
-    struct digest *digest = digest_create();
-    bool done = digest != NULL && digest_update(digest, text, length) && digest_finish(digest, hex);
-    digest_free(digest);
-    return done;
-}
 
 /* The root that a manifest's path lies below: four folders and "manifests" up. */
 static void append_root(const char *manifest_path, struct string_buffer *root) {
@@ -162,8 +154,15 @@ static void append_root(const char *manifest_path, struct string_buffer *root) {
     string_buffer_append(root, manifest_path, length);
 }
 
+struct listing {
+    const char *root;
+    enum hub_store store;
+    struct hub_model_list *list;
+};
+
 /* False: no memory. What is not whole is passed over. */
-static bool add_manifest(struct walk *walk, const char *path) {
+static bool add_manifest(void *context, const char *path, const struct ollama_name *parts) {
+    struct listing *listing = context;
     char *text = NULL;
     size_t length;
     struct ollama_manifest manifest;
@@ -171,39 +170,41 @@ static bool add_manifest(struct walk *walk, const char *path) {
     struct stat blob_status;
     struct string_buffer blob = {0};
     struct string_buffer name = {0};
-    struct ollama_name parts = {0};
     bool has_memory = true;
-    if (!file_read_all(path, MAX_MANIFEST_BYTES, &text, &length, NULL) ||
-        !ollama_manifest_parse(text, length, &manifest, NULL)) {
-        free(text);
+    if (!ollama_manifest_read(path, &text, &length, &manifest, NULL)) {
         return true;
     }
     const struct ollama_layer *weights = ollama_manifest_find(&manifest, "model");
     if (weights != NULL) {
-        ollama_append_blob(walk->root, weights->digest, &blob);
+        ollama_append_blob(listing->root, weights->digest, &blob);
     }
     if (weights != NULL && stat(path, &status) == 0 &&
         stat(string_buffer_text(&blob), &blob_status) == 0 && S_ISREG(blob_status.st_mode) &&
         (uint64_t)blob_status.st_size == weights->bytes) {
-        snprintf(parts.host, sizeof parts.host, "%s", walk->parts[0]);
-        snprintf(parts.space, sizeof parts.space, "%s", walk->parts[1]);
-        snprintf(parts.model, sizeof parts.model, "%s", walk->parts[2]);
-        snprintf(parts.tag, sizeof parts.tag, "%s", walk->parts[3]);
-        ollama_name_append(&parts, &name);
+        ollama_name_append(parts, &name);
         struct hub_model model = {.name = strdup(string_buffer_text(&name)),
                                   .path = strdup(string_buffer_text(&blob)),
                                   .real_path = realpath(string_buffer_text(&blob), NULL),
                                   .manifest = strdup(path),
                                   .bytes = weights->bytes,
                                   .modified = (int64_t)status.st_mtime,
-                                  .store = walk->store};
-        has_memory = hash_text(text, length, model.digest);
-        has_memory = hub_model_list_append(walk->list, &model) && has_memory;
+                                  .store = listing->store};
+        has_memory = digest_of(text, length, model.digest);
+        has_memory = hub_model_list_append(listing->list, &model) && has_memory;
     }
     string_buffer_deinit(&name);
     string_buffer_deinit(&blob);
     free(text);
     return has_memory;
+}
+
+static bool visit_manifest(const struct walk *walk, const char *path) {
+    struct ollama_name name = {0};
+    snprintf(name.host, sizeof name.host, "%s", walk->parts[0]);
+    snprintf(name.space, sizeof name.space, "%s", walk->parts[1]);
+    snprintf(name.model, sizeof name.model, "%s", walk->parts[2]);
+    snprintf(name.tag, sizeof name.tag, "%s", walk->parts[3]);
+    return walk->visit(walk->context, path, &name);
 }
 
 static bool walk_folder(struct walk *walk, const char *folder, size_t level) {
@@ -218,7 +219,7 @@ static bool walk_folder(struct walk *walk, const char *folder, size_t level) {
         string_buffer_append_format(&path, "%s/%s", folder, entry->d_name);
         bool is_folder = file_is_directory(string_buffer_text(&path));
         if (level == LEVELS - 1) {
-            done = is_folder || add_manifest(walk, string_buffer_text(&path));
+            done = is_folder || visit_manifest(walk, string_buffer_text(&path));
         } else if (is_folder) {
             done = walk_folder(walk, string_buffer_text(&path), level + 1);
         }
@@ -230,8 +231,11 @@ static bool walk_folder(struct walk *walk, const char *folder, size_t level) {
     return done;
 }
 
-bool ollama_store_list(const char *root, enum hub_store store, struct hub_model_list *list) {
-    struct walk walk = {.root = root, .store = store, .list = list};
+bool ollama_store_walk(const char *root,
+                       bool (*visit)(void *context, const char *path,
+                                     const struct ollama_name *name),
+                       void *context) {
+    struct walk walk = {.visit = visit, .context = context};
     struct string_buffer folder = {0};
     string_buffer_append_format(&folder, "%s/manifests", root);
     bool done = walk_folder(&walk, string_buffer_text(&folder), 0);
@@ -239,12 +243,27 @@ bool ollama_store_list(const char *root, enum hub_store store, struct hub_model_
     return done;
 }
 
+bool ollama_store_list(const char *root, enum hub_store store, struct hub_model_list *list) {
+    struct listing listing = {.root = root, .store = store, .list = list};
+    return ollama_store_walk(root, add_manifest, &listing);
+}
+
+bool ollama_manifest_read(const char *path, char **text, size_t *length,
+                          struct ollama_manifest *manifest, struct error *error) {
+    bool done = file_read_all(path, MAX_MANIFEST_BYTES, text, length, error);
+    if (done && !ollama_manifest_parse(*text, *length, manifest, error)) {
+        free(*text);
+        *text = NULL;
+        return error_prefix(error, "%s", path);
+    }
+    return done;
+}
+
 bool ollama_store_read_texts(struct hub_model *model, struct error *error) {
     char *text = NULL;
     size_t length;
     struct ollama_manifest manifest;
-    bool done = file_read_all(model->manifest, MAX_MANIFEST_BYTES, &text, &length, error) &&
-                ollama_manifest_parse(text, length, &manifest, error);
+    bool done = ollama_manifest_read(model->manifest, &text, &length, &manifest, error);
     free(text);
     const struct {
         const char *type;

@@ -42,10 +42,18 @@ struct ollama_manifest {
 
 bool ollama_manifest_parse(const char *text, size_t length, struct ollama_manifest *manifest,
                            struct error *error);
+/* Reads and parses a manifest's file; *text is the caller's to free. */
+bool ollama_manifest_read(const char *path, char **text, size_t *length,
+                          struct ollama_manifest *manifest, struct error *error);
 const struct ollama_layer *ollama_manifest_find(const struct ollama_manifest *manifest,
                                                 const char *type);
 void ollama_append_blob(const char *root, const char *digest, struct string_buffer *out);
 
+/* Calls `visit` for each file where a manifest may be, until it returns false. */
+bool ollama_store_walk(const char *root,
+                       bool (*visit)(void *context, const char *path,
+                                     const struct ollama_name *name),
+                       void *context);
 /* Appends what is in the store; a manifest that makes no sense is passed over. False: no memory. */
 bool ollama_store_list(const char *root, enum hub_store store, struct hub_model_list *list);
 /* Reads what lies beside the weights of a listed model. */

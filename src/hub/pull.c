@@ -24,6 +24,12 @@ struct pull {
     struct error *error;
 };
 
+void hub_pull_result_deinit(struct hub_pull_result *result) {
+    free(result->path);
+    free(result->name);
+    *result = (struct hub_pull_result){0};
+}
+
 static bool set_result(struct pull *pull, const char *path, bool fetched, const char *sha256) {
     struct stat status;
     if (stat(path, &status) != 0) {
@@ -32,7 +38,9 @@ static bool set_result(struct pull *pull, const char *path, bool fetched, const 
     *pull->result = (struct hub_pull_result){
         .path = strdup(path), .bytes = (uint64_t)status.st_size, .fetched = fetched};
     snprintf(pull->result->sha256, sizeof pull->result->sha256, "%s", sha256);
-    return pull->result->path != NULL ||
+    const char *base = strrchr(path, '/') + 1;
+    pull->result->name = strndup(base, strlen(base) - strlen(".gguf"));
+    return (pull->result->path != NULL && pull->result->name != NULL) ||
            error_set(pull->error, ERROR_OUT_OF_MEMORY, "no memory for the result");
 }
 
@@ -105,6 +113,7 @@ static bool pull_remote(struct pull *pull) {
                error_set(pull->error, ERROR_OUT_OF_MEMORY, "no memory for a file's name");
     }
     bool same = false;
+    pull->session.sha256 = done ? file->sha256 : NULL;
     if (done && file_exists(string_buffer_text(&path))) {
         done = compare_with_local(pull, file, string_buffer_text(&path), &same);
     } else if (done) {

@@ -23,7 +23,8 @@ void session_report(const struct hub_session *session, enum hub_stage stage, con
                     uint64_t done, uint64_t total, const char *note) {
     const struct hub_pull_options *options = session->options;
     if (options->progress != NULL) {
-        const struct hub_progress progress = {stage, file, done, total, note};
+        const char *sha256 = session->sha256 == NULL ? "" : session->sha256;
+        const struct hub_progress progress = {stage, file, sha256, done, total, note};
         options->progress(options->context, &progress);
     }
 }

@@ -12,6 +12,7 @@ struct hub_session {
     const struct hub_pull_options *options;
     const char *folder;            /* the models folder */
     struct string_buffer endpoint; /* no slash at its end */
+    const char *sha256;            /* of the file that is being fetched, for progress; NULL: none */
 };
 
 /* Fills a request with the session's token, timeout and cancellation. */

@@ -11,16 +11,41 @@ enum {
     MAX_CHUNK_DIGITS = 15, /* hexadecimal: below 2^60 */
 };
 
+uint64_t http_body_limit(const struct http_request *request) {
+    const struct http_limits *limits = request->limits;
+    bool is_large = limits->is_large != NULL && limits->is_large(request);
+    return is_large ? limits->max_large_body_bytes : limits->max_body_bytes;
+}
+
+void http_request_hand_on(struct http_request *request,
+                          void (*take)(void *context, const char *bytes, size_t length),
+                          void *context) {
+    request->take = take;
+    request->take_context = context;
+}
+
+uint64_t http_request_length(const struct http_request *request) {
+    return request->phase == HTTP_PHASE_BODY_OF_LENGTH ? request->body_bytes + request->remaining
+                                                       : 0;
+}
+
 static enum http_progress append_body(struct http_request *request, const char *bytes,
                                       size_t length, size_t *consumed) {
     size_t take = length - *consumed;
     if (take > request->remaining) {
         take = (size_t)request->remaining;
     }
-    string_buffer_append(&request->body, bytes + *consumed, take);
+    if (request->take != NULL) {
+        request->take(request->take_context, bytes + *consumed, take);
+    } else if (take > request->limits->max_body_bytes - request->body.length) {
+        return http_malformed(request, 413, "the request body is too large");
+    } else {
+        string_buffer_append(&request->body, bytes + *consumed, take);
+    }
     if (request->body.failed) {
         return http_malformed(request, 500, "out of memory");
     }
+    request->body_bytes += take;
     *consumed += take;
     request->remaining -= take;
     return HTTP_NEEDS_MORE;
@@ -53,7 +78,7 @@ static enum http_progress chunk_size_ended(struct http_request *request) {
     if (!request->size_has_digit) {
         return http_malformed(request, 400, "malformed chunk size");
     }
-    if (request->remaining > request->limits->max_body_bytes - request->body.length) {
+    if (request->remaining > http_body_limit(request) - request->body_bytes) {
         return http_malformed(request, 413, "the request body is too large");
     }
     begin_line(request, request->remaining == 0 ? HTTP_PHASE_TRAILER : HTTP_PHASE_CHUNK_DATA);

@@ -16,6 +16,8 @@
 #include <sys/socket.h>
 #include <time.h>
 
+enum { BODY_PROGRESS = 1 << 20 }; /* bytes of a body that is handed on, in body_timeout */
+
 static const double linger_timeout = 2.0; /* seconds */
 /* A whole answer may take its time as long as the client takes it at this rate. */
 static const double slowest_reader = 16384.0; /* bytes a second */
@@ -25,6 +27,7 @@ static const struct {
     const char *phrase;
 } phrases[] = {
     {200, "OK"},
+    {201, "Created"},
     {204, "No Content"},
     {400, "Bad Request"},
     {401, "Unauthorized"},
@@ -105,6 +108,7 @@ static void prepare_request(struct http_connection *connection) {
     http_request_init(&connection->request, &connection->server->options.limits);
     string_buffer_clear(&connection->answer_headers);
     connection->is_chunked = false;
+    connection->is_paused = false;
     connection->stream_begun = false;
     connection->abandoned = NULL;
     connection->user = NULL;
@@ -163,6 +167,10 @@ void http_connection_refuse(struct http_connection *connection, int status, cons
     if (connection->request_id[0] == '\0') {
         name_request(connection);
     }
+    if (connection->abandoned != NULL) { /* whoever was handed the body */
+        connection->abandoned(connection->user, HTTP_CLIENT_LEFT);
+        connection->abandoned = NULL;
+    }
     connection->must_close = true;
     enter(connection, CONNECTION_ANSWERING);
     connection->is_known = true;
@@ -212,11 +220,18 @@ static void head_completed(struct http_connection *connection) {
     enter(connection, CONNECTION_BODY);
 }
 
+static void note_progress(struct http_connection *connection, uint64_t before) {
+    if (connection->request.take != NULL && connection->state == CONNECTION_BODY &&
+        connection->request.body_bytes / BODY_PROGRESS != before / BODY_PROGRESS) {
+        set_deadline(connection, connection->server->options.body_timeout);
+    }
+}
+
 /* Reads from what has arrived until a request is whole or the bytes run out. */
 static void read_request(struct http_connection *connection) {
     struct http_server *server = connection->server;
     struct evbuffer *input = bufferevent_get_input(connection->stream);
-    while (connection->state <= CONNECTION_BODY) {
+    while (connection->state <= CONNECTION_BODY && !connection->is_paused) {
         struct evbuffer_iovec piece = {0};
         bool has_bytes = evbuffer_peek(input, -1, NULL, &piece, 1) > 0 && piece.iov_len != 0;
         if (!has_bytes && connection->request.phase != HTTP_PHASE_COMPLETE) {
@@ -227,9 +242,11 @@ static void read_request(struct http_connection *connection) {
             name_request(connection);
         }
         size_t consumed = 0;
+        uint64_t before = connection->request.body_bytes;
         enum http_progress progress =
             http_request_feed(&connection->request, piece.iov_base, piece.iov_len, &consumed);
         evbuffer_drain(input, consumed);
+        note_progress(connection, before);
         count_body(connection, connection->request.body.length);
         if (connection->body_bytes != 0 && server->body_bytes > server->options.max_bodies_bytes) {
             http_connection_refuse(connection, 503, "too many large requests, try again later");
@@ -351,6 +368,32 @@ struct string_buffer http_connection_take_body(struct http_connection *connectio
     return body;
 }
 
+void http_connection_hand_on_body(struct http_connection *connection,
+                                  void (*take)(void *context, const char *bytes, size_t length),
+                                  void *context) {
+    http_request_hand_on(&connection->request, take, context);
+}
+
+void *http_connection_body_context(const struct http_connection *connection) {
+    return connection->request.take_context;
+}
+
+void http_connection_pause_body(struct http_connection *connection, bool pause) {
+    if (connection->state != CONNECTION_BODY || connection->is_paused == pause) {
+        return;
+    }
+    connection->is_paused = pause;
+    if (pause) {
+        bufferevent_disable(connection->stream, EV_READ);
+        evtimer_del(&connection->deadline);
+    } else {
+        set_deadline(connection, connection->server->options.body_timeout);
+        bufferevent_enable(connection->stream, EV_READ);
+        bufferevent_trigger(connection->stream, EV_READ,
+                            BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
+    }
+}
+
 const char *http_connection_request_id(const struct http_connection *connection) {
     return connection->request_id;
 }
@@ -399,6 +442,11 @@ static void write_head(struct http_connection *connection, int status, const cha
 
 static void finish_answer(struct http_connection *connection) {
     connection->abandoned = NULL; /* the handler is done with it */
+    connection->request.take = NULL;
+    if (connection->is_paused) { /* what still comes is read and dropped */
+        connection->is_paused = false;
+        bufferevent_enable(connection->stream, EV_READ);
+    }
     string_buffer_deinit(&connection->request.body);
     count_body(connection, 0);
     if (connection->state == CONNECTION_DROPPED) {

@@ -333,7 +333,7 @@ static bool choose_framing(struct http_request *request) {
         http_malformed(request, 400, "malformed Content-Length");
         return false;
     }
-    if (request->remaining > request->limits->max_body_bytes) {
+    if (request->remaining > http_body_limit(request)) {
         http_malformed(request, 413, "the request body is too large");
         return false;
     }

@@ -26,10 +26,16 @@ enum http_method { /* bits, so that a route can name several */
                    HTTP_OTHER = 1 << 6,
 };
 
+struct http_request;
+
 struct http_limits {
     size_t max_head_bytes;   /* request line and headers; trailers have the same bound */
     size_t max_header_count; /* lines */
     size_t max_body_bytes;   /* decoded, when it came in chunks */
+    /* Requests whose bodies are not kept but handed on (http_request_hand_on), and their bound.
+     * Asked once the head is there. NULL: there are none. */
+    bool (*is_large)(const struct http_request *request);
+    uint64_t max_large_body_bytes;
 };
 
 struct http_header {
@@ -69,10 +75,14 @@ struct http_request {
     bool keep_alive;      /* what the client asks for */
     bool expect_continue; /* it waits for "100 Continue" before it sends the body */
 
-    struct string_buffer body; /* from HTTP_COMPLETE on */
+    struct string_buffer body; /* from HTTP_COMPLETE on; empty when it is handed on */
+    uint64_t body_bytes;       /* that have come so far */
 
     int status;         /* HTTP_MALFORMED: 400, 413, 414, 417, 431, 500 or 505 */
     const char *reason; /* constant text */
+
+    void (*take)(void *context, const char *bytes, size_t length); /* NULL: the body is kept */
+    void *take_context;
 
     /* How far the reading is. */
     struct string_buffer head;
@@ -93,6 +103,14 @@ void http_request_deinit(struct http_request *request);
  * HTTP_HEAD_COMPLETE; not after HTTP_COMPLETE or HTTP_MALFORMED. */
 enum http_progress http_request_feed(struct http_request *request, const char *bytes, size_t length,
                                      size_t *consumed);
+
+/* From HTTP_HEAD_COMPLETE on, before more is fed: `take` is given the body piece by piece, as it
+ * comes, and none of it is kept. */
+void http_request_hand_on(struct http_request *request,
+                          void (*take)(void *context, const char *bytes, size_t length),
+                          void *context);
+/* Bytes that the body has; 0 when it comes in chunks or there is none. */
+uint64_t http_request_length(const struct http_request *request);
 
 /* True once a byte of the request has arrived. */
 bool http_request_has_begun(const struct http_request *request);

@@ -10,6 +10,9 @@ enum http_progress http_malformed(struct http_request *request, int status, cons
 enum http_progress http_feed_head(struct http_request *request, const char *bytes, size_t length,
                                   size_t *consumed);
 
+/* Most bytes of the request's body. */
+uint64_t http_body_limit(const struct http_request *request);
+
 int http_hex_digit(char byte); /* its value, or -1 */
 
 #endif

@@ -95,6 +95,15 @@ size_t http_connection_listener(const struct http_connection *connection);
 struct http_note *http_connection_note(struct http_connection *connection);
 /* Takes the body out of the request; the caller frees it with string_buffer_deinit. */
 struct string_buffer http_connection_take_body(struct http_connection *connection);
+/* From the handler's `head` only: the body is not kept but given to `take` piece by piece, which
+ * must not answer. It may take as long as it comes at 1 MiB in body_timeout. `context` can be asked
+ * for until the request is answered. */
+void http_connection_hand_on_body(struct http_connection *connection,
+                                  void (*take)(void *context, const char *bytes, size_t length),
+                                  void *context);
+void *http_connection_body_context(const struct http_connection *connection);
+/* Stops reading such a body, and goes on. */
+void http_connection_pause_body(struct http_connection *connection, bool pause);
 /* 24 hexadecimal digits, random, one for each request; and when its first byte came. */
 const char *http_connection_request_id(const struct http_connection *connection);
 int64_t http_connection_started_ns(const struct http_connection *connection);

@@ -29,7 +29,19 @@ void ollama_answer_pull(struct server *server, struct http_connection *connectio
 void ollama_answer_push(struct server *server, struct http_connection *connection,
                         const char *route);
 
-/* Reads the body of a request that is answered from files: a JSON object of at most 64 KiB, which
+void ollama_answer_copy(struct server *server, struct http_connection *connection,
+                        const char *route);
+void ollama_answer_delete(struct server *server, struct http_connection *connection,
+                          const char *route);
+void ollama_answer_create(struct server *server, struct http_connection *connection,
+                          const char *route);
+/* Of struct route's `head`: a file is on its way. */
+void ollama_receive_blob(struct server *server, struct http_connection *connection,
+                         const char *route);
+void ollama_answer_blob(struct server *server, struct http_connection *connection,
+                        const char *route);
+
+/* Reads the body of a request that is answered from files: a JSON object of at most 512 KiB, which
  * the caller releases, also after a failure (NULL is fine). Returns the text at `member`, or at
  * `other` (may be NULL), in it; NULL with the error when there is none. Loop thread. */
 const char *ollama_read_small_body(struct http_connection *connection, struct json_t **body,

@@ -6,7 +6,7 @@
 #include "server/ollama.h"
 #include "server/server_internal.h"
 
-enum { MOST_BODY_BYTES = 64 * 1024 };
+enum { MOST_BODY_BYTES = 512 * 1024 /* texts of licenses are the longest */ };
 
 /* The release of Ollama whose API this is: clients ask for one at least this or that old, and this
  * program's own version would tell them nothing. The last one that brought a field we serve was

@@ -52,13 +52,22 @@ static void append_block(struct string_buffer *out, const char *keyword, const c
 }
 
 static void write_modelfile(const struct show_request *wanted, const json_t *parameters,
-                            struct string_buffer *out) {
+                            const json_t *messages, struct string_buffer *out) {
     string_buffer_append_text(out, "FROM ");
     string_buffer_append_text(out, wanted->entry.name == NULL ? wanted->name : wanted->entry.name);
     append_block(out, "TEMPLATE", wanted->entry.template_text);
     append_block(out, "SYSTEM", wanted->entry.system);
     write_parameters(parameters, "PARAMETER ", 0, out);
     append_block(out, "LICENSE", wanted->entry.license);
+    for (size_t i = 0; i < json_array_size(messages); i++) {
+        const json_t *message = json_array_get(messages, i);
+        const char *role = json_string_value(json_object_get(message, "role"));
+        struct string_buffer keyword = {0};
+        string_buffer_append_format(&keyword, "MESSAGE %s", role == NULL ? "user" : role);
+        append_block(out, string_buffer_text(&keyword),
+                     json_string_value(json_object_get(message, "content")));
+        string_buffer_deinit(&keyword);
+    }
 }
 
 static void write_buffer_member(struct json_writer *json, const char *name,
@@ -89,7 +98,9 @@ static void write_texts(struct json_writer *json, struct show_request *wanted) {
     struct string_buffer modelfile = {0}, lines = {0};
     json_t *parameters =
         wanted->entry.parameters == NULL ? NULL : json_loads(wanted->entry.parameters, 0, NULL);
-    write_modelfile(wanted, parameters, &modelfile);
+    json_t *messages = /* read and written again: a store's file is not trusted to be JSON */
+        wanted->entry.messages == NULL ? NULL : json_loads(wanted->entry.messages, 0, NULL);
+    write_modelfile(wanted, parameters, messages, &modelfile);
     write_parameters(parameters, "", 30, &lines);
     json_decref(parameters);
     json_write_text_member(json, "license",
@@ -102,8 +113,6 @@ static void write_texts(struct json_writer *json, struct show_request *wanted) {
     if (wanted->entry.system != NULL) {
         json_write_text_member(json, "system", wanted->entry.system);
     }
-    json_t *messages = /* read and written again: a store's file is not trusted to be JSON */
-        wanted->entry.messages == NULL ? NULL : json_loads(wanted->entry.messages, 0, NULL);
     char *shown = messages == NULL ? NULL : json_dumps(messages, JSON_COMPACT);
     if (shown != NULL) {
         json_write_key(json, "messages");

@@ -18,6 +18,8 @@ struct route {
     unsigned methods; /* of enum http_method */
     void (*answer)(struct server *server, struct http_connection *connection, const char *route);
     const struct generation_kind *generates; /* instead of `answer` */
+    /* POST: told of the head first; it hands the body on, which is large, or answers. */
+    void (*head)(struct server *server, struct http_connection *connection, const char *route);
 };
 
 static void answer_health(struct server *server, struct http_connection *connection,
@@ -44,6 +46,11 @@ static const struct route routes[] = {
     {"/api/show", .methods = HTTP_POST, .answer = ollama_answer_show},
     {"/api/pull", .methods = HTTP_POST, .answer = ollama_answer_pull},
     {"/api/push", .methods = HTTP_POST, .answer = ollama_answer_push},
+    {"/api/copy", .methods = HTTP_POST, .answer = ollama_answer_copy},
+    {"/api/delete", .methods = HTTP_DELETE, .answer = ollama_answer_delete},
+    {"/api/create", .methods = HTTP_POST, .answer = ollama_answer_create},
+    {"/api/blobs/", .is_prefix = true, .methods = HTTP_POST | HTTP_HEAD,
+     .answer = ollama_answer_blob, .head = ollama_receive_blob},
     {"/health", .is_open = true, .methods = HTTP_GET | HTTP_HEAD, .answer = answer_health},
     {"/metrics", .methods = HTTP_GET | HTTP_HEAD, .answer = server_metrics_answer},
     {"/v1/models", .methods = HTTP_GET | HTTP_HEAD, .answer = openai_list_models},
@@ -214,6 +221,14 @@ void routes_head(void *context, struct http_connection *connection) {
         return;
     }
     add_cors_headers(connection);
+    if (route->head != NULL && request->method == HTTP_POST) {
+        route->head(server, connection, route->path);
+    }
+}
+
+bool routes_takes_large_body(const struct http_request *request) {
+    const struct route *route = find_route(request);
+    return route != NULL && route->head != NULL && request->method == HTTP_POST;
 }
 
 void routes_request(void *context, struct http_connection *connection) {

@@ -10,6 +10,8 @@
 
 /* The handler that `context`, a struct server, gives its HTTP server. */
 void routes_head(void *context, struct http_connection *connection);
+/* Of struct http_limits. */
+bool routes_takes_large_body(const struct http_request *request);
 void routes_request(void *context, struct http_connection *connection);
 void routes_refused(void *context, struct http_connection *connection, int status,
                     const char *reason);

@@ -23,6 +23,9 @@ enum {
     MAX_ALIASES = 8,                /* of the model that is named at start */
 };
 
+/* Of a file that is uploaded; the disk is the nearer bound. */
+#define MAX_MODEL_FILE_BYTES (UINT64_C(1) << 40)
+
 static const int64_t last_wait_ns = 1000000000; /* for the engine, when all must end at once */
 
 struct server_options server_options_default(void) {
@@ -96,6 +99,11 @@ void server_respond_text(struct http_connection *connection, const char *route, 
                          const char *text) {
     log_request(connection, route, status);
     http_respond(connection, status, "text/plain; charset=utf-8", text, strlen(text));
+}
+
+void server_respond_empty(struct http_connection *connection, const char *route, int status) {
+    log_request(connection, route, status);
+    http_respond(connection, status, NULL, NULL, 0);
 }
 
 void server_respond_error(struct http_connection *connection, const char *route,
@@ -216,9 +224,11 @@ static void finish_generations(struct server *server) {
     if (!server->abandoned_engines) {
         worker_free(server->loader);
         worker_free(server->downloads);
+        worker_free(server->changes);
         worker_free(server->files);
         server->loader = NULL;
         server->downloads = NULL;
+        server->changes = NULL;
         server->files = NULL;
         task_receive_all(&server->tasks_done, 0);
     }
@@ -325,7 +335,9 @@ static bool start_http(struct server *server, struct error *error) {
     const struct http_server_options http_options = {
         .limits = {.max_head_bytes = options->max_head_bytes,
                    .max_header_count = options->max_header_count,
-                   .max_body_bytes = options->max_body_bytes},
+                   .max_body_bytes = options->max_body_bytes,
+                   .is_large = routes_takes_large_body,
+                   .max_large_body_bytes = MAX_MODEL_FILE_BYTES},
         .max_connections = fit_connections(options->max_connections),
         .max_bodies_bytes = size_max(options->max_bodies_bytes, options->max_body_bytes),
         .max_queued_bytes = options->max_queued_bytes,
@@ -376,6 +388,7 @@ static void close_server(struct server *server) {
     if (!server->abandoned_engines) {
         worker_free(server->loader);
         worker_free(server->downloads);
+        worker_free(server->changes);
         worker_free(server->files);
         model_manager_free(server->models);
     }
@@ -428,6 +441,7 @@ static bool start_models(struct server *server, struct engine **engine, struct e
     const struct server_options *options = server->options;
     if (!worker_create(&server->tasks_done, &server->files, error) ||
         !worker_create(&server->tasks_done, &server->loader, error) ||
+        !worker_create(&server->tasks_done, &server->changes, error) ||
         !worker_create(&server->tasks_done, &server->downloads, error)) {
         return false;
     }

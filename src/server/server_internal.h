@@ -30,6 +30,8 @@ struct server {
     struct worker *files;  /* short work with files */
     struct worker *loader; /* of models */
     struct worker *downloads;
+    struct worker *changes; /* of the models folder: may hash, write and sync whole models */
+    size_t upload_count;    /* under way */
     struct access_rules access;
     struct event_base *base;
     struct http_server *http;
@@ -53,6 +55,8 @@ void server_respond_error(struct http_connection *connection, const char *route,
 /* Plain text; the same log line. */
 void server_respond_text(struct http_connection *connection, const char *route, int status,
                          const char *text);
+/* No body at all. */
+void server_respond_empty(struct http_connection *connection, const char *route, int status);
 /* The same without a log line, for a request that writes its own. */
 void server_send_json(struct http_connection *connection, int status,
                       const struct string_buffer *json);

@@ -12,8 +12,9 @@ def page(source_root):
     return (source_root / "docs" / "ollama-api.md").read_text(encoding="utf-8")
 
 
-def test_every_example_is_answered(page, build_dir):
-    server = FakeServer(build_dir)
+def test_every_example_is_answered(page, build_dir, tmp_path):
+    (tmp_path / "fake-model.gguf").write_text("fake-model\n")
+    server = FakeServer(build_dir, f"models={tmp_path}")
     blocks = [block for block in re.findall(r"(?:^    .*\n)+", page, re.M) if "curl" in block]
     assert blocks
     for block in blocks:
