@@ -69,6 +69,12 @@ command:nginx|nginx-light|nginx
 TABLE
 }
 
+needs_to_test_the_web_page() {
+    cat <<'TABLE'
+command:chromium|chromium|chromium
+TABLE
+}
+
 needs_to_ask_over_http() {
     cat <<'TABLE'
 command:curl|curl|curl

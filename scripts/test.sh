@@ -191,7 +191,7 @@ run_stage() {
 main() {
     parse_arguments "$@"
     local started=$SECONDS stage
-    ensure_packages needs_to_build needs_of_python needs_to_test_the_stack
+    ensure_packages needs_to_build needs_of_python needs_to_test_the_stack needs_to_test_the_web_page
     ensure_python_environment
     case " $STAGES " in *" python "*) ensure_clients_environment ;; esac
     rm -rf "$RESULTS"

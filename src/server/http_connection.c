@@ -29,6 +29,7 @@ static const struct {
     {200, "OK"},
     {201, "Created"},
     {204, "No Content"},
+    {304, "Not Modified"},
     {400, "Bad Request"},
     {401, "Unauthorized"},
     {403, "Forbidden"},
@@ -463,7 +464,7 @@ void http_respond(struct http_connection *connection, int status, const char *co
                   const void *body, size_t length) {
     struct evbuffer *output = bufferevent_get_output(connection->stream);
     write_head(connection, status, content_type);
-    if (status != 204) {
+    if (status != 204 && status != 304) { /* which have no body */
         evbuffer_add_printf(output, "Content-Length: %zu\r\n", length);
     }
     evbuffer_add(output, "\r\n", 2);

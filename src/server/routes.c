@@ -8,6 +8,7 @@
 #include "server/openai.h"
 #include "server/responses.h"
 #include "server/server_internal.h"
+#include "server/web_page.h"
 
 #include <string.h>
 
@@ -35,7 +36,9 @@ static void answer_health(struct server *server, struct http_connection *connect
 }
 
 static const struct route routes[] = {
-    {"/", .methods = HTTP_GET | HTTP_HEAD, .answer = ollama_answer_root},
+    {"/", .is_open = true, .methods = HTTP_GET | HTTP_HEAD, .answer = web_page_answer_root},
+    {"/web/", .is_prefix = true, .is_open = true, .methods = HTTP_GET | HTTP_HEAD,
+     .answer = web_page_answer_file},
     {"/api/version", .methods = HTTP_GET | HTTP_HEAD, .answer = ollama_answer_version},
     {"/api/generate", .methods = HTTP_POST, .generates = &ollama_generate_kind},
     {"/api/chat", .methods = HTTP_POST, .generates = &ollama_chat_kind},

@@ -31,7 +31,7 @@ def too_long(text):
 
 
 def test_no_file_is_too_long(source_root):
-    files = tracked_files(source_root, "src/*.c", "src/*.h", "tests/*.c", "tests/*.py", "scripts/*")
+    files = tracked_files(source_root, "src/*.c", "src/*.h", "tests/*.c", "tests/*.py", "scripts/*", "web/*")
     assert files
     assert [str(path) for path in files if too_long(path.read_text(encoding="utf-8"))] == []
 
@@ -51,7 +51,7 @@ def test_public_headers_are_short(source_root):
 def test_every_source_file_opens_with_what_it_is(source_root):
     """'/* name.c - what it owns ...': the name and a sentence."""
     wrong = []
-    for path in tracked_files(source_root, "src/*.c", "src/*.h", "include/*.h", "examples/*.c", "tests/*.c"):
+    for path in tracked_files(source_root, "src/*.c", "src/*.h", "include/*.h", "examples/*.c", "tests/*.c", "web/*.js", "web/*.css"):
         opening = opening_comment(path.read_text(encoding="utf-8"))
         if f"{path.name} - " not in opening:
             wrong.append(str(path.relative_to(source_root)))
@@ -59,7 +59,7 @@ def test_every_source_file_opens_with_what_it_is(source_root):
 
 
 def test_nothing_is_left_for_later(source_root):
-    files = tracked_files(source_root, "*.c", "*.h", "*.py", "*.sh", "*.md", "*.build", "*.def")
+    files = tracked_files(source_root, "*.c", "*.h", "*.py", "*.sh", "*.md", "*.build", "*.def", "*.js", "*.css", "*.html")
     assert files
     found = [str(path) for path in files if UNFINISHED.search(path.read_text(encoding="utf-8", errors="replace"))]
     assert found == []

@@ -1,0 +1,85 @@
+"""Debian's Chromium, driven by Playwright, on the server's own page; and what every visit is held to."""
+
+import os
+import re
+import shutil
+from contextlib import contextmanager
+
+from playwright.sync_api import sync_playwright
+
+NARROW = {"width": 380, "height": 760}
+WIDE = {"width": 1280, "height": 800}
+
+# What a browser says of its own accord when nobody listens on a port, or the server asks for a key.
+SERVER_GONE = re.compile(r"Failed to load resource: net::ERR_(CONNECTION_REFUSED|CONNECTION_RESET|EMPTY_RESPONSE|"
+                         r"INCOMPLETE_CHUNKED_ENCODING|SOCKET_NOT_CONNECTED)")
+NO_KEY = re.compile(r"Failed to load resource: the server responded with a status of 401")
+OVERLOADED = re.compile(r"Failed to load resource: the server responded with a status of 503")
+
+RECORD_VIOLATIONS = """
+window.policyViolations = [];
+addEventListener("securitypolicyviolation", (event) =>
+    policyViolations.push(`${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}:${event.lineNumber}`));
+"""
+
+
+@contextmanager
+def browser():
+    program = shutil.which("chromium")
+    assert program, "chromium is missing: scripts/test.sh installs it"
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(
+            executable_path=program, args=["--no-sandbox"] if os.geteuid() == 0 else [])
+        yield running
+        running.close()
+
+
+@contextmanager
+def visit(running, server, path="/", viewport=WIDE, theme="light", allowed=None, **options):
+    """A page in a profile of its own. At the end it has said no error, asked nobody else, and broken no policy."""
+    context = running.new_context(viewport=viewport, color_scheme=theme, accept_downloads=True, **options)
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    context.add_init_script(RECORD_VIOLATIONS)
+    page = context.new_page()
+    said, asked = [], []
+    page.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: said.append(f"uncaught: {error}"))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(server.base_url + path)
+    page.wait_for_selector("#log", state="attached")
+    yield page
+    assert page.evaluate("policyViolations") == []
+    context.close()
+    assert [text for text in said if allowed is None or not allowed.search(text)] == []
+    assert [url for url in asked if not url.startswith((server.base_url + "/", "blob:", "data:"))] == []
+    assert asked, "the page asked for nothing at all"
+
+
+def script(text, **numbers):
+    """What to send so that the scripted engine says `text`; one byte is one token of it."""
+    return f"[[{' '.join(f'{name}={value}' for name, value in numbers.items())} hex={text.encode().hex()}]]"
+
+
+def send(page, text):
+    page.fill("#prompt", text)
+    page.keyboard.press("Enter")
+
+
+def answer(page):
+    """The last answer, once it has ended."""
+    page.wait_for_selector(".message:last-child.answer[aria-busy=false]")
+    return page.locator(".message.answer").last
+
+
+def ask(page, text):
+    send(page, text)
+    return answer(page)
+
+
+def scrolls_sideways(page):
+    """What is wider than the window: nothing may be."""
+    return page.evaluate("""() => document.documentElement.scrollWidth > innerWidth
+        || ["#messages", "#engine", "#sidebar"].some((id) => {
+            const one = document.querySelector(id);
+            return one.scrollWidth > one.clientWidth + 1;
+        })""")
