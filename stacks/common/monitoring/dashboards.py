@@ -13,7 +13,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent / "grafana" / "dashboards"
 DATASOURCE = {"type": "prometheus", "uid": "prometheus"}
-USERS = 'endpoint!~"/metrics|/health"'
+USERS = 'endpoint!~"/|/web/|/metrics|/health"'
 FAILED = USERS + ',status=~"5.."'
 
 
