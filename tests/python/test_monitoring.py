@@ -98,7 +98,7 @@ def benchmark_results(monitoring, tmp_path_factory):
     folder = tmp_path_factory.mktemp("textfile")
     (folder / "results.csv").write_text(
         "engine,model,scenario,tokens_per_second,first_token_seconds,answer_seconds\n"
-        'mistral.c,tiny,"short ""x""",20,0.1,1.5\nollama,tiny,"short ""x""",10,0.2,3\n')
+        'mistral.c,tiny,"short ""x""",20,0.1,1.5\nollama,tiny:latest,"short ""x""",10,0.2,3\n')
     made = run(sys.executable, str(monitoring / "textfile.py"), "results.csv", "metrics", cwd=folder)
     assert made.returncode == 0, made.stderr
     checked = run("promtool", "check", "metrics", input=(folder / "metrics").read_text())
@@ -108,6 +108,13 @@ def benchmark_results(monitoring, tmp_path_factory):
     yield server.server_address[1]
     server.shutdown()
     server.server_close()
+
+
+def test_results_that_would_be_one_series_are_refused(monitoring, tmp_path):
+    rows = "engine,model,scenario,tokens_per_second\n" + "mistral.c,m,s,1\n" * 2
+    (tmp_path / "results.csv").write_text(rows)
+    made = run(sys.executable, str(monitoring / "textfile.py"), "results.csv", "metrics", cwd=tmp_path)
+    assert made.returncode == 1 and "its own engine" in made.stderr and not (tmp_path / "metrics").exists()
 
 
 class Prometheus:
