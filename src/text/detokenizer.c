@@ -52,13 +52,14 @@ static size_t complete_pending(struct detokenizer *detokenizer, struct string_vi
     return taken;
 }
 
-/* A hidden token between marks; false when it is not hidden. */
-static bool push_marked(const struct detokenizer *detokenizer, int32_t id,
-                        struct string_buffer *out) {
+/* A hidden token between marks, which ends whatever character is unfinished; false when it is not
+ * hidden. */
+static bool push_marked(struct detokenizer *detokenizer, int32_t id, struct string_buffer *out) {
     struct string_view shown = tokenizer_piece(detokenizer->tokenizer, id, true);
     if (shown.length == 0 || tokenizer_piece(detokenizer->tokenizer, id, false).length != 0) {
         return false;
     }
+    detokenizer_finish(detokenizer, out);
     string_buffer_append_text(out, "\xef\xb7\x90");
     append_decided(shown.data, shown.length, out);
     string_buffer_append_text(out, "\xef\xb7\x91");

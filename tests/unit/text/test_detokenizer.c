@@ -197,6 +197,24 @@ static void control_tokens_are_hidden_shown_or_marked(void **state) {
     tokenizer_free(tokenizer);
 }
 
+static void a_marked_token_ends_an_unfinished_character(void **state) {
+    (void)state;
+    struct tiny_vocabulary tiny;
+    tiny_byte_level(&tiny, "gpt-2");
+    int32_t control = tiny_add(&tiny, "[ARGS]", TOKEN_CONTROL, 0);
+    struct tokenizer *tokenizer = tiny_create(&tiny);
+    struct detokenizer detokenizer = {.tokenizer = tokenizer, .mark_special = true};
+    struct string_buffer text = {0};
+    detokenizer_push(&detokenizer, 0xc3, &text);
+    detokenizer_push(&detokenizer, control, &text);
+    detokenizer_push(&detokenizer, 'b', &text);
+    detokenizer_finish(&detokenizer, &text);
+    assert_string_equal(string_buffer_text(&text), BAD "\xef\xb7\x90[ARGS]\xef\xb7\x91"
+                                                       "b");
+    string_buffer_deinit(&text);
+    tokenizer_free(tokenizer);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(characters_cut_into_bytes_come_out_whole),
@@ -205,6 +223,7 @@ int main(void) {
         cmocka_unit_test(the_cuts_between_tokens_do_not_matter),
         cmocka_unit_test(sentencepiece_takes_back_the_space_it_put_in_front),
         cmocka_unit_test(control_tokens_are_hidden_shown_or_marked),
+        cmocka_unit_test(a_marked_token_ends_an_unfinished_character),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
