@@ -518,8 +518,8 @@ static grammar_expr read_schema(struct schema_reader *reader, const json_t *sche
 grammar_expr schema_part(struct schema_reader *reader, const json_t *schema, const char *key,
                          const char *member) {
     size_t path = reader->path.length;
-    string_buffer_append_format(&reader->path, "/%s%s%.100s", key, member[0] != '\0' ? "/" : "",
-                                member);
+    string_buffer_append_format(&reader->path, "%s%s%s%.100s", key[0] != '\0' ? "/" : "", key,
+                                member[0] != '\0' ? "/" : "", member);
     grammar_expr expr = read_schema(reader, schema);
     if (!grammar_builder_failed(reader->builder) &&
         reader->builder->exprs.items[expr].cost > 8) { /* used in several places: one copy */
