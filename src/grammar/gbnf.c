@@ -1,5 +1,6 @@
 /*
- * gbnf.c - grammar_from_gbnf of grammar.h: llama.cpp's grammar notation, read by recursive descent.
+ * gbnf.c - grammar_gbnf and grammar_from_gbnf: llama.cpp's grammar notation, read by recursive
+ * descent.
  *
  * Nesting is bounded; a rule may be used before it is defined.
  */
@@ -434,7 +435,7 @@ static bool read_rule(struct gbnf *gbnf) {
     return true;
 }
 
-static bool read_rules(struct gbnf *gbnf, struct grammar **grammar) {
+static bool read_rules(struct gbnf *gbnf, grammar_expr *expr) {
     if (gbnf->source.length > GRAMMAR_MAX_BYTES) {
         return error_set(gbnf->error, ERROR_UNSUPPORTED,
                          "the grammar has %zu bytes; at most %d are "
@@ -450,15 +451,26 @@ static bool read_rules(struct gbnf *gbnf, struct grammar **grammar) {
     if (root == NULL) {
         return error_set(gbnf->error, ERROR_FORMAT, "the grammar has no rule 'root'");
     }
-    return grammar_build(gbnf->builder, (grammar_expr)*root, grammar, gbnf->error);
+    *expr = (grammar_expr)*root;
+    return true;
+}
+
+grammar_expr grammar_gbnf(struct grammar_builder *builder, struct string_view source) {
+    struct error error = {0};
+    struct gbnf gbnf = {.source = source, .error = &error, .builder = builder};
+    grammar_expr expr = GRAMMAR_EMPTY;
+    if (!read_rules(&gbnf, &expr)) {
+        expr = grammar_builder_fail(builder, &error);
+    }
+    hash_map_deinit(&gbnf.rules);
+    return expr;
 }
 
 bool grammar_from_gbnf(struct string_view source, struct grammar **grammar, struct error *error) {
-    struct gbnf gbnf = {.source = source, .error = error, .builder = grammar_builder_create()};
-    bool done = gbnf.builder != NULL
-                    ? read_rules(&gbnf, grammar)
+    struct grammar_builder *builder = grammar_builder_create();
+    bool done = builder != NULL
+                    ? grammar_build(builder, grammar_gbnf(builder, source), grammar, error)
                     : error_set(error, ERROR_OUT_OF_MEMORY, "no memory for the grammar");
-    hash_map_deinit(&gbnf.rules);
-    grammar_builder_free(gbnf.builder);
+    grammar_builder_free(builder);
     return done;
 }

@@ -94,6 +94,12 @@ struct grammar_trigger {
 };
 grammar_expr grammar_lazy(struct grammar_builder *builder, const struct grammar_trigger *triggers,
                           size_t count);
+/* The same, but one of the triggers must come: a thought that has to end. */
+grammar_expr grammar_until(struct grammar_builder *builder, const struct grammar_trigger *triggers,
+                           size_t count);
+
+/* A `root` of a GBNF source: see grammar/grammar.h. What is wrong with it is noted. */
+grammar_expr grammar_gbnf(struct grammar_builder *builder, struct string_view source);
 
 /* The grammar of `root`. The builder stays usable. */
 bool grammar_build(struct grammar_builder *builder, grammar_expr root, struct grammar **grammar,

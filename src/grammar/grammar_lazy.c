@@ -1,6 +1,6 @@
 /*
- * grammar_lazy.c - grammar_lazy of grammar_builder.h: free text until a trigger appears, by the
- * automaton of Aho and Corasick (1975) over the triggers' bytes.
+ * grammar_lazy.c - grammar_lazy and grammar_until of grammar_builder.h: free text until a trigger
+ * appears, by the automaton of Aho and Corasick (1975) over the triggers' bytes.
  */
 #include "grammar/grammar_internal.h"
 
@@ -64,6 +64,7 @@ static bool complete(struct trigger_trie *trie) {
 struct lazy_arcs {
     struct grammar_builder *builder;
     POOL(struct grammar_arc) arcs;
+    bool may_end; /* without a trigger */
     bool failed;
 };
 
@@ -90,7 +91,9 @@ static void add_node_arcs(struct lazy_arcs *lazy, const struct trigger_trie *tri
         add_arc(lazy, from, END, triggers[node->trigger - 1].body);
         return;
     }
-    add_arc(lazy, from, END, GRAMMAR_EMPTY);
+    if (lazy->may_end) {
+        add_arc(lazy, from, END, GRAMMAR_EMPTY);
+    }
     add_arc(lazy, from, 0, other_tokens);
     for (size_t i = 0; i < count; i++) {
         if (triggers[i].is_token) {
@@ -110,11 +113,11 @@ static void add_node_arcs(struct lazy_arcs *lazy, const struct trigger_trie *tri
     }
 }
 
-grammar_expr grammar_lazy(struct grammar_builder *builder, const struct grammar_trigger *triggers,
-                          size_t count) {
+static grammar_expr free_text(struct grammar_builder *builder,
+                              const struct grammar_trigger *triggers, size_t count, bool may_end) {
     struct error error;
     struct trigger_trie trie = {.count = 1};
-    struct lazy_arcs lazy = {.builder = builder};
+    struct lazy_arcs lazy = {.builder = builder, .may_end = may_end};
     size_t bytes = 1;
     for (size_t i = 0; i < count; i++) {
         bytes += triggers[i].is_token ? 0 : triggers[i].text.length;
@@ -148,4 +151,14 @@ grammar_expr grammar_lazy(struct grammar_builder *builder, const struct grammar_
         return grammar_builder_fail(builder, &error);
     }
     return expr;
+}
+
+grammar_expr grammar_lazy(struct grammar_builder *builder, const struct grammar_trigger *triggers,
+                          size_t count) {
+    return free_text(builder, triggers, count, true);
+}
+
+grammar_expr grammar_until(struct grammar_builder *builder, const struct grammar_trigger *triggers,
+                           size_t count) {
+    return free_text(builder, triggers, count, false);
 }

@@ -6,35 +6,49 @@
 
 #include <string.h>
 
-/* What was malformed came from the client. */
-static bool fail(const char *field, struct error *cause, struct api_error *error) {
-    if (cause->code == ERROR_FORMAT) {
-        cause->code = ERROR_INVALID_ARGUMENT;
+/* One of the forms, on its way into the builder. */
+struct form {
+    const char *field;
+    const json_t *value;
+    struct grammar_builder *builder;
+    grammar_expr expr;
+    bool is_given; /* the value asks for something */
+};
+
+bool answer_format_build(struct grammar_builder *builder, grammar_expr expr, const char *field,
+                         struct grammar **grammar, struct api_error *error) {
+    struct error cause = {0};
+    if (grammar_build(builder, expr, grammar, &cause)) {
+        return true;
     }
-    error_prefix(cause, field);
-    return api_error_from(error, cause, field);
+    if (cause.code == ERROR_FORMAT) { /* what was malformed came from the client */
+        cause.code = ERROR_INVALID_ARGUMENT;
+    }
+    error_prefix(&cause, field);
+    return api_error_from(error, &cause, field);
 }
 
-static bool from_schema(const char *field, const json_t *schema, struct grammar **grammar,
-                        struct api_error *error) {
-    struct error cause = {0};
+/* Takes the expression, unless the builder has noted a failure: then building says which. */
+static bool take(struct form *form, grammar_expr expr, struct api_error *error) {
+    struct grammar *none = NULL;
+    form->expr = expr;
+    form->is_given = true;
+    return !grammar_builder_failed(form->builder) ||
+           answer_format_build(form->builder, GRAMMAR_EMPTY, form->field, &none, error);
+}
+
+static bool read_schema(struct form *form, const json_t *schema, struct api_error *error) {
     if (!json_is_object(schema) && !json_is_boolean(schema)) {
-        return request_field_wrong_type(field, "a JSON schema", schema, error);
+        return request_field_wrong_type(form->field, "a JSON schema", schema, error);
     }
-    return grammar_from_json_schema(schema, NULL, grammar, &cause) || fail(field, &cause, error);
+    return take(form, grammar_json_schema(form->builder, schema, NULL), error);
 }
 
-static bool from_any_object(const char *field, struct grammar **grammar, struct api_error *error) {
-    struct error cause = {0};
-    return grammar_from_json_object(grammar, &cause) || fail(field, &cause, error);
-}
-
-static bool from_response_format(const char *field, const json_t *value, struct grammar **grammar,
-                                 struct api_error *error) {
-    if (!json_is_object(value)) {
-        return request_field_wrong_type(field, "an object", value, error);
+static bool read_response_format(struct form *form, struct api_error *error) {
+    if (!json_is_object(form->value)) {
+        return request_field_wrong_type(form->field, "an object", form->value, error);
     }
-    const char *type = json_string_value(json_object_get(value, "type"));
+    const char *type = json_string_value(json_object_get(form->value, "type"));
     if (type == NULL) {
         return api_error_set(error, 400, "missing_required_parameter", "response_format.type",
                              "Missing required parameter: 'response_format.type'.");
@@ -43,12 +57,12 @@ static bool from_response_format(const char *field, const json_t *value, struct 
         return true;
     }
     if (strcmp(type, "json_object") == 0) {
-        return from_any_object(field, grammar, error);
+        return take(form, grammar_json_object(form->builder), error);
     }
     if (strcmp(type, "json_schema") == 0) {
-        const json_t *form = json_object_get(value, "json_schema");
-        const json_t *schema = json_object_get(form, "schema");
-        return from_schema("response_format.json_schema.schema", schema, grammar, error);
+        form->field = "response_format.json_schema.schema";
+        return read_schema(
+            form, json_object_get(json_object_get(form->value, "json_schema"), "schema"), error);
     }
     return api_error_set(error, 400, "invalid_value", "response_format.type",
                          "Invalid value: '%.40s'. Supported values are: 'text', 'json_object', and "
@@ -56,82 +70,87 @@ static bool from_response_format(const char *field, const json_t *value, struct 
                          type);
 }
 
-static bool from_json_schema(const char *field, const json_t *value, struct grammar **grammar,
-                             struct api_error *error) {
-    return from_schema(field, value, grammar, error);
+static bool read_json_schema(struct form *form, struct api_error *error) {
+    return read_schema(form, form->value, error);
 }
 
-static bool from_text(const char *field, const json_t *value,
-                      bool (*compile)(struct string_view, struct grammar **, struct error *),
-                      struct grammar **grammar, struct api_error *error) {
-    if (!json_is_string(value)) {
-        return request_field_wrong_type(field, "a string", value, error);
-    }
-    struct error cause = {0};
-    struct string_view text = {json_string_value(value), json_string_length(value)};
-    return text.length == 0 || compile(text, grammar, &cause) || fail(field, &cause, error);
-}
-
-static bool from_gbnf(const char *field, const json_t *value, struct grammar **grammar,
+static bool read_text(struct form *form,
+                      grammar_expr (*compile)(struct grammar_builder *, struct string_view),
                       struct api_error *error) {
-    return from_text(field, value, grammar_from_gbnf, grammar, error);
+    if (!json_is_string(form->value)) {
+        return request_field_wrong_type(form->field, "a string", form->value, error);
+    }
+    struct string_view text = {json_string_value(form->value), json_string_length(form->value)};
+    return text.length == 0 || take(form, compile(form->builder, text), error);
 }
 
-static bool from_regex(const char *field, const json_t *value, struct grammar **grammar,
-                       struct api_error *error) {
-    return from_text(field, value, grammar_from_regex, grammar, error);
+static bool read_gbnf(struct form *form, struct api_error *error) {
+    return read_text(form, grammar_gbnf, error);
 }
 
-static bool from_ollama(const char *field, const json_t *value, struct grammar **grammar,
-                        struct api_error *error) {
-    if (json_is_string(value) && json_string_length(value) == 0) {
+static bool read_regex(struct form *form, struct api_error *error) {
+    return read_text(form, grammar_regex, error);
+}
+
+static bool read_ollama(struct form *form, struct api_error *error) {
+    if (json_is_string(form->value) && json_string_length(form->value) == 0) {
         return true;
     }
-    if (json_is_string(value) && strcmp(json_string_value(value), "json") == 0) {
-        return from_any_object(field, grammar, error);
+    if (json_is_string(form->value) && strcmp(json_string_value(form->value), "json") == 0) {
+        return take(form, grammar_json_object(form->builder), error);
     }
-    if (!json_is_object(value)) {
-        return api_error_set(error, 400, "invalid_value", field,
+    if (!json_is_object(form->value)) {
+        return api_error_set(error, 400, "invalid_value", form->field,
                              "invalid format: expected \"json\" or a JSON schema");
     }
-    return from_schema(field, value, grammar, error);
+    return read_schema(form, form->value, error);
+}
+
+bool answer_format_read(const struct answer_format *format, struct grammar_builder *builder,
+                        grammar_expr *expr, const char **field, struct api_error *error) {
+    const struct {
+        const char *field;
+        const json_t *value;
+        bool (*read)(struct form *, struct api_error *);
+    } rows[] = {
+        {"response_format", format->response_format, read_response_format},
+        {"json_schema", format->json_schema, read_json_schema},
+        {"grammar", format->gbnf, read_gbnf},
+        {"regex", format->regex, read_regex},
+        {"format", format->ollama, read_ollama},
+    };
+    *field = NULL;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct form form = {.field = rows[i].field, .value = rows[i].value, .builder = builder};
+        if (form.value == NULL) {
+            continue;
+        }
+        if (!rows[i].read(&form, error)) {
+            return false;
+        }
+        if (form.is_given && *field != NULL) {
+            return api_error_set(error, 400, "invalid_value", rows[i].field,
+                                 "'%s' and '%s' both say what the answer must look like; give "
+                                 "one of them.",
+                                 *field, rows[i].field);
+        }
+        if (form.is_given) {
+            *field = rows[i].field;
+            *expr = form.expr;
+        }
+    }
+    return true;
 }
 
 bool answer_format_compile(const struct answer_format *format, struct grammar **grammar,
                            struct api_error *error) {
-    const struct {
-        const char *field;
-        const json_t *value;
-        bool (*compile)(const char *, const json_t *, struct grammar **, struct api_error *);
-    } forms[] = {
-        {"response_format", format->response_format, from_response_format},
-        {"json_schema", format->json_schema, from_json_schema},
-        {"grammar", format->gbnf, from_gbnf},
-        {"regex", format->regex, from_regex},
-        {"format", format->ollama, from_ollama},
-    };
+    struct grammar_builder *builder = grammar_builder_create();
+    grammar_expr expr = GRAMMAR_EMPTY;
+    const char *field;
     *grammar = NULL;
-    const char *first = NULL;
-    for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
-        struct grammar *made = NULL;
-        if (forms[i].value == NULL) {
-            continue;
-        }
-        bool compiled = forms[i].compile(forms[i].field, forms[i].value, &made, error);
-        if (compiled && made != NULL && *grammar != NULL) {
-            compiled = api_error_set(error, 400, "invalid_value", forms[i].field,
-                                     "'%s' and '%s' both say what the answer must look like; give "
-                                     "one of them.",
-                                     first, forms[i].field);
-            grammar_unref(made);
-        }
-        if (!compiled) {
-            grammar_unref(*grammar);
-            *grammar = NULL;
-            return false;
-        }
-        first = made != NULL ? forms[i].field : first;
-        *grammar = made != NULL ? made : *grammar;
-    }
-    return true;
+    bool done = (builder != NULL || api_error_out_of_memory(error)) &&
+                answer_format_read(format, builder, &expr, &field, error) &&
+                (field == NULL || answer_format_build(builder, expr, field, grammar, error));
+    grammar_builder_free(builder);
+    return done;
 }

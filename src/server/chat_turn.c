@@ -2,6 +2,7 @@
 #include "server/chat_turn.h"
 
 #include "base/random.h"
+#include "server/chat_grammar.h"
 #include "server/served_model.h"
 #include "text/chat_prompt.h"
 
@@ -51,11 +52,6 @@ bool chat_turn_encode(struct generation *generation, const struct served_model *
         return api_error_set(error, 400, "unsupported_value", "tools",
                              "%.200s does not support tools", model->id);
     }
-    if (wishes->choice == TOOL_CHOICE_REQUIRED || wishes->choice == TOOL_CHOICE_NAMED) {
-        return api_error_set(
-            error, 400, "unsupported_value", "tool_choice",
-            "'tool_choice' can be 'auto' or 'none' here: a call cannot be forced.");
-    }
     struct chat_turn *turn = arena_alloc(&generation->arena, 1, sizeof *turn);
     if (turn == NULL) {
         return api_error_out_of_memory(error);
@@ -78,6 +74,22 @@ bool chat_turn_encode(struct generation *generation, const struct served_model *
     generation->turn = turn;
     generation->request.mark_special = !answer_is_plain(&turn->options);
     return true;
+}
+
+bool chat_turn_constrain(struct generation *generation, const struct chat_wishes *wishes,
+                         const struct answer_format *format, struct api_error *error) {
+    const struct answer_options *options = &generation->turn->options;
+    const struct chat_grammar_source source = {
+        .traits = &options->traits,
+        .functions = has_tools(wishes) ? wishes->functions : NULL,
+        .chosen_tool = wishes->choice == TOOL_CHOICE_NAMED ? wishes->chosen_tool : NULL,
+        .call_is_forced = has_tools(wishes) && wishes->choice >= TOOL_CHOICE_REQUIRED,
+        .single_call = wishes->single_call,
+        .thinking_open = options->thinking_open,
+        .may_think = !wishes->thinking_is_off,
+        .format = format,
+    };
+    return chat_grammar_compile(&source, &generation->request.grammar, error);
 }
 
 /* --- the answer --- */

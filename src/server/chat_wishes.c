@@ -15,6 +15,8 @@ static bool is_given(const json_t *value) {
 
 void chat_wishes_deinit(struct chat_wishes *wishes) {
     json_decref(wishes->variables);
+    json_decref(wishes->tools);
+    json_decref(wishes->functions);
     *wishes = (struct chat_wishes){0};
 }
 
@@ -56,14 +58,47 @@ static bool check_tool(const json_t *tool, size_t index, struct api_error *error
     return true;
 }
 
-static const json_t *find_tool(const json_t *tools, const char *name) {
-    for (size_t i = 0; i < json_array_size(tools); i++) {
-        const json_t *function = json_object_get(json_array_get(tools, i), "function");
+static bool has_tool(const struct chat_wishes *wishes, const char *name) {
+    for (size_t i = 0; i < json_array_size(wishes->functions); i++) {
+        const json_t *function = json_array_get(wishes->functions, i);
         if (strcmp(json_string_value(json_object_get(function, "name")), name) == 0) {
-            return function;
+            return true;
         }
     }
-    return NULL;
+    return false;
+}
+
+/* `strict` is between client and server: the model never saw it. Members come in the order in which
+ * models were shown them. NULL: no memory. */
+static json_t *shown_function(const json_t *function) {
+    static const char *const first[] = {"name", "description", "parameters"};
+    json_t *shown = json_object();
+    const char *key;
+    json_t *value;
+    bool done = shown != NULL;
+    for (size_t i = 0; i < sizeof first / sizeof first[0]; i++) {
+        json_t *member = json_object_get(function, first[i]);
+        done = done && (member == NULL || json_object_set(shown, first[i], member) == 0);
+    }
+    json_object_foreach((json_t *)(uintptr_t)function, key, value) {
+        if (strcmp(key, "strict") != 0) { /* one that is there keeps its place */
+            done = done && json_object_set(shown, key, value) == 0;
+        }
+    }
+    if (!done) {
+        json_decref(shown);
+        return NULL;
+    }
+    return shown;
+}
+
+static bool add_tool(struct chat_wishes *wishes, const json_t *tool, struct api_error *error) {
+    json_t *function = json_object_get(tool, "function");
+    json_t *shown =
+        json_pack("{s:s, s:o}", "type", "function", "function", shown_function(function));
+    return (json_array_append_new(wishes->tools, shown) == 0 &&
+            json_array_append(wishes->functions, function) == 0) ||
+           api_error_out_of_memory(error);
 }
 
 static bool read_tools(const json_t *body, struct chat_wishes *wishes, struct api_error *error) {
@@ -79,12 +114,14 @@ static bool read_tools(const json_t *body, struct chat_wishes *wishes, struct ap
                              "Invalid 'tools': %zu are more than the %d allowed.",
                              json_array_size(tools), MOST_TOOLS);
     }
+    wishes->tools = json_array();
+    wishes->functions = json_array();
     for (size_t i = 0; i < json_array_size(tools); i++) {
-        if (!check_tool(json_array_get(tools, i), i, error)) {
+        const json_t *tool = json_array_get(tools, i);
+        if (!check_tool(tool, i, error) || !add_tool(wishes, tool, error)) {
             return false;
         }
     }
-    wishes->tools = tools;
     return true;
 }
 
@@ -96,7 +133,7 @@ static bool read_named_choice(const json_t *choice, struct chat_wishes *wishes,
                              "Invalid 'tool_choice': expected 'none', 'auto', 'required' or "
                              "{\"type\": \"function\", \"function\": {\"name\": …}}.");
     }
-    if (find_tool(wishes->tools, json_string_value(name)) == NULL) {
+    if (!has_tool(wishes, json_string_value(name))) {
         return api_error_set(error, 400, "invalid_value", "tool_choice",
                              "Invalid 'tool_choice': the tool '%.100s' is not in 'tools'.",
                              json_string_value(name));
@@ -141,6 +178,7 @@ static bool read_parallel(const json_t *body, struct chat_wishes *wishes, struct
 bool chat_wishes_set_thinking(struct chat_wishes *wishes, bool enabled, const char *effort,
                               struct api_error *error) {
     /* Qwen, GLM and SmolLM read the first, DeepSeek the second, gpt-oss and Mistral the third. */
+    wishes->thinking_is_off = !enabled;
     return set_variable(wishes, "enable_thinking", json_boolean(enabled), error) &&
            set_variable(wishes, "thinking", json_boolean(enabled), error) &&
            (effort == NULL || set_variable(wishes, "reasoning_effort", json_string(effort), error));
@@ -211,5 +249,6 @@ bool chat_wishes_read(const json_t *body, struct chat_wishes *wishes, struct api
         chat_wishes_deinit(wishes);
         return false;
     }
+    wishes->thinking_is_off = json_is_false(json_object_get(wishes->variables, "enable_thinking"));
     return true;
 }

@@ -168,7 +168,8 @@ static bool prepare_completion(struct generation *generation, const struct serve
     return read_request(generation, model, body, &request, error) &&
            openai_prompts_read(request.shared.prompt, NULL, model, &generation->arena, wanted,
                                &texts, error) &&
-           openai_request_apply(&request.shared, model, wanted->prompt_count, wanted, error);
+           openai_request_apply(&request.shared, model, wanted->prompt_count, wanted, error) &&
+           answer_format_compile(&request.shared.format, &wanted->grammar, error);
 }
 
 const struct generation_kind llama_completion_kind = {
@@ -239,7 +240,8 @@ static bool prepare_infill(struct generation *generation, const struct served_mo
     }
     string_buffer_deinit(&prefix);
     return ok && openai_check_prompt(&wanted->prompts[0], model, "input_prefix", error) &&
-           openai_request_apply(&request.shared, model, 1, wanted, error);
+           openai_request_apply(&request.shared, model, 1, wanted, error) &&
+           answer_format_compile(&request.shared.format, &wanted->grammar, error);
 }
 
 const struct generation_kind llama_infill_kind = {

@@ -330,7 +330,8 @@ static bool prepare(struct generation *generation, const struct served_model *mo
         !chat_wishes_read(body, &wishes, error)) {
         return false;
     }
-    bool ok = encode_messages(generation, model, request.messages, &wishes, error);
+    bool ok = encode_messages(generation, model, request.messages, &wishes, error) &&
+              chat_turn_constrain(generation, &wishes, &request.format, error);
     chat_wishes_deinit(&wishes);
     return ok;
 }

@@ -320,6 +320,7 @@ static bool prepare(struct generation *generation, const struct served_model *mo
     return openai_prompts_read(request.prompt, request.suffix, model, &generation->arena, wanted,
                                &texts, error) &&
            openai_request_apply(&request, model, wanted->prompt_count, wanted, error) &&
+           answer_format_compile(&request.format, &wanted->grammar, error) &&
            prepare_answer(generation, &request, model, texts, error);
 }
 

@@ -242,7 +242,7 @@ bool openai_request_apply(const struct openai_request *request, const struct ser
     if (!sampling_params_check(&wanted->sampling, model->info->vocabulary_size, &cause)) {
         return api_error_from(error, &cause, NULL);
     }
-    return answer_format_compile(&request->format, &wanted->grammar, error);
+    return true;
 }
 
 /* --- prompts --- */

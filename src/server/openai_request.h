@@ -60,7 +60,7 @@ bool openai_read_any(const struct request_field *field, const json_t *value, voi
 bool openai_refuse_unless_empty(const struct request_field *field, const json_t *value,
                                 void *request, struct api_error *error);
 
-/* What the request asks of the engine, but for the prompts. */
+/* What the request asks of the engine, but for the prompts and the answer's format. */
 bool openai_request_apply(const struct openai_request *request, const struct served_model *model,
                           size_t prompt_count, struct generation_request *wanted,
                           struct api_error *error);

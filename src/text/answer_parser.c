@@ -445,8 +445,7 @@ static bool step_name(struct answer_parser *parser, char byte, bool is_final) {
     }
     struct string_buffer *text = is_id ? &reader->id : &reader->name;
     bool fits = text->length < (is_id ? TOOL_ID_MAX_BYTES : TOOL_NAME_MAX_BYTES);
-    bool is_name = tool_id_is_usable(&byte, 1) || (!is_id && strchr(".:/", byte) != NULL);
-    if (byte == '\0' || !fits || !is_name) {
+    if (!fits || !(is_id ? tool_id_is_usable(&byte, 1) : tool_name_is_plain(&byte, 1))) {
         call_is_none(parser);
         return true;
     }

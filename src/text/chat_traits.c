@@ -6,12 +6,13 @@
 #include <string.h>
 
 /* Words that no template holds by itself. */
-#define TOOL_NAME "probe_tool_zq"
-#define ARGUMENT  "probe_argument_zq"
-#define VALUE     "probe_value_zq"
-#define USER_TEXT "probe_user_zq"
-#define SHORT_ID  "Zq4567890"
-#define LONG_ID   "call_Zq4567890probe"
+#define TOOL_NAME  "probe_tool_zq"
+#define OTHER_NAME "probe_other_zq"
+#define ARGUMENT   "probe_argument_zq"
+#define VALUE      "probe_value_zq"
+#define USER_TEXT  "probe_user_zq"
+#define SHORT_ID   "Zq4567890"
+#define LONG_ID    "call_Zq4567890probe"
 
 static const char tools_text[] =
     "[{\"type\": \"function\", \"function\": {\"name\": \"" TOOL_NAME "\", \"description\": \"p\", "
@@ -96,6 +97,25 @@ static bool shows_object_after(const char *where, const char *text) {
     return false;
 }
 
+/* The same with a second call beside the first. */
+static json_t *two_call_messages(const struct chat_traits *shape) {
+    json_t *messages = call_messages(shape, SHORT_ID);
+    json_t *calls = json_object_get(json_array_get(messages, 1), "tool_calls");
+    json_t *second = json_deep_copy(json_array_get(calls, 0));
+    json_object_set_new(json_object_get(second, "function"), "name", json_string(OTHER_NAME));
+    json_array_append_new(calls, second);
+    return messages;
+}
+
+/* How a Mistral template writes what comes after its tag. */
+static void probe_mistral_calls(const struct probe *probe, struct chat_traits *traits) {
+    const char *call = strstr(string_buffer_text(&probe->text), "[TOOL_CALLS]");
+    call += strlen("[TOOL_CALLS]");
+    call += strspn(call, " ");
+    traits->calls_are_listed = call[0] == '[';
+    traits->calls_have_ids = !traits->calls_are_listed && strstr(call, "[CALL_ID]") != NULL;
+}
+
 static enum tool_call_form form_of(const char *text) {
     if (strstr(text, "[TOOL_CALLS]") != NULL) {
         return TOOL_CALLS_MISTRAL;
@@ -113,7 +133,12 @@ static void probe_tools(struct probe *probe, struct chat_traits *traits) {
     bool shows_tools = render(probe, user_message(), with_tools()) && shows(probe, TOOL_NAME);
     if (find_call_shape(probe, traits)) {
         traits->tool_calls = form_of(string_buffer_text(&probe->text));
+        if (traits->tool_calls == TOOL_CALLS_MISTRAL) {
+            probe_mistral_calls(probe, traits);
+        }
         traits->short_call_ids = !render(probe, call_messages(traits, LONG_ID), with_tools());
+        traits->single_calls =
+            !render(probe, two_call_messages(traits), with_tools()) || !shows(probe, OTHER_NAME);
     }
     traits->supports_tools = shows_tools && traits->tool_calls != TOOL_CALLS_NONE;
 }
@@ -196,6 +221,11 @@ void chat_traits_probe(const struct chat_template *chat_template, const char *so
     probe_tools(&probe, traits);
     probe_thinking(&probe, source, traits);
     traits->tool_tags_are_control = is_control(tokenizer, tool_call_tags(traits->tool_calls).open);
+    traits->inner_tags_are_control =
+        traits->tool_tags_are_control &&
+        is_control(tokenizer, traits->tool_calls == TOOL_CALLS_MISTRAL
+                                  ? "[ARGS]"
+                                  : tool_call_tags(traits->tool_calls).close);
     traits->thinking_tags_are_control = is_control(tokenizer, thinking_tags(traits->thinking).open);
     string_buffer_deinit(&probe.text);
 }

@@ -39,8 +39,14 @@ struct chat_traits {
     enum tool_call_form tool_calls;
     enum thinking_form thinking;
     /* The vocabulary has the form's tags as control tokens: the same text in ordinary tokens is no
-     * tag. */
-    bool tool_tags_are_control, thinking_tags_are_control;
+     * tag. Of a call the tag that opens it, and those within it ([ARGS], </tool_call>, …). */
+    bool tool_tags_are_control, inner_tags_are_control, thinking_tags_are_control;
+
+    /* Within the form, for whoever writes calls. */
+    bool
+        calls_are_listed; /* Mistral: a JSON list behind one tag, else names, each behind its own */
+    bool calls_have_ids;  /* Mistral, names: [CALL_ID] and an id before [ARGS] */
+    bool single_calls;    /* the template has no place for two calls in one answer */
 
     /* The shapes the template wants; chat_messages_adapt gives them to it. */
     bool arguments_as_text; /* a call's arguments as JSON text, not as an object */

@@ -47,15 +47,24 @@ void tool_call_reader_deinit(struct tool_call_reader *reader) {
     string_buffer_deinit(&reader->value);
 }
 
-bool tool_id_is_usable(const char *id, size_t length) {
-    static const char allowed[] =
+static bool has_only(const char *text, size_t length, const char *more) {
+    static const char letters[] =
         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
     for (size_t i = 0; i < length; i++) {
-        if (id[i] == '\0' || strchr(allowed, id[i]) == NULL) {
+        if (text[i] == '\0' ||
+            (strchr(letters, text[i]) == NULL && strchr(more, text[i]) == NULL)) {
             return false;
         }
     }
-    return length > 0 && length <= TOOL_ID_MAX_BYTES;
+    return length > 0;
+}
+
+bool tool_id_is_usable(const char *id, size_t length) {
+    return length <= TOOL_ID_MAX_BYTES && has_only(id, length, "");
+}
+
+bool tool_name_is_plain(const char *name, size_t length) {
+    return length <= TOOL_NAME_MAX_BYTES && has_only(name, length, ".:/");
 }
 
 /* --- values that are complete --- */

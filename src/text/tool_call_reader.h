@@ -50,5 +50,7 @@ enum tool_call_progress tool_call_reader_push(struct tool_call_reader *reader, c
 
 /* Letters, digits, "_" and "-": what may be taken for a call's id. */
 bool tool_id_is_usable(const char *id, size_t length);
+/* These and ".", ":", "/": a name that can stand between tags. */
+bool tool_name_is_plain(const char *name, size_t length);
 
 #endif

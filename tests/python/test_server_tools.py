@@ -164,7 +164,6 @@ def test_wishes_that_cannot_be(servers, build_dir, subtests):
         ({"tool_choice": "required"}, "there are no 'tools'"),
         ({"tools": TOOLS, "tool_choice": "maybe"}, "Invalid 'tool_choice'"),
         ({"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "f"}}}, "'f' is not in 'tools'"),
-        ({"tools": TOOLS, "tool_choice": "required"}, "cannot be forced"),
         ({"parallel_tool_calls": 1}, "parallel_tool_calls"),
         ({"reasoning_effort": "much"}, "'much'"),
         ({"extra_body": {"chat_template_kwargs": {"messages": []}}}, "'messages'"),

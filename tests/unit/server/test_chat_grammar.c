@@ -1,0 +1,201 @@
+/* test_chat_grammar.c - what may be answered to a chat, form by form, to the letter: calls as the
+ * templates write them, thoughts before them, text where it is left open. Tags are plain text here;
+ * as tokens they are in tests/python/test_tool_choice.py. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "grammar/grammar_automaton.h"
+#include "server/chat_grammar.h"
+
+#include <string.h>
+
+enum verdict { NO, BEGINS, WHOLE };
+
+static const struct answer_format no_format = {0};
+
+static const struct chat_traits hermes = {.tool_calls = TOOL_CALLS_HERMES},
+                                qwen = {.tool_calls = TOOL_CALLS_HERMES, .thinking = THINKING_TAGS},
+                                llama3 = {.tool_calls = TOOL_CALLS_LLAMA3, .single_calls = true},
+                                listed = {.tool_calls = TOOL_CALLS_MISTRAL,
+                                          .calls_are_listed = true},
+                                named = {.tool_calls = TOOL_CALLS_MISTRAL, .calls_have_ids = true},
+                                named_only = {.tool_calls = TOOL_CALLS_MISTRAL,
+                                              .thinking = THINKING_MISTRAL};
+
+/* Two functions: `add` takes a number, `ping` nothing. */
+static json_t *two_functions(bool strict) {
+    return json_pack("[{s:s, s:b, s:{s:s, s:{s:{s:s}}, s:[s]}}, {s:s, s:b}]", "name", "add",
+                     "strict", strict, "parameters", "type", "object", "properties", "n", "type",
+                     "integer", "required", "n", "name", "ping", "strict", strict);
+}
+
+static enum verdict judge(const struct grammar *grammar, const char *text) {
+    struct automaton automaton;
+    assert_true(automaton_init(&automaton, grammar));
+    uint32_t state = AUTOMATON_START;
+    for (const char *at = text; *at != '\0' && state != AUTOMATON_DEAD; at++) {
+        automaton.work = AUTOMATON_STEP_WORK;
+        state = automaton_next(&automaton, state, (uint8_t)*at);
+    }
+    assert_false(automaton.has_failed);
+    enum verdict verdict = state == AUTOMATON_DEAD                ? NO
+                           : automaton_accepts(&automaton, state) ? WHOLE
+                                                                  : BEGINS;
+    automaton_deinit(&automaton);
+    return verdict;
+}
+
+struct row {
+    const char *text;
+    enum verdict verdict;
+};
+
+static void expect(struct chat_grammar_source source, bool strict, const struct row *rows,
+                   size_t count) {
+    struct grammar *grammar = NULL;
+    struct api_error error = {0};
+    json_t *functions = two_functions(strict);
+    source.functions = functions;
+    source.format = source.format == NULL ? &no_format : source.format;
+    if (!chat_grammar_compile(&source, &grammar, &error)) {
+        fail_msg("%s", error.message);
+    }
+    assert_non_null(grammar);
+    for (size_t i = 0; i < count; i++) {
+        enum verdict verdict = judge(grammar, rows[i].text);
+        if (verdict != rows[i].verdict) {
+            fail_msg("%s: expected %d, came %d", rows[i].text, rows[i].verdict, verdict);
+        }
+    }
+    grammar_unref(grammar);
+    json_decref(functions);
+}
+
+#define EXPECT(source, strict, ...)                                                                \
+    do {                                                                                           \
+        const struct row rows[] = {__VA_ARGS__};                                                   \
+        expect(source, strict, rows, sizeof rows / sizeof rows[0]);                                \
+    } while (0)
+
+#define ADD "{\"name\": \"add\", \"arguments\": {\"n\": 7}}"
+
+static void hermes_calls(void **state) {
+    (void)state;
+    struct chat_grammar_source source = {.traits = &hermes, .call_is_forced = true};
+    EXPECT(source, false, {"", BEGINS}, {"<tool_call>\n" ADD "\n</tool_call>", WHOLE},
+           {" <tool_call>\n" ADD "\n</tool_call>\n<tool_call>\n" ADD "\n</tool_call>", WHOLE},
+           {"<tool_call>\n{\"name\": \"ping\", \"arguments\": {}}\n</tool_call>", WHOLE},
+           {"<tool_call>\n" ADD, BEGINS}, {"I ", NO}, {"<think>", NO}, {ADD, NO},
+           {"<tool_call>\n{\"name\": \"pong", NO},
+           {"<tool_call>\n{\"name\": \"ping\", \"arguments\": {\"n", NO},
+           {"<tool_call>\n{\"name\": \"add\", \"arguments\": {\"n\": \"", NO},
+           {"<tool_call>\n{\"name\": \"add\", \"arguments\": {}", NO});
+    source.single_call = true;
+    EXPECT(source, false, {"<tool_call>\n" ADD "\n</tool_call>", WHOLE},
+           {"<tool_call>\n" ADD "\n</tool_call>\n", NO});
+    source.chosen_tool = "ping";
+    EXPECT(source, false, {"<tool_call>\n{\"name\": \"a", NO},
+           {"<tool_call>\n{\"name\": \"ping\", \"arguments\": {}}\n</tool_call>", WHOLE});
+}
+
+static void mistral_calls(void **state) {
+    (void)state;
+    struct chat_grammar_source source = {.traits = &listed, .call_is_forced = true};
+    EXPECT(source, false, {"[TOOL_CALLS][" ADD "]", WHOLE}, {"[TOOL_CALLS] [" ADD "]", WHOLE},
+           {"[TOOL_CALLS][" ADD ", " ADD "]", WHOLE}, {"[TOOL_CALLS][]", NO},
+           {"[TOOL_CALLS]add", NO}, {"[TOOL_CALLS][" ADD "][TOOL", NO});
+    source.single_call = true;
+    EXPECT(source, false, {"[TOOL_CALLS][" ADD "]", WHOLE}, {"[TOOL_CALLS][" ADD ",", NO});
+    source = (struct chat_grammar_source){.traits = &named, .call_is_forced = true};
+    EXPECT(source, false, {"[TOOL_CALLS]add[CALL_ID]abcDEF123[ARGS]{\"n\": 7}", WHOLE},
+           {"[TOOL_CALLS]ping[CALL_ID]abcDEF123[ARGS]{}[TOOL_CALLS]p", BEGINS},
+           {"[TOOL_CALLS]add[CALL_ID]abc[", NO}, {"[TOOL_CALLS]add[ARGS]", NO},
+           {"[TOOL_CALLS]pong", NO}, {"[TOOL_CALLS][", NO});
+    source.traits = &named_only;
+    EXPECT(source, false, {"[TOOL_CALLS]add[ARGS]{\"n\": 7}", WHOLE}, {"[TOOL_CALLS]add[C", NO});
+}
+
+#define ADD_3 "{\"name\": \"add\", \"parameters\": {\"n\": 7}}"
+
+static void llama3_calls(void **state) {
+    (void)state;
+    struct chat_traits several = llama3;
+    struct chat_grammar_source source = {.traits = &llama3, .call_is_forced = true};
+    EXPECT(source, false, {ADD_3, WHOLE}, {ADD_3 ";", NO}, {"{\"name\": \"add\", \"a", NO});
+    several.single_calls = false;
+    source.traits = &several;
+    EXPECT(source, false, {ADD_3 "; " ADD_3, WHOLE});
+}
+
+static void a_strict_call_is_held_to_its_schema_once_it_has_begun(void **state) {
+    (void)state;
+    struct chat_grammar_source source = {.traits = &hermes};
+    EXPECT(source, true, {"", WHOLE}, {"Any <tool> text {\"n\": ", WHOLE},
+           {"Well. <tool_call>", BEGINS}, {"Well. <tool_call>\n" ADD "\n</tool_call>", WHOLE},
+           {"<tool_call>\n{\"name\": \"add\", \"arguments\": {\"n\": \"", NO},
+           {"<tool_call>\n{\"name\": \"pong", NO});
+    source.traits = &llama3;
+    EXPECT(source, true, {"", WHOLE}, {"Text. " ADD_3, WHOLE}, {"{\"city\": 1}", WHOLE},
+           {"{\"name", WHOLE}, {"{\"name\": 1}", WHOLE}, {"{\"name\": \"add", BEGINS},
+           {ADD_3, WHOLE}, {" \n" ADD_3, WHOLE}, {"{\"name\": \"pong", NO},
+           {" {\"name\": \"add\", \"parameters\": {\"n\": \"", NO});
+}
+
+static void thoughts_come_before_calls(void **state) {
+    (void)state;
+    struct chat_grammar_source source = {
+        .traits = &qwen, .call_is_forced = true, .may_think = true};
+    EXPECT(source, false,
+           {"<think>\nHm. <tool_call>\n</think>\n\n<tool_call>\n" ADD "\n</tool_call>", WHOLE},
+           {"<tool_call>\n" ADD "\n</tool_call>", WHOLE}, {"<think>\nHm.", BEGINS},
+           {"<think>\n</think>\n\nSo", NO}, {"Hm.", NO});
+    source.thinking_open = true;
+    EXPECT(source, false, {"Hm.", BEGINS},
+           {"Hm.</think>\n\n<tool_call>\n" ADD "\n</tool_call>", WHOLE}, {"Hm.</think>So", NO});
+    source.thinking_open = source.may_think = false;
+    EXPECT(source, false, {"<think>", NO}, {"<tool_call>\n" ADD "\n</tool_call>", WHOLE});
+}
+
+static void a_format_stands_beside_calls_and_after_thoughts(void **state) {
+    (void)state;
+    json_t *pattern = json_string("[a-z]{2}!");
+    const struct answer_format format = {.regex = pattern};
+    struct chat_grammar_source source = {.traits = &qwen, .thinking_open = true, .format = &format};
+    EXPECT(source, false, {"Hm.", BEGINS}, {"Hm.</think>\n\nab!", WHOLE}, {"ab!", BEGINS},
+           {"Hm.</think><tool_call>\n" ADD "\n</tool_call>", WHOLE}, {"Hm.</think>a!", NO},
+           /* not strict: any object */
+           {"</think><tool_call>\n{\"name\": \"add\", \"arguments\": {\"x\": \"y\"}}\n</tool_call>",
+            WHOLE});
+    source.call_is_forced = true;
+    EXPECT(source, false, {"</think>ab", NO});
+    json_decref(pattern);
+}
+
+static void nothing_asked_is_no_grammar(void **state) {
+    (void)state;
+    json_t *functions = two_functions(false);
+    struct grammar *grammar = NULL;
+    struct api_error error;
+    const struct chat_grammar_source source = {
+        .traits = &hermes, .functions = functions, .may_think = true, .format = &no_format};
+    assert_true(chat_grammar_compile(&source, &grammar, &error));
+    assert_null(grammar);
+    json_decref(functions);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(hermes_calls),
+        cmocka_unit_test(mistral_calls),
+        cmocka_unit_test(llama3_calls),
+        cmocka_unit_test(a_strict_call_is_held_to_its_schema_once_it_has_begun),
+        cmocka_unit_test(thoughts_come_before_calls),
+        cmocka_unit_test(a_format_stands_beside_calls_and_after_thoughts),
+        cmocka_unit_test(nothing_asked_is_no_grammar),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
