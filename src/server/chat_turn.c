@@ -39,12 +39,26 @@ static bool keep_tool_names(struct generation *generation, const struct chat_wis
     return names != NULL || api_error_out_of_memory(error);
 }
 
+/* What the template itself refuses, or a client's template that fails, is the client's to mend. */
+static bool build(const struct chat_prompt *wanted, bool is_clients, struct token_list *prompt,
+                  bool *thinking_open, struct api_error *error) {
+    struct error cause = {0};
+    if (chat_prompt_build(wanted, prompt, thinking_open, &cause)) {
+        return true;
+    }
+    if (is_clients && cause.code == ERROR_FORMAT) {
+        cause.code = ERROR_INVALID_ARGUMENT;
+        error_prefix(&cause, "template");
+    }
+    return api_error_from(error, &cause, "messages");
+}
+
 bool chat_turn_encode(struct generation *generation, const struct served_model *model,
                       const json_t *messages, const struct chat_wishes *wishes,
                       struct token_list *prompt, struct api_error *error) {
-    const struct chat_traits *traits = &model->chat_traits;
-    struct error cause = {0};
-    if (model->chat_template == NULL) {
+    bool is_clients = wishes->own_template != NULL;
+    const struct chat_traits *traits = is_clients ? &wishes->own_traits : &model->chat_traits;
+    if (model->chat_template == NULL && !is_clients) {
         return api_error_set(error, 400, "no_chat_template", "model", "%s",
                              model->chat_template_error.message);
     }
@@ -61,15 +75,15 @@ bool chat_turn_encode(struct generation *generation, const struct served_model *
         return false;
     }
     const struct chat_prompt wanted = {
-        .chat_template = model->chat_template,
+        .chat_template = is_clients ? wishes->own_template : model->chat_template,
         .tokenizer = model->tokenizer,
         .traits = traits,
         .messages = messages,
         .tools = has_tools(wishes) ? wishes->tools : NULL,
         .variables = wishes->variables,
     };
-    if (!chat_prompt_build(&wanted, prompt, &turn->options.thinking_open, &cause)) {
-        return api_error_from(error, &cause, "messages");
+    if (!build(&wanted, is_clients, prompt, &turn->options.thinking_open, error)) {
+        return false;
     }
     generation->turn = turn;
     generation->request.mark_special = !answer_is_plain(&turn->options);

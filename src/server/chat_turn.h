@@ -11,6 +11,7 @@
 #include "server/api_error.h"
 #include "server/generation.h"
 #include "text/answer_parser.h"
+#include "text/chat_template.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -28,6 +29,9 @@ struct chat_wishes {
     bool single_call;
     bool thinking_is_off;
     json_t *variables; /* for the template; owned: see chat_wishes_deinit */
+    /* A template in place of the model's own, and what it can do; NULL: none. Borrowed. */
+    const struct chat_template *own_template;
+    struct chat_traits own_traits;
 };
 
 void chat_wishes_deinit(struct chat_wishes *wishes);
@@ -38,6 +42,10 @@ bool chat_wishes_read(const json_t *body, struct chat_wishes *wishes, struct api
 /* The variables by which templates turn thinking on and off. `effort` NULL: not said. */
 bool chat_wishes_set_thinking(struct chat_wishes *wishes, bool enabled, const char *effort,
                               struct api_error *error);
+
+/* As chat_wishes_read, from tools alone; NULL or null: none. */
+bool chat_wishes_read_tools(const json_t *tools, struct chat_wishes *wishes,
+                            struct api_error *error);
 
 /* The prompt of `messages` (as openai_messages_read makes them), appended to `prompt`. What is
  * needed to read the answer is kept in generation->turn; calling it again, with fewer messages,

@@ -101,8 +101,7 @@ static bool add_tool(struct chat_wishes *wishes, const json_t *tool, struct api_
            api_error_out_of_memory(error);
 }
 
-static bool read_tools(const json_t *body, struct chat_wishes *wishes, struct api_error *error) {
-    const json_t *tools = json_object_get(body, "tools");
+static bool read_tools(const json_t *tools, struct chat_wishes *wishes, struct api_error *error) {
     if (!is_given(tools)) {
         return true;
     }
@@ -243,12 +242,22 @@ static bool read_variables(const json_t *body, struct chat_wishes *wishes,
 
 bool chat_wishes_read(const json_t *body, struct chat_wishes *wishes, struct api_error *error) {
     *wishes = (struct chat_wishes){0};
-    if (!read_tools(body, wishes, error) || !read_choice(body, wishes, error) ||
-        !read_parallel(body, wishes, error) || !read_effort(body, wishes, error) ||
-        !read_variables(body, wishes, error)) {
+    if (!read_tools(json_object_get(body, "tools"), wishes, error) ||
+        !read_choice(body, wishes, error) || !read_parallel(body, wishes, error) ||
+        !read_effort(body, wishes, error) || !read_variables(body, wishes, error)) {
         chat_wishes_deinit(wishes);
         return false;
     }
     wishes->thinking_is_off = json_is_false(json_object_get(wishes->variables, "enable_thinking"));
+    return true;
+}
+
+bool chat_wishes_read_tools(const json_t *tools, struct chat_wishes *wishes,
+                            struct api_error *error) {
+    *wishes = (struct chat_wishes){0};
+    if (!read_tools(tools, wishes, error)) {
+        chat_wishes_deinit(wishes);
+        return false;
+    }
     return true;
 }

@@ -8,7 +8,6 @@
 #include "server/openai_messages.h"
 #include "server/openai_request.h"
 #include "server/server_internal.h"
-#include "text/chat_prompt.h"
 
 #include <string.h>
 
@@ -16,6 +15,8 @@
 struct attempt {
     const json_t *messages; /* all of them */
     const struct served_model *model;
+    const struct chat_wishes *wishes;
+    struct generation *generation;
 };
 
 static bool is_role(const json_t *message, const char *role) {
@@ -43,7 +44,6 @@ static bool encode_from(const struct attempt *attempt, size_t first, size_t limi
                         struct token_list *tokens, bool *fits, struct api_error *error) {
     const struct served_model *model = attempt->model;
     json_t *selected = select_messages(attempt->messages, first);
-    struct error cause = {0};
     size_t bytes = 0;
     for (size_t i = 0; i < json_array_size(selected); i++) {
         bytes += json_string_length(json_object_get(json_array_get(selected, i), "content"));
@@ -52,8 +52,7 @@ static bool encode_from(const struct attempt *attempt, size_t first, size_t limi
     tokens->count = 0;
     bool ok = selected != NULL || api_error_out_of_memory(error);
     if (ok && *fits) {
-        ok = chat_prompt_encode(model->chat_template, model->tokenizer, selected, tokens, &cause) ||
-             api_error_from(error, &cause, "messages");
+        ok = chat_turn_encode(attempt->generation, model, selected, attempt->wishes, tokens, error);
         *fits = tokens->count <= limit;
     }
     json_decref(selected);
@@ -101,38 +100,39 @@ static bool encode_shortened(const struct attempt *attempt, const struct ollama_
     return fits || ollama_too_long(error);
 }
 
-static bool encode(const json_t *messages, const struct ollama_request *request,
-                   const struct served_model *model, struct arena *arena, struct token_list *tokens,
+static bool encode(const struct attempt *attempt, const struct ollama_request *request,
                    struct api_error *error) {
-    struct attempt attempt = {.messages = messages, .model = model};
-    size_t limit = ollama_context_limit(request, model) - 1;
+    struct token_list *tokens = &attempt->generation->request.prompts[0];
+    size_t limit = ollama_context_limit(request, attempt->model) - 1;
     bool fits;
-    if (model->chat_template == NULL) {
-        return api_error_set(error, 400, "no_chat_template", "model", "%s",
-                             model->chat_template_error.message);
-    }
-    if (!encode_from(&attempt, 0, limit, tokens, &fits, error)) {
+    if (!encode_from(attempt, 0, limit, tokens, &fits, error)) {
         return false;
     }
     if (fits) {
         return true;
     }
-    return request->truncate ? encode_shortened(&attempt, request, arena, tokens, error)
-                             : ollama_too_long(error);
+    return request->truncate
+               ? encode_shortened(attempt, request, &attempt->generation->arena, tokens, error)
+               : ollama_too_long(error);
 }
 
 static bool encode_messages(const struct ollama_request *request, const struct served_model *model,
                             struct generation *generation, struct api_error *error) {
+    struct chat_wishes wishes = {0};
     json_t *converted = NULL;
     json_t *messages = NULL;
     json_t *whole = json_is_array(request->messages)
                         ? ollama_defaults_messages(generation->lease.entry, NULL, request->messages)
                         : json_incref((json_t *)(uintptr_t)request->messages);
     bool ok = (whole != NULL || api_error_out_of_memory(error)) &&
+              ollama_request_wishes(request, model, &wishes, error) &&
               ollama_messages_read(whole, &converted, error) &&
-              openai_messages_read(converted, &messages, error) &&
-              encode(messages, request, model, &generation->arena, &generation->request.prompts[0],
-                     error);
+              openai_messages_read(converted, &messages, error);
+    const struct attempt attempt = {
+        .messages = messages, .model = model, .wishes = &wishes, .generation = generation};
+    ok = ok && encode(&attempt, request, error) &&
+         chat_turn_constrain(generation, &wishes, &request->format, error);
+    chat_wishes_deinit(&wishes);
     json_decref(whole);
     json_decref(converted);
     json_decref(messages);
@@ -150,12 +150,7 @@ static bool prepare(struct generation *generation, const struct served_model *mo
     answer->is_chat = true;
     if (request.messages == NULL ||
         (json_is_array(request.messages) && json_array_size(request.messages) == 0)) {
-        ollama_request_idle(&request, generation);
-        return true;
-    }
-    if (json_array_size(request.tools) != 0) {
-        return api_error_set(error, 400, "unsupported_value", "tools",
-                             "%.200s does not support tools", request.model);
+        return ollama_request_idle(&request, generation, error);
     }
     if (!encode_messages(&request, model, generation, error)) {
         return false;

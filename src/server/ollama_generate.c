@@ -7,7 +7,6 @@
 #include "server/openai_prompts.h"
 #include "server/openai_request.h"
 #include "server/server_internal.h"
-#include "text/chat_prompt.h"
 
 #include <string.h>
 
@@ -49,14 +48,40 @@ static json_t *make_messages(const struct ollama_request *request, const struct 
     return whole;
 }
 
-static bool encode_messages(const struct ollama_request *request, const struct hub_model *entry,
-                            const struct chat_template *chat_template,
-                            const struct served_model *model, struct token_list *tokens,
-                            struct error *cause) {
-    json_t *messages = make_messages(request, entry);
-    bool ok = messages != NULL || error_set(cause, ERROR_OUT_OF_MEMORY, "no memory for the prompt");
-    ok = ok && chat_prompt_encode(chat_template, model->tokenizer, messages, tokens, cause);
+/* Through the model's template, or the client's own. */
+static bool encode_messages(const struct ollama_request *request, const struct served_model *model,
+                            struct generation *generation, const struct chat_wishes *wishes,
+                            struct token_list *tokens, struct api_error *error) {
+    json_t *messages = make_messages(request, generation->lease.entry);
+    bool ok = (messages != NULL || api_error_out_of_memory(error)) &&
+              chat_turn_encode(generation, model, messages, wishes, tokens, error) &&
+              chat_turn_constrain(generation, wishes, &request->format, error);
     json_decref(messages);
+    return ok;
+}
+
+/* The template is the client's; what the model thinks is marked as ever. */
+static bool encode_with_template(const struct ollama_request *request,
+                                 const struct served_model *model, struct generation *generation,
+                                 struct chat_wishes *wishes, struct token_list *tokens,
+                                 struct api_error *error) {
+    struct error cause = {0};
+    struct chat_template *own = NULL;
+    const char *source = request->template_source;
+    struct chat_traits *traits = &wishes->own_traits;
+    if (!chat_template_create(source, strlen(source), &own, &cause)) {
+        if (cause.code == ERROR_FORMAT) {
+            cause.code = ERROR_INVALID_ARGUMENT;
+            error_prefix(&cause, "template (Jinja; Go templates are not read)");
+        }
+        return api_error_from(error, &cause, "template");
+    }
+    chat_traits_probe(own, source, model->tokenizer, traits);
+    traits->thinking = model->chat_traits.thinking;
+    traits->thinking_tags_are_control = model->chat_traits.thinking_tags_are_control;
+    wishes->own_template = own;
+    bool ok = encode_messages(request, model, generation, wishes, tokens, error);
+    chat_template_free(own);
     return ok;
 }
 
@@ -75,32 +100,36 @@ static bool encode_plain(const struct ollama_request *request, const struct serv
     return ok;
 }
 
-static bool encode_prompt(const struct ollama_request *request, const struct hub_model *entry,
-                          const struct served_model *model, struct token_list *tokens,
-                          struct api_error *error) {
+static bool encode_text(const struct ollama_request *request, const struct served_model *model,
+                        struct generation *generation, struct token_list *tokens,
+                        struct api_error *error) {
     struct error cause = {0};
-    struct chat_template *own = NULL;
-    const char *source = request->template_source;
-    bool has_template = has_text(source) || model->chat_template != NULL;
-    bool ok;
-    if (has_text(request->suffix)) {
-        ok = fill_in_middle_encode(&model->fill_in_middle, model->tokenizer,
-                                   string_view_of(request->prompt), string_view_of(request->suffix),
-                                   tokens, &cause);
-    } else if (request->raw || !has_template) {
-        ok = encode_plain(request, model, tokens, &cause);
-    } else if (has_text(source)) {
-        ok = chat_template_create(source, strlen(source), &own, &cause) &&
-             encode_messages(request, entry, own, model, tokens, &cause);
-        if (!ok && cause.code == ERROR_FORMAT) {
-            cause.code = ERROR_INVALID_ARGUMENT;
-            error_prefix(&cause, "template (Jinja; Go templates are not read)");
-        }
-        chat_template_free(own);
-    } else {
-        ok = encode_messages(request, entry, model->chat_template, model, tokens, &cause);
+    bool ok = has_text(request->suffix)
+                  ? fill_in_middle_encode(&model->fill_in_middle, model->tokenizer,
+                                          string_view_of(request->prompt),
+                                          string_view_of(request->suffix), tokens, &cause)
+                  : encode_plain(request, model, tokens, &cause);
+    return (ok || api_error_from(error, &cause, "prompt")) &&
+           answer_format_compile(&request->format, &generation->request.grammar, error);
+}
+
+static bool encode_prompt(const struct ollama_request *request, const struct served_model *model,
+                          struct generation *generation, struct token_list *tokens,
+                          struct api_error *error) {
+    struct chat_wishes wishes = {0};
+    bool has_own = has_text(request->template_source);
+    bool is_text =
+        has_text(request->suffix) || request->raw || (!has_own && model->chat_template == NULL);
+    bool ok = ollama_request_wishes(request, model, &wishes, error);
+    if (ok && is_text) {
+        ok = encode_text(request, model, generation, tokens, error);
+    } else if (ok && has_own) {
+        ok = encode_with_template(request, model, generation, &wishes, tokens, error);
+    } else if (ok) {
+        ok = encode_messages(request, model, generation, &wishes, tokens, error);
     }
-    return ok || api_error_from(error, &cause, "prompt");
+    chat_wishes_deinit(&wishes);
+    return ok;
 }
 
 /* After an earlier answer the text goes on: no second beginning. */
@@ -157,8 +186,7 @@ static bool prepare(struct generation *generation, const struct served_model *mo
         return false;
     }
     if (!has_text(request.prompt) && !has_text(request.suffix)) {
-        ollama_request_idle(&request, generation);
-        return true;
+        return ollama_request_idle(&request, generation, error);
     }
     request.prompt = request.prompt == NULL ? "" : request.prompt;
     struct ollama_answer *answer = generation->details;
@@ -172,7 +200,7 @@ static bool prepare(struct generation *generation, const struct served_model *mo
     }
     ok = ok && (strlen(request.prompt) <= most_bytes || ollama_too_long(error)) &&
          read_context(request.context, model, tokens, error) &&
-         encode_prompt(&request, entry, model, &prompt, error) &&
+         encode_prompt(&request, model, generation, &prompt, error) &&
          append(tokens, &prompt, model->tokenizer, error) && cut(&request, model, tokens, error);
     token_list_deinit(&prompt);
     if (ok) {

@@ -151,13 +151,50 @@ bool ollama_request_apply(const struct ollama_request *request, const struct ser
     wanted->stops = request->options.stops;
     wanted->stop_count = request->options.stop_count;
     return ollama_options_sampling(&request->options, model->info->vocabulary_size,
-                                   &wanted->sampling, error) &&
-           answer_format_compile(&request->format, &wanted->grammar, error);
+                                   &wanted->sampling, error);
 }
 
-void ollama_request_idle(const struct ollama_request *request, struct generation *generation) {
+/* true asks for as much as templates that know degrees can give. */
+static bool set_thinking(const struct ollama_request *request, struct chat_wishes *wishes,
+                         struct api_error *error) {
+    const char *level = json_string_value(request->think);
+    bool enabled = level != NULL || json_is_true(request->think);
+    return chat_wishes_set_thinking(wishes, enabled,
+                                    level != NULL ? level
+                                    : enabled     ? "high"
+                                                  : "none",
+                                    error);
+}
+
+bool ollama_request_wishes(const struct ollama_request *request, const struct served_model *model,
+                           struct chat_wishes *wishes, struct api_error *error) {
+    bool can_think = model->chat_traits.supports_thinking;
+    if (json_array_size(request->tools) != 0 && !model->chat_traits.supports_tools) {
+        return api_error_set(error, 400, "unsupported_value", "tools",
+                             "%.200s does not support tools", request->model);
+    }
+    if (request->think != NULL && !json_is_false(request->think) && !can_think) {
+        return api_error_set(error, 400, "unsupported_value", "think",
+                             "\"%.200s\" does not support thinking", request->model);
+    }
+    if (!chat_wishes_read_tools(request->tools, wishes, error)) {
+        return false;
+    }
+    if (request->think != NULL && can_think && !set_thinking(request, wishes, error)) {
+        chat_wishes_deinit(wishes);
+        return false;
+    }
+    return true;
+}
+
+bool ollama_request_idle(const struct ollama_request *request, struct generation *generation,
+                         struct api_error *error) {
     bool unloads = request->has_keep_alive && request->keep_alive == 0;
+    if (!answer_format_compile(&request->format, &generation->request.grammar, error)) {
+        return false;
+    }
     ollama_write_idle(generation, unloads ? "unload" : "load");
+    return true;
 }
 
 size_t ollama_context_limit(const struct ollama_request *request,

@@ -8,6 +8,7 @@
 #define MISTRAL_SERVER_OLLAMA_REQUEST_H
 
 #include "server/answer_format.h"
+#include "server/chat_turn.h"
 #include "server/generation.h"
 #include "server/ollama_answer.h"
 #include "server/ollama_options.h"
@@ -52,12 +53,19 @@ bool ollama_request_read(struct generation *generation, const json_t *body,
                          const struct request_field *own_fields, struct ollama_request *request,
                          struct api_error *error);
 
-/* Fills generation->request but for the prompt, and the answer's details. */
+/* Fills generation->request but for the prompt and the answer's format, and the answer's details.
+ */
 bool ollama_request_apply(const struct ollama_request *request, const struct served_model *model,
                           struct generation *generation, struct api_error *error);
 
-/* No prompt: the model is only loaded, or, with a keep_alive of 0, unloaded. */
-void ollama_request_idle(const struct ollama_request *request, struct generation *generation);
+/* Tools and `think`, checked against what the model can do; chat_wishes_deinit releases them. */
+bool ollama_request_wishes(const struct ollama_request *request, const struct served_model *model,
+                           struct chat_wishes *wishes, struct api_error *error);
+
+/* No prompt, and no fault in the rest: the model is only loaded, or, with a keep_alive of 0,
+ * unloaded. */
+bool ollama_request_idle(const struct ollama_request *request, struct generation *generation,
+                         struct api_error *error);
 
 /* Tokens that prompt and answer may have together: num_ctx, at most the model's context. */
 size_t ollama_context_limit(const struct ollama_request *request, const struct served_model *model);
