@@ -105,8 +105,22 @@ static bool adapt_calls(json_t *message, const struct chat_traits *traits) {
 
 /* --- messages --- */
 
+/* [{type: thinking, thinking: …}, {type: text, text: …}]; the text only where there is any. */
+static bool join_thinking(json_t *message, json_t *thinking, json_t *content) {
+    json_t *parts = json_pack("[{s:s, s:O}]", "type", "thinking", "thinking", thinking);
+    if (json_string_length(content) > 0) {
+        json_array_append_new(parts, json_pack("{s:s, s:O}", "type", "text", "text", content));
+    }
+    return json_object_set_new(message, "content", parts) == 0;
+}
+
 static bool adapt_content(json_t *message, const struct chat_traits *traits) {
     json_t *content = json_object_get(message, "content");
+    json_t *thinking = json_object_get(message, "reasoning_content");
+    if (traits->thinking_parts && json_string_length(thinking) > 0 &&
+        (json_is_string(content) || json_is_null(content) || content == NULL)) {
+        return join_thinking(message, thinking, content);
+    }
     bool has_calls = json_array_size(json_object_get(message, "tool_calls")) > 0;
     if (traits->null_content && has_calls && json_is_string(content) &&
         json_string_length(content) == 0) {

@@ -156,9 +156,19 @@ static bool renders_apart(struct probe *probe, json_t *one, json_t *other) {
     return apart;
 }
 
+/* Whether an earlier thought is shown when it is a part of the content. */
+static bool shows_thinking_part(struct probe *probe) {
+    json_t *messages = json_pack("[{s:s, s:s}, {s:s, s:[{s:s, s:s}, {s:s, s:s}]}, {s:s, s:s}]",
+                                 "role", "user", "content", USER_TEXT, "role", "assistant",
+                                 "content", "type", "thinking", "thinking", VALUE, "type", "text",
+                                 "text", "probe_answer", "role", "user", "content", USER_TEXT);
+    return render(probe, messages, NULL) && shows(probe, "[THINK]" VALUE "[/THINK]");
+}
+
 static void probe_thinking(struct probe *probe, const char *source, struct chat_traits *traits) {
     if (strstr(source, "[THINK]") != NULL) {
         traits->thinking = THINKING_MISTRAL;
+        traits->thinking_parts = shows_thinking_part(probe);
     } else if (strstr(source, "</think>") != NULL || strstr(source, "<think>") != NULL) {
         traits->thinking = THINKING_TAGS;
     }

@@ -53,6 +53,7 @@ struct chat_traits {
     bool null_content;      /* null, not "", as content beside tool calls */
     bool short_call_ids;    /* nine letters and digits, else it refuses */
     bool typed_content;     /* content as a list of parts, else it is lost */
+    bool thinking_parts;    /* what was thought as a part of that list, of type "thinking" */
 };
 
 /* `source` is the text the template was made from. Without a template (NULL) nothing is supported.
