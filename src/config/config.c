@@ -25,10 +25,12 @@
 /* More than any configuration file that a person writes. */
 enum { CONFIG_FILE_LIMIT = 1 << 20 };
 
-/* Names that Docker Compose, Kubernetes or the health check read, not this program. */
+/* Names that Docker Compose, Kubernetes, the health check or the old stack's build read, not this
+ * program. */
 static const char *const foreign_names[] = {
     "MISTRAL_MEMORY_LIMIT", "MISTRAL_MEMORY_RESERVATION", "MISTRAL_HEALTH_*",
     "MISTRAL_LOG_MAX_*",    "MISTRAL_SERVICE_*",          "MISTRAL_PORT_*",
+    "MISTRAL_RS_VERSION",   "MISTRAL_USE_V5_MODE",
 };
 
 struct resolver {
@@ -59,6 +61,12 @@ static bool fail_at(const struct config_origin *origin, struct error *error, con
 
 /* Setting one value. */
 
+/* The old stack's .env has two folders: the first of these on the host, the second where its
+ * container mounts that. Where both stand, the first is meant. */
+static bool yields_to(const char *name, const char *other) {
+    return strcmp(name, "MISTRAL_MODEL_PATH") == 0 && strcmp(other, "MISTRAL_MODELS_PATH") == 0;
+}
+
 static bool store(struct resolver *resolver, enum config_knob index, const struct knob_value *value,
                   const struct config_origin *origin) {
     const struct knob *knob = &knob_rows[index];
@@ -66,10 +74,13 @@ static bool store(struct resolver *resolver, enum config_knob index, const struc
     if (known->layer > origin->layer) {
         return true;
     }
-    if (known->layer == origin->layer && known->name != NULL &&
+    if (known->layer == origin->layer && known->name != NULL && origin->name != NULL &&
         origin->layer != CONFIG_FROM_COMMAND_LINE) {
+        if (yields_to(origin->name, known->name)) {
+            return true;
+        }
         struct knob_value earlier = knob_fetch(knob, resolver->config);
-        if (!knob_values_equal(knob, &earlier, value)) {
+        if (!knob_values_equal(knob, &earlier, value) && !yields_to(known->name, origin->name)) {
             char reason[256];
             snprintf(reason, sizeof reason,
                      "its value differs from that of %s, which is the same setting; keep one",

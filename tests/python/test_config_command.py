@@ -6,7 +6,8 @@ import tomllib
 
 import pytest
 
-from program import Program
+from program import Program, make_chat_model
+from server_harness import RealServer
 
 # What the stack that this one replaces gave people to edit: its names, its values.
 OLD_ENV = """\
@@ -14,7 +15,7 @@ MISTRAL_HOST=0.0.0.0               # bind address
 MISTRAL_API_PORT=8080
 OLLAMA_API_PORT=11434
 MISTRAL_MODELS_PATH="./data/mistral-models"
-MISTRAL_MODEL_PATH=./data/mistral-models
+MISTRAL_MODEL_PATH=/models         # where its container mounts the other
 DEFAULT_MODEL=mistral-7b-instruct
 MISTRAL_MODEL_TYPE=auto            # plain, gguf, lora, x-lora, toml
 MISTRAL_MAX_BATCH_SIZE=8
@@ -41,11 +42,11 @@ MISTRAL_METAL_SIMD_REDUCTION=true
 MISTRAL_METAL_ASYNC_DISPATCH=true
 MISTRAL_METAL_COMMAND_QUEUE_SIZE=64
 MISTRAL_ENABLE_MEMORY_POOLING=true
-MISTRAL_MEMORY_POOL_SIZE=8G
+MISTRAL_MEMORY_POOL_SIZE=8589934592  # 8GB pool
 MISTRAL_KV_CACHE_DTYPE=f16
 MISTRAL_DEFAULT_QUANTIZATION=q5_k_m
 MISTRAL_DYNAMIC_QUANTIZATION=true
-MISTRAL_QUANTIZATION_CACHE_SIZE=1G
+MISTRAL_QUANTIZATION_CACHE_SIZE=1073741824
 MISTRAL_TENSOR_PARALLEL_SIZE=1
 MISTRAL_PIPELINE_PARALLEL_SIZE=1
 MISTRAL_USE_GRAPH_CAPTURE=true
@@ -59,6 +60,10 @@ MISTRAL_HEALTH_RETRIES=3
 MISTRAL_HEALTH_START_PERIOD=60s
 MISTRAL_LOG_MAX_SIZE=10m
 MISTRAL_LOG_MAX_FILE=3
+ENABLE_GPU_MONITORING=false
+CUDA_VERSION=12.2.0
+MISTRAL_RS_VERSION=v0.6.0
+RUST_LOG=info
 GRAFANA_PASSWORD=secret
 """
 
@@ -70,7 +75,8 @@ port = 8080
 [model]
 path = "/models"
 default_model = "mistral-7b-instruct"
-model_type = "auto"
+model_type = "auto"  # auto, plain, gguf, lora, x-lora, toml
+cache_size = 2147483648
 
 [inference]
 max_batch_size = 8
@@ -94,7 +100,7 @@ memory_fraction = 0.9
 
 [metal]
 device_id = 0
-heap_size = "64G"
+heap_size = 68719476736
 command_buffer_size = "1G"
 use_flash_attention = true
 shader_variant = "optimized"
@@ -191,6 +197,33 @@ def test_the_old_env_file_loads_and_acts(program, tmp_path):
     for row in rows.values():
         if set(row["environment"]) & ours:
             assert row["from"] == "env-file", row
+
+
+@pytest.mark.parametrize(("first", "second"), [("MODELS", "MODEL"), ("MODEL", "MODELS")])
+def test_of_the_old_stack_s_two_folders_the_host_s_counts(program, tmp_path, first, second):
+    folders = {"MODELS": "/on/the/host", "MODEL": "/in/the/container"}
+    (tmp_path / ".env").write_text("".join(f"MISTRAL_{name}_PATH={folders[name]}\n" for name in (first, second)))
+    assert shown(program, "--env-file", tmp_path / ".env")["model.path"]["value"] == "/on/the/host"
+    alone = shown(program, environment={"MISTRAL_MODEL_PATH": "/in/the/container"})
+    assert alone["model.path"]["value"] == "/in/the/container"
+
+
+def test_a_server_runs_with_the_old_files(mistral, tmp_path):
+    """But for the device that is not here, and for listening to everybody without a key."""
+    (tmp_path / ".env").write_text(OLD_ENV.replace("ENABLE_METAL=true", "ENABLE_METAL=false"))
+    (tmp_path / "config.toml").write_text(OLD_TOML)
+    server = RealServer(mistral, make_chat_model(tmp_path), "--config", tmp_path / "config.toml", "--env-file",
+                        tmp_path / ".env", "--device", "auto", "--host", "127.0.0.1", home=tmp_path)
+    try:
+        assert server.request("POST", "/v1/completions", {"prompt": "once", "max_tokens": 2}).status == 200
+        loaded = server.wait_log(lambda e: e["event"] == "model_loaded")
+        assert (loaded["kv_tokens"], loaded["context"], loaded["kv_cache_dtype"]) == (131072, 32768, "f16")
+        (line,) = [e for e in server.log if e["event"] == "not_applicable"]
+        assert "metal.command_queue_size" in line["settings"]
+        origins = {e["key"]: e["from"] for e in server.log if e["event"] == "setting"}
+        assert f"{tmp_path}/.env:" in origins["memory.memory_pool_size"]
+    finally:
+        server.stop()
 
 
 def test_the_old_config_file_loads_and_acts(program, tmp_path):
