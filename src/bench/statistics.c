@@ -10,6 +10,9 @@
 
 enum { RESAMPLES = 4000, SEED = 20240229 };
 
+/* A difference that two decimals of a ratio do not show is none. */
+static const double least_difference = 0.005;
+
 static const double normal_975 = 1.959964; /* the normal distribution's quantile */
 
 /* Student's t, 97.5 %, by degrees of freedom from 1 on. */
@@ -155,10 +158,10 @@ static void judge(struct statistics_comparison *comparison, bool more_is_better)
     ratio->value = exp(more_is_better ? ratio->value : -ratio->value);
     ratio->low = exp(low);
     ratio->high = exp(high);
-    comparison->verdict = isnan(low) ? STATISTICS_TOO_FEW
-                          : low > 0  ? STATISTICS_BETTER
-                          : high < 0 ? STATISTICS_WORSE
-                                     : STATISTICS_NO_DIFFERENCE;
+    comparison->verdict = isnan(low)                 ? STATISTICS_TOO_FEW
+                          : low > least_difference   ? STATISTICS_BETTER
+                          : high < -least_difference ? STATISTICS_WORSE
+                                                     : STATISTICS_NO_DIFFERENCE;
 }
 
 bool statistics_compare_pairs(const double *ours, const double *theirs, size_t count,

@@ -26,6 +26,8 @@ struct cli {
     const struct cli_command *command;
     struct config config;
     struct argument_operands operands;
+    char *const *arguments; /* [argument_count], behind the command's name, as they were given */
+    size_t argument_count;
 };
 
 struct cli_command {
@@ -53,6 +55,7 @@ extern const struct cli_command cli_tokenize_command;
 extern const struct cli_command cli_perplexity_command;
 extern const struct cli_command cli_config_command;
 extern const struct cli_command cli_check_command;
+extern const struct cli_command cli_bench_serve_command;
 
 /* Appends the path of the model that operand 0 names. */
 bool cli_find_model(const struct cli *cli, struct string_buffer *path, struct error *error);

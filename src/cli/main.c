@@ -17,9 +17,10 @@
 #include <string.h>
 
 static const struct cli_command *const commands[] = {
-    &cli_run_command,   &cli_serve_command,    &cli_pull_command,       &cli_list_command,
-    &cli_show_command,  &cli_tokenize_command, &cli_perplexity_command, &cli_config_command,
-    &cli_check_command, &cli_health_command,   &cli_rm_command,         &cli_cp_command,
+    &cli_run_command,         &cli_serve_command,    &cli_pull_command,       &cli_list_command,
+    &cli_show_command,        &cli_tokenize_command, &cli_perplexity_command, &cli_config_command,
+    &cli_check_command,       &cli_health_command,   &cli_rm_command,         &cli_cp_command,
+    &cli_bench_serve_command,
 };
 
 enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
@@ -179,6 +180,8 @@ static bool run_command(struct cli *cli, int count, char **arguments, char **env
         }
         return false;
     }
+    cli->arguments = arguments;
+    cli->argument_count = (size_t)count;
     configure_log(cli);
     config_warn_of_unknown_environment(environment);
     bool uses_engine =

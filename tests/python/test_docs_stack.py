@@ -97,7 +97,7 @@ def test_the_usage_section_works_as_written(source_root, mistral, tmp_path, free
     stack = tmp_path / "stacks/mistral"
     environment = {**own_environment(), "HOME": str(tmp_path), "MISTRAL_RUN_AS": "process"}
     commands = re.search(r"```bash\n(.*?)```", (stack / "README.md").read_text(), re.DOTALL).group(1).splitlines()
-    assert len(commands) == 6
+    assert len(commands) == 7
     try:
         for command in commands:
             done = subprocess.run(["bash", "-c", command], cwd=stack, env=environment, capture_output=True, text=True, timeout=120)
