@@ -6,7 +6,10 @@ import os
 import subprocess
 
 import pytest
-from server_harness import FakeServer
+from conversations import SEARCH, WEATHER
+from llama_cpp_sources import models_folder
+from make_model import make_model
+from server_harness import FakeServer, RealServer
 
 pytestmark = pytest.mark.release_only
 PROVIDERS = {
@@ -102,6 +105,97 @@ def test_langchain(clients, server, tmp_path):
         assert told[name] == "one two three", name
     assert told["text"] == "one two"
     assert told["embedding"] == [pytest.approx([0.8, 0.6, 0, 0])] * 2
+
+
+@pytest.fixture(scope="module")
+def hermes(source_root):
+    """A template that shows tools."""
+    return (models_folder(source_root) / "templates" / "Qwen-Qwen3-0.6B.jinja").read_text(encoding="utf-8")
+
+
+LITELLM_TOOLS = """
+import json, sys, litellm
+litellm.telemetry = False
+order = json.loads(sys.argv[1])
+told = {}
+for provider, fields in order["providers"].items():
+    wanted = {"messages": order["messages"], "tools": order["tools"], "max_tokens": 500, **fields}
+    whole = litellm.completion(**wanted)
+    stream = litellm.stream_chunk_builder(list(litellm.completion(stream=True, **wanted)))
+    told[provider] = [[(call.function.name, json.loads(call.function.arguments)) for call in answer.choices[0].message.tool_calls or []]
+                      for answer in (whole, stream)]
+print(json.dumps(told))
+"""
+
+
+@pytest.mark.timeout(900)  # the first run downloads
+def test_litellm_calls_tools(clients, build_dir, hermes, tmp_path):
+    arguments = {"city": "Zürich", "days": 3, "options": {"wind": True}}
+    call = json.dumps({"name": "get_weather", "arguments": arguments}, ensure_ascii=False)
+    text = f"<tool_call>\n{call}\n</tool_call>"
+    server = FakeServer(build_dir, f"template={hermes}", "context=20000")
+    try:
+        providers = {provider: {name: value.format(url=server.base_url) for name, value in rows.items()}
+                     for provider, rows in PROVIDERS.items() if provider != "ollama"}
+        told = run_script(clients, tmp_path, LITELLM_TOOLS, {
+            "providers": providers, "tools": [WEATHER, SEARCH],
+            "messages": [{"role": "user", "content": f"[[hex={text.encode().hex()}]]"}]})
+    finally:
+        server.stop()
+    for provider in providers:
+        assert told[provider] == [[["get_weather", arguments]]] * 2, provider
+
+
+LANGCHAIN_TOOLS = """
+import json, sys
+from langchain_core.messages import HumanMessage, ToolMessage
+from langchain_core.tools import tool
+from langchain_openai import ChatOpenAI
+
+@tool
+def set_level(level: int, room: str = "hall") -> str:
+    "Sets the level of a room."
+    return f"{room}: {level}"
+
+@tool
+def ping() -> str:
+    "Answers."
+    return "pong"
+
+chat = ChatOpenAI(base_url=json.loads(sys.argv[1]) + "/v1", api_key="unused", model="tiny", max_retries=0, max_tokens=1500,
+                  reasoning_effort="none", seed=3, stream_usage=False)
+question = HumanMessage("the water")
+told = {}
+for name, choice in (("any", "any"), ("named", "set_level"), ("true", True), ("none", "none")):
+    bound = chat.bind_tools([set_level] if choice is True else [set_level, ping], tool_choice=choice, parallel_tool_calls=False)
+    answer = bound.invoke([question]) if choice != "none" else bound.invoke([question], max_tokens=5)
+    told[name] = [(call["name"], call["args"]) for call in answer.tool_calls]
+    if name == "named":
+        whole = answer
+        streamed = None
+        for chunk in bound.stream([question]):
+            streamed = chunk if streamed is None else streamed + chunk
+        told["streamed"] = [(call["name"], call["args"]) for call in streamed.tool_calls]
+result = ToolMessage(set_level.invoke(whole.tool_calls[0]["args"]), tool_call_id=whole.tool_calls[0]["id"])
+told["after"] = chat.bind_tools([set_level]).invoke([question, whole, result], max_tokens=5).response_metadata["finish_reason"]
+print(json.dumps(told))
+"""
+
+
+@pytest.mark.timeout(900)  # the first run downloads
+def test_langchain_binds_tools(clients, mistral, hermes, tmp_path):
+    """The model is random: that it calls is the grammar's doing."""
+    model = make_model(tmp_path / "tiny.gguf", context=8000, chat_template=hermes, controls=["<|im_start|>", "<|im_end|>"])
+    server = RealServer(mistral, model, home=tmp_path)
+    try:
+        told = run_script(clients, tmp_path, LANGCHAIN_TOOLS, server.base_url)
+    finally:
+        server.stop()
+    for name in ("any", "named", "streamed", "true"):
+        ((called, arguments),) = told[name]
+        assert called == "set_level" or (name == "any" and (called, arguments) == ("ping", {}))
+        assert called == "ping" or (isinstance(arguments["level"], int) and set(arguments) <= {"level", "room"}), name
+    assert told["streamed"] == told["named"] and told["none"] == [] and told["after"] in ("length", "stop", "tool_calls")
 
 
 @pytest.mark.parametrize("api", ["openai", "ollama_chat"])

@@ -85,6 +85,27 @@ def test_calls_come_as_calls(servers, form, stream):
     assert (content, came, reason) == ("", calls, "stop")
 
 
+def add(a: int, b: int = 2) -> int:
+    """Adds two numbers.
+
+    Args:
+        a: one
+        b: other
+    """
+    return a + b
+
+
+def test_a_python_function_is_a_tool(servers):
+    """The package's own loop: a function goes in, its name and arguments come out, its result goes back."""
+    client = ollama.Client(servers("hermes").base_url)
+    messages = [{"role": "user", "content": script(CALLS["hermes"]([("add", {"a": 40})]))}]
+    answer = client.chat(MODEL, messages, tools=[add])
+    (call,) = answer.message.tool_calls
+    assert call.function.name == "add" and add(**call.function.arguments) == 42
+    messages = [{"role": "user", "content": "Add."}, answer.message, {"role": "tool", "tool_name": "add", "content": "42 " + script("So 42.")}]
+    assert client.chat(MODEL, messages, tools=[add]).message.content == "So 42."
+
+
 @pytest.mark.parametrize("form", CALLS)
 def test_a_call_is_an_object_with_id_and_index_on_one_line(servers, form):
     body = {"model": MODEL, "tools": TOOLS,

@@ -6,10 +6,12 @@ read, form by form, is in test_server_tools.py.
 
 import json
 from types import SimpleNamespace
+from typing import Literal
 
 import anthropic
 import jsonschema
 import openai
+import pydantic
 import pytest
 from conversations import SEARCH, WEATHER
 from llama_cpp_sources import models_folder
@@ -228,6 +230,23 @@ def test_what_cannot_be_enforced_is_refused_by_name(servers, tool, choice, says)
     assert says in str(caught.value)
     if choice == "required":
         ask(servers("mistral_names"), tools=tools, max_tokens=1)  # by itself the model may call as it likes
+
+
+class SetLevel(pydantic.BaseModel):
+    """Sets it."""
+
+    level: int = pydantic.Field(ge=3, le=7)
+    room: Literal["hall", "attic"]
+
+
+def test_the_openai_clients_own_tools_come_back_parsed(servers):
+    """pydantic_function_tool makes a strict function; parse() makes the model of its arguments."""
+    with client_of(servers("mistral_names")) as client:
+        message = client.chat.completions.parse(
+            model="tiny", messages=USER, tools=[openai.pydantic_function_tool(SetLevel)], tool_choice="required", max_tokens=500,
+            parallel_tool_calls=False).choices[0].message
+    (call,) = message.tool_calls
+    assert isinstance(call.function.parsed_arguments, SetLevel) and 3 <= call.function.parsed_arguments.level <= 7
 
 
 def test_over_the_responses_api(servers):
