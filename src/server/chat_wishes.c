@@ -124,6 +124,46 @@ static bool read_tools(const json_t *tools, struct chat_wishes *wishes, struct a
     return true;
 }
 
+static const char *name_of(const json_t *tool) {
+    return json_string_value(json_object_get(json_object_get(tool, "function"), "name"));
+}
+
+/* {mode, tools}: all other tools are as if they were not there. */
+static bool read_allowed_tools(const json_t *allowed, struct chat_wishes *wishes,
+                               struct api_error *error) {
+    const char *mode = json_string_value(json_object_get(allowed, "mode"));
+    const json_t *tools = json_object_get(allowed, "tools");
+    bool is_required = mode != NULL && strcmp(mode, "required") == 0;
+    if (!json_is_array(tools) || mode == NULL || (!is_required && strcmp(mode, "auto") != 0)) {
+        return api_error_set(error, 400, "invalid_value", "tool_choice",
+                             "Invalid 'tool_choice': 'allowed_tools' has a 'mode', 'auto' or "
+                             "'required', and 'tools'.");
+    }
+    for (size_t i = 0; i < json_array_size(tools); i++) {
+        const char *name = name_of(json_array_get(tools, i));
+        if (name == NULL || !has_tool(wishes, name)) {
+            return api_error_set(error, 400, "invalid_value", "tool_choice",
+                                 "Invalid 'tool_choice': the tool '%.100s' is not in 'tools'.",
+                                 name == NULL ? "" : name);
+        }
+    }
+    for (size_t i = json_array_size(wishes->tools); i-- > 0;) {
+        bool is_allowed = false;
+        for (size_t k = 0; k < json_array_size(tools); k++) {
+            is_allowed = is_allowed || strcmp(name_of(json_array_get(tools, k)),
+                                              name_of(json_array_get(wishes->tools, i))) == 0;
+        }
+        if (!is_allowed) {
+            json_array_remove(wishes->tools, i);
+            json_array_remove(wishes->functions, i);
+        }
+    }
+    wishes->choice = is_required ? TOOL_CHOICE_REQUIRED : TOOL_CHOICE_AUTO;
+    return !is_required || json_array_size(wishes->tools) > 0 ||
+           api_error_set(error, 400, "invalid_value", "tool_choice",
+                         "'tool_choice' is 'required', but there are no 'tools'.");
+}
+
 static bool read_named_choice(const json_t *choice, struct chat_wishes *wishes,
                               struct api_error *error) {
     const json_t *name = json_object_get(json_object_get(choice, "function"), "name");
@@ -160,7 +200,9 @@ static bool read_choice(const json_t *body, struct chat_wishes *wishes, struct a
                                  "'tool_choice' is 'required', but there are no 'tools'.");
         }
     }
-    return read_named_choice(choice, wishes, error);
+    const json_t *allowed = json_object_get(choice, "allowed_tools");
+    return allowed != NULL ? read_allowed_tools(allowed, wishes, error)
+                           : read_named_choice(choice, wishes, error);
 }
 
 static bool read_parallel(const json_t *body, struct chat_wishes *wishes, struct api_error *error) {

@@ -245,6 +245,27 @@ static bool read_tools(const json_t *body, json_t *chat, struct api_error *error
     return true;
 }
 
+/* {type: allowed_tools, mode, tools: [{type: function, name}]}, with a level more in a chat. */
+static bool read_allowed_tools(const json_t *given, json_t *chat, struct api_error *error) {
+    json_t *tools = json_array();
+    const json_t *listed = json_object_get(given, "tools");
+    json_t *allowed =
+        json_pack("{s:O*, s:o}", "mode", json_object_get(given, "mode"), "tools", tools);
+    bool ok = allowed != NULL || api_error_out_of_memory(error);
+    for (size_t i = 0; ok && i < json_array_size(listed); i++) {
+        json_t *name = json_object_get(json_array_get(listed, i), "name");
+        ok = append(tools,
+                    json_pack("{s:s, s:{s:O*}}", "type", "function", "function", "name", name),
+                    error);
+    }
+    if (!ok) {
+        json_decref(allowed);
+        return false;
+    }
+    return set(chat, "tool_choice",
+               json_pack("{s:s, s:o}", "type", "allowed_tools", "allowed_tools", allowed), error);
+}
+
 static bool read_tool_choice(const json_t *body, json_t *chat, struct api_error *error) {
     json_t *given = json_object_get(body, "tool_choice");
     const char *type = text_member(given, "type"), *name = text_member(given, "name");
@@ -254,10 +275,13 @@ static bool read_tool_choice(const json_t *body, json_t *chat, struct api_error 
     if (json_is_string(given)) {
         return json_object_set(chat, "tool_choice", given) == 0 || api_error_out_of_memory(error);
     }
+    if (type != NULL && strcmp(type, "allowed_tools") == 0) {
+        return read_allowed_tools(given, chat, error);
+    }
     if (type == NULL || strcmp(type, "function") != 0 || name == NULL) {
         return api_error_set(error, 400, "unsupported_value", "tool_choice",
-                             "'tool_choice' is 'auto', 'none', 'required' or "
-                             "{\"type\":\"function\",\"name\":…}.");
+                             "'tool_choice' is 'auto', 'none', 'required', "
+                             "{\"type\":\"function\",\"name\":…} or 'allowed_tools'.");
     }
     return set(chat, "tool_choice",
                json_pack("{s:s, s:{s:s}}", "type", "function", "function", "name", name), error);

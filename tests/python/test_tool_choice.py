@@ -134,17 +134,37 @@ def test_a_named_call_is_of_that_function(servers, form):
             assert name != "ping" or answer.calls[0][1] == "{}"
 
 
+def test_only_allowed_tools_are_there(servers):
+    allowed = [{"type": "function", "function": {"name": name}} for name in ("ping", "set_level")]
+    for mode in ("required", "auto"):
+        choice = {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": allowed}}
+        for seed in range(3):
+            answer = ask(servers("hermes"), seed, tools=TOOLS, tool_choice=choice, parallel_tool_calls=False, max_tokens=500 if mode == "required" else 5)
+            assert_valid(answer.calls, ("ping", "set_level"))
+            assert (answer.reason == "tool_calls") is (mode == "required")
+    with client_of(servers("hermes")) as client:
+        response = client.responses.create(
+            model="tiny", input="x", max_output_tokens=500, parallel_tool_calls=False, reasoning={"effort": "none"},
+            tools=[{"type": "function", "strict": False, **tool["function"]} for tool in TOOLS],
+            tool_choice={"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "ping"}]})
+        assert [item.name for item in response.output] == ["ping"]
+    for wrong in ({"mode": "required", "tools": [{"type": "function", "function": {"name": "f"}}]}, {"tools": allowed},
+                  {"mode": "required", "tools": []}, {"mode": "auto", "tools": [1]}, {"mode": "auto"}):
+        with pytest.raises(openai.BadRequestError, match="tool_choice"):
+            ask(servers("hermes"), tools=TOOLS, tool_choice={"type": "allowed_tools", "allowed_tools": wrong})
+
+
 @pytest.mark.parametrize("form", PLAIN)
 def test_one_call_or_several(servers, form):
-    """Several where they are allowed and the template has a place for them; exactly one else."""
-    counts = {}
+    """A model that will not end goes on calling, where that is allowed and the template has a place for several
+    calls; else the answer is over after the first."""
+    never_ends = {"2": -100, **bias(form, **{token: -100 for token in FORMS[form][1] if token in ("<|im_end|>", "<|eot_id|>")})}
     for parallel in (True, False):
-        answers = [ask(servers(form), seed, tools=[PING], tool_choice="required", parallel_tool_calls=parallel, max_tokens=200)
-                   for seed in range(10)]
-        assert all(answer.calls for answer in answers)
-        counts[parallel] = {len(answer.calls) for answer in answers}
-    assert counts[False] == {1}
-    assert (max(counts[True]) > 1) == (form != "llama3"), counts
+        answer = ask(servers(form), tools=[PING], tool_choice="required", parallel_tool_calls=parallel, max_tokens=300,
+                     logit_bias=never_ends)
+        assert_valid(answer.calls)
+        assert (len(answer.calls) > 1) == (parallel and form != "llama3"), answer
+        assert len(answer.calls) > 1 or answer.reason == "tool_calls"
 
 
 def test_results_of_forced_calls_go_back_in(servers):
