@@ -10,7 +10,8 @@ usage() {
 usage: scripts/lint.sh [--fix] [--results FILE] [FILE.c...]
 
 Checks the layout of all C files (clang-format), the C files of src/ and examples/ (clang-tidy; or only
-those named), and all shell scripts (shellcheck). Needs a set-up build/ for its compile commands.
+those named), all shell scripts (shellcheck) and those of the web page (biome). Needs a set-up build/ for its
+compile commands.
   --fix            applies the layout instead of checking it, and does nothing else
   --results FILE   also writes "ok NAME" or "not ok NAME" for each check
 TEXT
@@ -75,6 +76,10 @@ check_shell_scripts() {
         xargs "$PYTHON_ENVIRONMENT/bin/shellcheck" --source-path="$PROJECT_ROOT" --external-sources
 }
 
+check_javascript() {
+    files_named 'web/*.js' | xargs "$PYTHON_ENVIRONMENT/bin/biome" lint --error-on-warnings
+}
+
 run_check() { # NAME FUNCTION
     local started=$SECONDS
     if (cd "$PROJECT_ROOT" && "$2"); then
@@ -115,6 +120,7 @@ main() {
     run_check layout check_layout
     run_check clang-tidy check_with_clang_tidy
     run_check shellcheck check_shell_scripts
+    run_check javascript check_javascript
     exit "$FAILED"
 }
 

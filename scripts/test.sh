@@ -12,7 +12,7 @@ Installs what is missing (apt or Homebrew, then PyPI packages into build/venv), 
 build-sanitize/ and build-threads/, and runs:
   unit         the C unit tests, on the optimised build
   python       the tests that need a real client or another implementation, on the optimised build
-  lint         layout, clang-tidy, shellcheck
+  lint         layout, clang-tidy, shellcheck, the page's scripts
   sanitizers   unit and python again, under the address and undefined-behaviour sanitizers
   threads      what several threads work on together, under the thread sanitizer
 and, only when asked for:

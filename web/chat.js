@@ -14,7 +14,7 @@ const suggestions = [
   "Give me a table of the planets with their moons",
 ];
 
-let shown = []; // {message, view} of the open conversation, in order
+const shown = []; // {message, view} of the open conversation, in order
 let follows = true;
 let turning = false;
 

@@ -8,7 +8,7 @@
 import * as store from "./store.js";
 
 /* Events: "list" (what there is, or a title), "open" (which one is), "message" (detail: the
- * conversation whose messages are others now). */
+ * conversation whose messages are others now), "unsaved" (detail: why the browser did not keep one). */
 export const changes = new EventTarget();
 
 const conversations = new Map(); // by id
@@ -34,7 +34,6 @@ function settle(conversation) {
 
 /* isBusy(conversation): this page is at it, and what another tab has of it is older. */
 export async function load(isBusy) {
-  await store.open();
   for (const record of await store.readAll()) {
     conversations.set(record.id, record);
     if (settle(record)) {
@@ -58,7 +57,7 @@ function takeIn(record) {
   tell("list");
   if (current?.id === record.id) {
     current = record;
-    tell("open");
+    tell("message", record);
   }
 }
 
@@ -99,7 +98,7 @@ export function begin(settings) {
 }
 
 export function save(conversation) {
-  return store.write(conversation);
+  return store.write(conversation).catch((error) => tell("unsaved", error));
 }
 
 /* After its messages were changed, by whom it was asked: it moves to the front. */

@@ -110,6 +110,7 @@ async function start() {
   engine.setUp();
   byId("model").addEventListener("change", (event) => settings.change("model", event.target.value));
   conversations.changes.addEventListener("open", showModels);
+  conversations.changes.addEventListener("unsaved", (event) => notify(`The browser did not keep this conversation: ${event.detail.message}`));
   answering.trouble.addEventListener("needs-key", (event) => {
     server.lock();
     unlock(event.detail);
@@ -119,9 +120,10 @@ async function start() {
   showView();
   server.watch();
   await conversations.load(answering.isRunning);
-  const [latest = null] = conversations.list();
-  conversations.open(latest);
-  if (!isLasting()) {
+  if (conversations.opened() === null) {
+    conversations.open(conversations.list()[0] ?? null);
+  }
+  if (!await isLasting()) {
     notify("This browser does not let the page keep conversations: they are gone when the page is.");
   }
 }

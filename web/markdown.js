@@ -79,6 +79,12 @@ function readTable(lines, at) {
 
 /* --- the other blocks: each reader gets the lines and where it begins, and says where it ends --- */
 
+/* What stands behind the marks may be anything, but no ` behind ```: that is code inside a line. */
+function beginsFence(lines, at) {
+  const fence = FENCE.exec(lines[at]);
+  return fence !== null && !(fence[2][0] === "`" && fence[3].includes("`"));
+}
+
 function readFence(lines, at) {
   const [, indent, fence, info] = FENCE.exec(lines[at]);
   const body = [];
@@ -202,9 +208,9 @@ function readParagraph(lines, at) {
 
 const readers = [
   { begins: (lines, at) => indentOf(lines[at]) >= 4, read: readIndentedCode, isWeak: true },
-  { begins: (lines, at) => { const fence = FENCE.exec(lines[at]); return fence !== null && !(fence[2][0] === "`" && fence[3].includes("`")); }, read: readFence },
+  { begins: beginsFence, read: readFence },
   { begins: (lines, at) => HEADING.test(lines[at]), read: readHeading },
-  { begins: (lines, at) => RULE.test(lines[at]), read: (lines, at) => ({ kind: "rule", end: at + 1 }) },
+  { begins: (lines, at) => RULE.test(lines[at]), read: (_, at) => ({ kind: "rule", end: at + 1 }) },
   { begins: (lines, at) => QUOTE.test(lines[at]), read: readQuote, nests: true },
   { begins: (lines, at) => ITEM.test(lines[at]), read: readList, nests: true },
   { begins: beginsTable, read: readTable },

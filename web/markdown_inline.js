@@ -289,6 +289,22 @@ class Reader {
     return true;
   }
 
+  bracketedAddress() {
+    const found = this.match(BRACKETED_ADDRESS);
+    if (found !== null) {
+      this.pushAddress(found[1], found[0]);
+    }
+    return found !== null;
+  }
+
+  entity() {
+    const found = this.match(ENTITY);
+    if (found !== null) {
+      this.push({ text: ENTITIES[found[1]] });
+    }
+    return found !== null;
+  }
+
   pushAddress(text, source) {
     const address = safeAddress(text);
     this.push(address === null ? { text: source } : wrap("a", [{ text }], { address }));
@@ -297,7 +313,6 @@ class Reader {
   /* Takes what stands at `at`; false: it means nothing here. */
   takeMark() {
     const next = this.text[this.at];
-    let found;
     if (next === "\\") {
       this.escape();
     } else if (next === "`") {
@@ -311,14 +326,10 @@ class Reader {
       this.openBracket("![");
     } else if (next === "]") {
       this.closeBracket();
-    } else if (next === "<" && (found = this.match(BRACKETED_ADDRESS)) !== null) {
-      this.pushAddress(found[1], found[0]);
-    } else if (next === "&" && (found = this.match(ENTITY)) !== null) {
-      this.push({ text: ENTITIES[found[1]] });
     } else if (next === "\n") {
       this.lineEnd();
     } else {
-      return next === "h" && this.bareAddress();
+      return (next === "<" && this.bracketedAddress()) || (next === "&" && this.entity()) || (next === "h" && this.bareAddress());
     }
     return true;
   }

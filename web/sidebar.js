@@ -50,6 +50,7 @@ function titleField(conversation) {
   field.addEventListener("keydown", (event) => {
     if (event.key === "Enter" || event.key === "Escape") {
       event.stopPropagation();
+      event.preventDefault(); // or the button that gets the focus is pressed
       end(event.key === "Enter");
     }
   });
@@ -73,10 +74,25 @@ function item(conversation) {
     iconButton("remove", `Delete “${conversation.title}”`, () => remove(conversation)));
 }
 
+/* Who is in the list with the keyboard stays at the same thing, or at the next best. */
+function keepFocus(list, draw) {
+  const { activeElement } = document;
+  const label = (button) => button.ariaLabel ?? button.textContent;
+  const isInside = list.contains(activeElement);
+  draw();
+  if (isInside) {
+    const same = [...list.querySelectorAll("button")].find((button) => label(button) === label(activeElement));
+    (same ?? list.querySelector(".current .title") ?? byId("new-chat")).focus();
+  }
+}
+
 function show() {
-  const list = conversations.list();
-  byId("conversation-list").replaceChildren(...list.map(item));
-  byId("no-conversations").hidden = list.length > 0;
+  const list = byId("conversation-list");
+  const all = conversations.list();
+  if (renaming === null || list.querySelector("input") === null) { // a title that is being typed is left alone
+    keepFocus(list, () => list.replaceChildren(...all.map(item)));
+  }
+  byId("no-conversations").hidden = all.length > 0;
   const title = conversations.opened()?.title;
   document.title = title ? `${title} – mistral.c` : "mistral.c";
   byId("chat-title").textContent = title || "New chat";

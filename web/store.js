@@ -11,18 +11,7 @@ function settled(request) {
   });
 }
 
-/* A change is committed at once: a page that goes away waits for nobody. */
-function inStore(mode, work) {
-  if (database === null) {
-    return Promise.resolve(null);
-  }
-  const transaction = database.transaction(STORE, mode);
-  const request = work(transaction.objectStore(STORE));
-  transaction.commit();
-  return settled(request);
-}
-
-export async function open() {
+async function openDatabase() {
   try {
     const request = indexedDB.open("mistral.c", 1);
     request.onupgradeneeded = () => request.result.createObjectStore(STORE, { keyPath: "id" });
@@ -33,7 +22,22 @@ export async function open() {
   }
 }
 
-export function isLasting() {
+const opening = openDatabase(); // what is asked meanwhile waits
+
+/* A change is committed at once: a page that goes away waits for nobody. */
+async function inStore(mode, work) {
+  await opening;
+  if (database === null) {
+    return null;
+  }
+  const transaction = database.transaction(STORE, mode);
+  const request = work(transaction.objectStore(STORE));
+  transaction.commit();
+  return settled(request);
+}
+
+export async function isLasting() {
+  await opening;
   return database !== null;
 }
 

@@ -1,7 +1,6 @@
 /* theme.js - light, dark, or as the system has it; before the first paint, so it is no module. */
-"use strict";
 
-(function () {
+(() => {
   const choices = ["auto", "light", "dark"];
 
   function read() {

@@ -195,6 +195,7 @@ def test_conversations_are_renamed_deleted_and_brought_back(page):
     page.get_by_label("Title").fill("The sea")
     page.get_by_label("Title").press("Enter")
     assert texts(page, "#conversation-list .title") == ["The sea"]
+    assert page.evaluate("document.activeElement.innerText") == "The sea"
     page.reload()
     page.get_by_role("button", name="Delete “The sea”").click()
     page.wait_for_selector("#welcome:visible")
@@ -230,6 +231,12 @@ def test_conversations_travel_in_a_file(page, tmp_path):
     page.reload()
     page.locator("#conversation-list .title").click()
     page.wait_for_selector(".answer:has-text('alpha')")
+
+
+def test_a_browser_that_keeps_nothing_is_told_of(page):
+    page.evaluate("() => { IDBObjectStore.prototype.put = () => { throw new DOMException('the disk is full', 'QuotaExceededError') } }")
+    ask(page, script("alpha"))
+    page.wait_for_selector("#notice:has-text('the disk is full')")
 
 
 def test_another_tab_sees_it_too(page):

@@ -84,7 +84,7 @@ def test_before_anything_was_asked_it_says_so(chromium, build_dir):
         assert figure(page, "Requests") == "0" and value(page, "Requests under way") == 0
         assert plot(page, "Time to first token, last 30 s").locator("strong").first.inner_text() == "–"
         page.reload()
-        page.wait_for_selector("#engine:visible")
+        page.wait_for_selector("#engine-view:visible")
     server.stop()
 
 
@@ -105,7 +105,7 @@ def test_plots_move_under_load_and_tell_what_was(chromium, server):
         page.wait_for_timeout(1500)
         box = plot(page, "Requests under way").locator("svg").bounding_box()
         highest = 0
-        for share in range(40, 100):  # from left to right: the values are those of the time that is pointed at
+        for share in range(40, 100, 2):  # from left to right: the values are those of the time that is pointed at
             page.mouse.move(box["x"] + box["width"] * share / 100, box["y"] + 20)
             highest = max(highest, value(page, "Requests under way"))
         assert highest == 3

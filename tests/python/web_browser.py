@@ -79,7 +79,7 @@ def ask(page, text):
 def scrolls_sideways(page):
     """What is wider than the window: nothing may be."""
     return page.evaluate("""() => document.documentElement.scrollWidth > innerWidth
-        || ["#messages", "#engine", "#sidebar"].some((id) => {
+        || ["#messages", "#engine-view", "#sidebar"].some((id) => {
             const one = document.querySelector(id);
             return one.scrollWidth > one.clientWidth + 1;
         })""")
