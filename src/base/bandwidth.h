@@ -8,7 +8,7 @@
 #include <stddef.h>
 
 /* Reads a buffer of `bytes` (far larger than the caches) again and again on `thread_count` threads
- * for about `seconds`; the best pass counts. Blocks; any thread. */
+ * for about `seconds`, a part at a time; the best part counts. Blocks; any thread. */
 bool bandwidth_measure(size_t thread_count, size_t bytes, double seconds, double *bytes_a_second,
                        struct error *error);
 

@@ -9,6 +9,7 @@
 #include "engine/memory_plan.h"
 #include "hub/hub.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -68,7 +69,10 @@ static void check_speed(struct check *check, const struct memory_plan *plan) {
         return;
     }
     uint64_t read = plan->packed > 0 ? plan->packed : plan->mapped;
-    check_add(check, CHECK_OK, "speed", NULL,
+    double load = 0;
+    bool is_busy = getloadavg(&load, 1) == 1 && load > (double)threads / 2;
+    check_add(check, is_busy ? CHECK_WARNING : CHECK_OK, "speed",
+              is_busy ? "other programs were at work: measure again without them" : NULL,
               "memory is read at %.1f GB/s with %zu threads; each token reads %.2f GB of weights, "
               "so one answer alone cannot go faster than %.1f tokens/s",
               rate / 1e9, threads, (double)read / 1e9, rate / (double)read);

@@ -25,12 +25,16 @@
 /* More than any configuration file that a person writes. */
 enum { CONFIG_FILE_LIMIT = 1 << 20 };
 
-/* Names that Docker Compose, Kubernetes, the health check or the old stack's build read, not this
- * program. */
+/* Names that Docker Compose, Kubernetes, the health check, our scripts or the old stack's build
+ * read, not this program. */
 static const char *const foreign_names[] = {
-    "MISTRAL_MEMORY_LIMIT", "MISTRAL_MEMORY_RESERVATION", "MISTRAL_HEALTH_*",
-    "MISTRAL_LOG_MAX_*",    "MISTRAL_SERVICE_*",          "MISTRAL_PORT_*",
+    "MISTRAL_MEMORY_LIMIT", "MISTRAL_MEMORY_RESERVATION",
+    "MISTRAL_HEALTH_*",     "MISTRAL_LOG_MAX_*",
+    "MISTRAL_SERVICE_*",    "MISTRAL_PORT_*",
     "MISTRAL_RS_VERSION",   "MISTRAL_USE_V5_MODE",
+    "MISTRAL_RUN_AS",       "MISTRAL_PROGRAM",
+    "MISTRAL_ENV_FILE",     "MISTRAL_STATE_FOLDER",
+    "MISTRAL_TARGETS",      "MISTRAL_URL",
 };
 
 struct resolver {

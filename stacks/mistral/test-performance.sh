@@ -7,7 +7,6 @@ program=${MISTRAL_PROGRAM:-../../build/mistral}
 if [ ! -x "$program" ]; then
     program=mistral
 fi
-unset MISTRAL_PROGRAM
 settings=(--config config/mistral/config.toml)
 if [ -f .env ]; then
     settings+=(--env-file .env)

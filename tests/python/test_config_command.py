@@ -276,6 +276,19 @@ def test_mistakes_are_named(program, tmp_path, text, message):
     assert program.bad(2, "config", "show", "--config", tmp_path / "c.toml") == f"{tmp_path}/{message}"
 
 
+def test_what_the_scripts_read_is_no_mistake_here(program, source_root):
+    """Each MISTRAL_ name of the scripts is a setting or known to be theirs; only others are warned of."""
+    names = set()
+    for script in [*source_root.glob("scripts/**/*.sh"), *source_root.glob("stacks/**/*.sh")]:
+        names |= set(re.findall(r"\bMISTRAL_[A-Z_]*[A-Z]\b", script.read_text(encoding="utf-8")))
+    assert len(names) >= 5
+    for name in sorted(names):
+        value = "1"
+        done = program("config", "profile", environment={name: value})
+        assert "unknown_environment_variable" not in done.err, name
+    assert "unknown_environment_variable" in program("config", "profile", environment={"MISTRAL_RUN_ASS": "1"}).err
+
+
 def test_wrong_uses(program):
     assert "neither show, print nor profile" in program.bad(2, "config", "list")
     assert "'show' takes no argument" in program.bad(2, "config", "show", "m1-max")
