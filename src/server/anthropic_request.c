@@ -280,7 +280,9 @@ static bool read_tool(const json_t *tool, size_t index, json_t *tools, struct ap
                              "tools.%zu: a tool has a 'name' and an 'input_schema', an object.",
                              index);
     }
-    json_t *function = json_pack("{s:s, s:O}", "name", name, "parameters", schema);
+    bool strict = json_is_true(json_object_get(tool, "strict"));
+    json_t *function =
+        json_pack("{s:s, s:O, s:b}", "name", name, "parameters", schema, "strict", strict);
     if (json_is_string(description) && function != NULL) {
         json_object_set(function, "description", description);
     }

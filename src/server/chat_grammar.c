@@ -132,6 +132,18 @@ static grammar_expr named_call(const struct assembly *assembly, const char *name
                                arguments);
 }
 
+/* What a Mistral call has between its tags is a name that can be told from them. */
+static bool can_be_named(const struct assembly *assembly, const char *name) {
+    return assembly->form.arguments_key != NULL || tool_name_is_plain(name, strlen(name));
+}
+
+static bool refuse_name(const struct assembly *assembly, const char *name) {
+    return api_error_set(assembly->error, 400, "invalid_value", "tools",
+                         "Invalid function name '%.100s' in 'tools': this model's calls have names "
+                         "of letters, digits and '_-.:/'.",
+                         name);
+}
+
 /* A call of any of the functions that may be called, without its tags. */
 static bool any_call(struct assembly *assembly, size_t skipped, grammar_expr *expr) {
     struct grammar_builder *b = assembly->builder;
@@ -147,6 +159,11 @@ static bool any_call(struct assembly *assembly, size_t skipped, grammar_expr *ex
         const char *name = json_string_value(json_object_get(json_array_get(functions, i), "name"));
         grammar_expr arguments = GRAMMAR_EMPTY;
         if (chosen != NULL && strcmp(chosen, name) != 0) {
+            continue;
+        }
+        if (!can_be_named(assembly, name)) {
+            done =
+                !is_enforced(assembly, json_array_get(functions, i)) || refuse_name(assembly, name);
             continue;
         }
         done = arguments_of(assembly, i, &arguments);
@@ -278,22 +295,6 @@ static bool has_strict(const struct chat_grammar_source *source) {
     return false;
 }
 
-/* What a Mistral call has between its tags is a name that can be told from them. */
-static bool check_names(const struct assembly *assembly) {
-    const json_t *functions = assembly->source->functions;
-    for (size_t i = 0; assembly->form.arguments_key == NULL && i < json_array_size(functions);
-         i++) {
-        const char *name = json_string_value(json_object_get(json_array_get(functions, i), "name"));
-        if (!tool_name_is_plain(name, strlen(name))) {
-            return api_error_set(assembly->error, 400, "invalid_value", "tools",
-                                 "Invalid 'tools[%zu].function.name': this model's calls have "
-                                 "names of letters, digits and '_-.:/'.",
-                                 i);
-        }
-    }
-    return true;
-}
-
 static bool assemble(struct assembly *assembly, grammar_expr *expr, const char **field) {
     const struct chat_grammar_source *source = assembly->source;
     grammar_expr format = GRAMMAR_EMPTY, call = GRAMMAR_EMPTY;
@@ -306,7 +307,7 @@ static bool assemble(struct assembly *assembly, grammar_expr *expr, const char *
     if (!assembly->has_calls && *field == NULL) {
         return true;
     }
-    if (assembly->has_calls && (!check_names(assembly) || !any_call(assembly, 0, &call))) {
+    if (assembly->has_calls && !any_call(assembly, 0, &call)) {
         return false;
     }
     if (source->call_is_forced) {

@@ -241,7 +241,7 @@ def test_a_strict_function_is_obeyed_once_a_call_has_begun(servers):
      "tools[1].function.parameters: JSON schema, #/properties/a: 'uniqueItems' is not supported"),
     ({"parameters": {"type": "array"}}, "required", "tools[1].function.parameters"),
     ({"parameters": {"type": "object", "properties": {"a": {"not": {}}}}, "strict": True}, "auto", "'not' is not supported"),
-    ({"name": "a name"}, "required", "tools[1].function.name"),
+    ({"name": "a name"}, "required", "function name 'a name' in 'tools'"),
 ])
 def test_what_cannot_be_enforced_is_refused_by_name(servers, tool, choice, says):
     tools = [PING, {"type": "function", "function": {"name": "f", **tool}}]
