@@ -2,7 +2,7 @@
 #include "hub/download.h"
 
 #include "base/bytes.h"
-#include "hub/hugging_face.h"
+#include "hub/ranges.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -32,6 +32,7 @@ struct part {
     struct error *error;
     bool failed;    /* on_bytes has set *error */
     bool restarted; /* after a 416 */
+    bool in_ranges; /* the part has a journal, and is hashed when it is whole */
 };
 
 static const char *name_of(const char *path) {
@@ -150,10 +151,16 @@ static bool resume_part(struct part *part) {
         return error_set_errno(part->error, errno, "cannot read '%s'", part->path);
     }
     uint64_t there = S_ISREG(status.st_mode) ? (uint64_t)status.st_size : 0;
-    if (there > part->download->bytes || part->download->sha256[0] == '\0') {
+    if (part->download->sha256[0] == '\0') {
         return restart_part(part);
     }
-    return hash_rest(part, there);
+    if (ranges_have_journal(part->download, part->file, there) ||
+        (ranges_are_worth(part->download) && there < part->download->bytes)) {
+        part->in_ranges = true;
+        part->size = there;
+        return true;
+    }
+    return there <= part->download->bytes ? hash_rest(part, there) : restart_part(part);
 }
 
 /* Fetching. */
@@ -234,8 +241,8 @@ static bool handle_failure(struct part *part, const struct http_response *respon
     }
     bool is_short = answered && (response->status == 200 || response->status == 206);
     if (answered && !response->transient && !is_short) {
-        return hugging_face_refused(part->session, part->download->repository, response,
-                                    part->error);
+        return part->download->refused(part->session, part->download->repository, response,
+                                       part->error);
     }
     struct http_response failure = *response;
     if (is_short) {
@@ -272,6 +279,36 @@ static bool fetch(struct part *part) {
     return true;
 }
 
+/* Over several connections; then the whole is hashed. */
+static bool fetch_ranges(struct part *part) {
+    struct ranges *ranges = NULL;
+    const struct download *download = part->download;
+    if (!ranges_create(download, part->file, part->size, &ranges, part->error)) {
+        return false;
+    }
+    part->size = ranges_done_bytes(ranges);
+    enum ranges_outcome outcome =
+        check_space(part) ? ranges_fetch(ranges, part->name, part->error) : RANGES_FAILED;
+    part->size = ranges_done_bytes(ranges);
+    ranges_free(ranges);
+    if (outcome == RANGES_NOT_OFFERED) {
+        part->in_ranges = false;
+        return restart_part(part) && fetch(part);
+    }
+    if (outcome == RANGES_FAILED) {
+        return false;
+    }
+    part->size = 0;
+    if (lseek(part->file, 0, SEEK_SET) < 0 || ftruncate(part->file, (off_t)download->bytes) != 0) {
+        return error_set_errno(part->error, errno, "cannot read '%s'", part->path);
+    }
+    return hash_rest(part, download->bytes);
+}
+
+static bool fetch_all(struct part *part) {
+    return part->in_ranges ? fetch_ranges(part) : check_space(part) && fetch(part);
+}
+
 /* The end. */
 
 static bool finish(struct part *part, char sha256[DIGEST_HEX_BYTES]) {
@@ -301,7 +338,8 @@ static bool finish(struct part *part, char sha256[DIGEST_HEX_BYTES]) {
 /* What has arrived stays, and the message says so. */
 static void mention_part(struct part *part) {
     bool keeps = part->error != NULL && part->size > 0 && part->download->sha256[0] != '\0' &&
-                 (part->error->code == ERROR_CANCELLED || part->error->code == ERROR_NETWORK);
+                 (part->error->code == ERROR_CANCELLED || part->error->code == ERROR_NETWORK ||
+                  (part->error->code == ERROR_NO_SPACE && part->in_ranges));
     if (keeps) {
         struct error reason = *part->error;
         error_set(part->error, reason.code,
@@ -319,7 +357,7 @@ bool download_run(const struct download *download, char sha256[DIGEST_HEX_BYTES]
     struct error unwanted;
     struct part part = {.session = download->session,
                         .download = download,
-                        .name = name_of(download->path),
+                        .name = download->label,
                         .file = -1,
                         .digest = digest_create(),
                         .error = error == NULL ? &unwanted : error};
@@ -333,8 +371,7 @@ bool download_run(const struct download *download, char sha256[DIGEST_HEX_BYTES]
         error_set(error, ERROR_INVALID_ARGUMENT, "the path '%.200s' is too long", download->path);
     } else {
         locked = open_part(&part);
-        done = locked && resume_part(&part) && check_space(&part) && fetch(&part) &&
-               finish(&part, sha256);
+        done = locked && resume_part(&part) && fetch_all(&part) && finish(&part, sha256);
     }
     if (locked && !done) {
         mention_part(&part);

@@ -32,6 +32,31 @@ static void initialise_curl(void) {
     curl_global_init(CURL_GLOBAL_DEFAULT);
 }
 
+struct hub_connection {
+    CURL *curl;
+};
+
+struct hub_connection *hub_connection_create(void) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, initialise_curl);
+    struct hub_connection *client = calloc(1, sizeof *client);
+    if (client != NULL) {
+        client->curl = curl_easy_init();
+    }
+    if (client != NULL && client->curl == NULL) {
+        free(client);
+        client = NULL;
+    }
+    return client;
+}
+
+void hub_connection_free(struct hub_connection *client) {
+    if (client != NULL) {
+        curl_easy_cleanup(client->curl);
+        free(client);
+    }
+}
+
 /* Headers. */
 
 /* The value behind "Name:", without blanks around it; false when the header is another. */
@@ -65,11 +90,12 @@ static size_t on_header(char *line, size_t size, size_t count, void *context) {
     struct transfer *transfer = context;
     struct http_response *response = transfer->response;
     size_t length = size * count;
-    char value[128];
+    char value[512];
     if (length > 5 && strncmp(line, "HTTP/", 5) == 0) { /* a new answer: a redirect came before */
         response->retry_after = -1;
         response->range_start = -1;
         response->error_code[0] = '\0';
+        response->challenge[0] = '\0';
         transfer->message_length = 0;
     } else if (header_value(line, length, "Retry-After", value, sizeof value)) {
         response->retry_after = leading_number(value); /* a date counts as "does not say" */
@@ -77,6 +103,8 @@ static size_t on_header(char *line, size_t size, size_t count, void *context) {
         response->range_start = strncmp(value, "bytes ", 6) == 0 ? leading_number(value + 6) : -1;
     } else if (header_value(line, length, "X-Error-Code", value, sizeof value)) {
         snprintf(response->error_code, sizeof response->error_code, "%.63s", value);
+    } else if (header_value(line, length, "WWW-Authenticate", value, sizeof value)) {
+        snprintf(response->challenge, sizeof response->challenge, "%s", value);
     }
     return length;
 }
@@ -110,25 +138,31 @@ static int on_progress(void *context, curl_off_t total, curl_off_t now, curl_off
 
 /* The request. */
 
+static bool add_header(struct curl_slist **headers, const char *name, const char *value,
+                       struct error *error) {
+    struct string_buffer line = {0};
+    string_buffer_append_format(&line, "%s%s", name, value);
+    struct curl_slist *longer =
+        line.failed ? NULL : curl_slist_append(*headers, string_buffer_text(&line));
+    string_buffer_deinit(&line);
+    *headers = longer == NULL ? *headers : longer;
+    return longer != NULL || error_set(error, ERROR_OUT_OF_MEMORY, "no memory for a request");
+}
+
 /* A token comes from outside; a line break in it would smuggle in other headers. */
 static bool make_headers(const struct http_request *request, struct curl_slist **headers,
                          struct error *error) {
-    if (request->token == NULL) {
-        return true;
-    }
-    for (const char *c = request->token; *c != '\0'; c++) {
+    for (const char *c = request->token; c != NULL && *c != '\0'; c++) {
         if (*c <= ' ' || *c > '~') {
-            return error_set(
-                error, ERROR_INVALID_ARGUMENT,
-                "the Hugging Face token has a blank or a character in it that no token "
-                "has; check HF_TOKEN");
+            return error_set(error, ERROR_INVALID_ARGUMENT,
+                             "the token for %.200s has a blank or a character in it that no token "
+                             "has; check HF_TOKEN",
+                             request->url);
         }
     }
-    struct string_buffer line = {0};
-    string_buffer_append_format(&line, "Authorization: Bearer %s", request->token);
-    *headers = line.failed ? NULL : curl_slist_append(NULL, string_buffer_text(&line));
-    string_buffer_deinit(&line);
-    return *headers != NULL || error_set(error, ERROR_OUT_OF_MEMORY, "no memory for a request");
+    return (request->accept == NULL || add_header(headers, "Accept: ", request->accept, error)) &&
+           (request->token == NULL ||
+            add_header(headers, "Authorization: Bearer ", request->token, error));
 }
 
 static void set_options(CURL *curl, struct transfer *transfer, struct curl_slist *headers) {
@@ -153,9 +187,14 @@ static void set_options(CURL *curl, struct transfer *transfer, struct curl_slist
     curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
     curl_easy_setopt(curl, CURLOPT_XFERINFODATA, transfer);
     curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
-    if (request->range_start > 0) {
-        char range[32];
-        snprintf(range, sizeof range, "%llu-", (unsigned long long)request->range_start);
+    if (request->range_start > 0 || request->range_end > 0) {
+        char range[64];
+        int length =
+            snprintf(range, sizeof range, "%llu-", (unsigned long long)request->range_start);
+        if (request->range_end > 0) {
+            snprintf(range + length, sizeof range - (size_t)length, "%llu",
+                     (unsigned long long)request->range_end - 1);
+        }
         curl_easy_setopt(curl, CURLOPT_RANGE, range); /* copied by libcurl */
     }
 }
@@ -231,28 +270,30 @@ static bool judge(struct transfer *transfer, CURLcode code, const char *details,
 
 bool http_get(const struct http_request *request, struct http_response *response,
               struct error *error) {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, initialise_curl);
     *response = (struct http_response){.retry_after = -1, .range_start = -1};
     struct curl_slist *headers = NULL;
-    if (!make_headers(request, &headers, error)) {
-        return false;
-    }
-    CURL *curl = curl_easy_init();
+    struct hub_connection *own = request->client == NULL ? hub_connection_create() : NULL;
+    struct hub_connection *client = request->client == NULL ? own : request->client;
     bool done = false;
-    if (curl == NULL) {
+    if (client == NULL) {
         error_set(error, ERROR_OUT_OF_MEMORY, "no memory for a request");
         goto cleanup;
     }
+    if (!make_headers(request, &headers, error)) {
+        goto cleanup;
+    }
+    CURL *curl = client->curl;
     struct transfer transfer = {.request = request, .response = response, .curl = curl};
     char details[CURL_ERROR_SIZE] = "";
+    curl_easy_reset(curl); /* the connections stay */
     set_options(curl, &transfer, headers);
     curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, details);
     CURLcode code = curl_easy_perform(curl);
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &response->status);
     done = judge(&transfer, code, details, error) && code == CURLE_OK;
+    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, NULL);
 cleanup:
-    curl_easy_cleanup(curl);
+    hub_connection_free(own);
     curl_slist_free_all(headers);
     return done;
 }

@@ -1,5 +1,5 @@
 /*
- * http.h - one HTTP GET, by libcurl. Private to hub/. Blocking; any thread.
+ * http.h - HTTP GETs, by libcurl. Private to hub/. Blocking; any thread.
  *
  * Follows redirects, but never from https to http, and sends the token to the first host only. A
  * status code is an answer, not an error: the caller decides. Proxies and certificates are those of
@@ -22,13 +22,23 @@ struct http_response {
     int64_t retry_after; /* seconds the server asks to wait; -1: it does not say */
     int64_t range_start; /* of a 206's Content-Range; -1: none */
     char error_code[64]; /* Hugging Face's X-Error-Code, else "" */
+    char challenge[512]; /* WWW-Authenticate of a 401, else "" */
     char reason[256];    /* in words: libcurl's, or the status and the server's message */
 };
 
+/* Keeps connections open between requests. One thread at a time. */
+struct hub_connection;
+
+struct hub_connection *hub_connection_create(void);      /* NULL when memory runs out */
+void hub_connection_free(struct hub_connection *client); /* NULL allowed */
+
 struct http_request {
+    struct hub_connection *client; /* NULL: one of its own */
     const char *url;
     const char *token;    /* Bearer, or NULL */
-    uint64_t range_start; /* 0: the whole body */
+    const char *accept;   /* NULL: anything */
+    uint64_t range_start; /* 0, with range_end 0: the whole body */
+    uint64_t range_end;   /* past its last byte; 0: to the end */
     long timeout_seconds; /* without a connection, or without a byte */
     /* The body of a 200 or 206, in pieces; false ends the transfer. */
     bool (*body)(void *context, const struct http_response *response, const char *bytes,

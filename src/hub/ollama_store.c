@@ -58,8 +58,12 @@ bool ollama_name_parse(const char *text, struct ollama_name *name) {
            (first == NULL || take_part(text, (size_t)(first - text), true, name->host));
 }
 
+bool ollama_name_is_of_default_host(const struct ollama_name *name) {
+    return strcasecmp(name->host, default_host) == 0;
+}
+
 void ollama_name_append(const struct ollama_name *name, struct string_buffer *out) {
-    bool has_host = strcasecmp(name->host, default_host) != 0;
+    bool has_host = !ollama_name_is_of_default_host(name);
     if (has_host) {
         string_buffer_append_format(out, "%s/", name->host);
     }

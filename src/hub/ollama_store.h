@@ -23,6 +23,7 @@ struct ollama_name {
 
 /* [host/][namespace/]model[:tag]; false when it is no such name. */
 bool ollama_name_parse(const char *text, struct ollama_name *name);
+bool ollama_name_is_of_default_host(const struct ollama_name *name);
 /* As people write it: defaults left out, but for the tag. */
 void ollama_name_append(const struct ollama_name *name, struct string_buffer *out);
 void ollama_name_append_path(const char *root, const struct ollama_name *name,

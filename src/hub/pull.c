@@ -9,6 +9,7 @@
 #include "hub/download.h"
 #include "hub/hugging_face.h"
 #include "hub/models.h"
+#include "hub/ollama_registry.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -84,10 +85,12 @@ static bool download_file(struct pull *pull, const struct hub_file *file, const 
     hugging_face_append_url(&pull->session, pull->reference.repository, file, &url);
     const struct download download = {.session = &pull->session,
                                       .repository = pull->reference.repository,
+                                      .label = strrchr(path, '/') + 1,
                                       .url = string_buffer_text(&url),
                                       .path = path,
                                       .bytes = file->bytes,
-                                      .sha256 = file->sha256};
+                                      .sha256 = file->sha256,
+                                      .refused = hugging_face_refused};
     char sha256[DIGEST_HEX_BYTES] = "";
     bool done = file_make_directories(string_buffer_text(&pull->folder), pull->error) &&
                 download_run(&download, sha256, pull->error) &&
@@ -124,15 +127,44 @@ static bool pull_remote(struct pull *pull) {
     return done;
 }
 
-static bool check_endpoint(struct pull *pull) {
-    const char *endpoint = pull->session.options->config->hub_endpoint;
+static bool set_endpoint(struct pull *pull, const char *endpoint, const char *setting) {
     size_t length = endpoint == NULL ? 0 : strlen(endpoint);
     while (length > 0 && endpoint[length - 1] == '/') {
         length--;
     }
     string_buffer_append(&pull->session.endpoint, endpoint, length);
     return length > 0 ||
-           error_set(pull->error, ERROR_INVALID_ARGUMENT, "the setting hub.endpoint is empty");
+           error_set(pull->error, ERROR_INVALID_ARGUMENT, "the setting %s is empty", setting);
+}
+
+static bool pull_hugging_face(struct pull *pull) {
+    const struct hub_pull_options *options = pull->session.options;
+    struct string_buffer path = {0};
+    bool done = set_endpoint(pull, options->config->hub_endpoint, "hub.endpoint");
+    if (done) {
+        pull->session.token = options->config->hub_token;
+        pull->session.mirror_name = "HF_ENDPOINT";
+        bool local = !options->verify && find_local(pull, &path);
+        done = local ? set_result(pull, string_buffer_text(&path), false, "") : pull_remote(pull);
+    }
+    string_buffer_deinit(&path);
+    return done;
+}
+
+/* The registry's own name stands for whatever the setting names; another host is asked itself. */
+static bool pull_ollama(struct pull *pull) {
+    const struct ollama_name *name = &pull->reference.ollama;
+    struct string_buffer host = {0};
+    bool is_default = ollama_name_is_of_default_host(name);
+    string_buffer_append_format(&host, "https://%s", name->host);
+    pull->session.mirror_name = "MISTRAL_OLLAMA_REGISTRY";
+    bool done = set_endpoint(pull,
+                             is_default ? pull->session.options->config->hub_ollama_registry
+                                        : string_buffer_text(&host),
+                             "hub.ollama_registry") &&
+                ollama_registry_pull(&pull->session, name, pull->result, pull->error);
+    string_buffer_deinit(&host);
+    return done;
 }
 
 bool hub_pull(const char *reference, const struct hub_pull_options *options,
@@ -142,15 +174,12 @@ bool hub_pull(const char *reference, const struct hub_pull_options *options,
                         .result = result,
                         .error = error};
     *result = (struct hub_pull_result){0};
-    struct string_buffer path = {0};
     bool done = reference_parse(reference, &pull.reference, error) &&
-                hub_models_folder(options->config, &pull.folder, error) && check_endpoint(&pull);
+                hub_models_folder(options->config, &pull.folder, error);
     if (done) {
         pull.session.folder = string_buffer_text(&pull.folder);
-        bool local = !options->verify && find_local(&pull, &path);
-        done = local ? set_result(&pull, string_buffer_text(&path), false, "") : pull_remote(&pull);
+        done = pull.reference.is_ollama ? pull_ollama(&pull) : pull_hugging_face(&pull);
     }
-    string_buffer_deinit(&path);
     string_buffer_deinit(&pull.session.endpoint);
     string_buffer_deinit(&pull.folder);
     return done;

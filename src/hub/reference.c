@@ -22,8 +22,14 @@ static const char *behind_prefix(const char *text) {
     return NULL;
 }
 
+static const char ollama_prefix[] = "ollama:";
+
+static bool is_ollama(const char *text) {
+    return strncmp(text, ollama_prefix, sizeof ollama_prefix - 1) == 0;
+}
+
 bool reference_is_remote(const char *text) {
-    return behind_prefix(text) != NULL;
+    return behind_prefix(text) != NULL || is_ollama(text);
 }
 
 /* Letters, digits, . _ - as Hugging Face allows, and never a name of dots only. */
@@ -84,6 +90,12 @@ bool reference_parse_alias(const char *text, struct hub_reference *reference) {
 bool reference_parse(const char *text, struct hub_reference *reference, struct error *error) {
     *reference = (struct hub_reference){0};
     const char *remote = behind_prefix(text);
+    if (is_ollama(text)) {
+        reference->is_ollama = true;
+        return ollama_name_parse(text + sizeof ollama_prefix - 1, &reference->ollama) ||
+               error_set(error, ERROR_INVALID_ARGUMENT,
+                         "'%.200s' is no model's name: write ollama:[namespace/]model[:tag]", text);
+    }
     if (remote != NULL) {
         return parse_remote(remote, reference, error);
     }
@@ -106,8 +118,9 @@ bool reference_parse(const char *text, struct hub_reference *reference, struct e
                   (int)suggestion.best.length, suggestion.best.data);
     } else {
         error_set(error, ERROR_NOT_FOUND,
-                  "there is no alias '%.200s'; write hf:owner/name, or one of:%s", text,
-                  string_buffer_text(&names));
+                  "there is no alias '%.200s'; write hf:owner/name, or one of:%s; or ollama:%.200s "
+                  "for Ollama's registry",
+                  text, string_buffer_text(&names), text);
     }
     string_buffer_deinit(&names);
     return false;

@@ -5,16 +5,19 @@
 #define MISTRAL_HUB_REFERENCE_H
 
 #include "hub/hub.h"
+#include "hub/ollama_store.h"
 
 enum { HUB_NAME_BYTES = 256 };
 
 struct hub_reference {
+    bool is_ollama; /* ollama:…, and then `ollama` alone counts */
+    struct ollama_name ollama;
     const struct hub_alias *alias;   /* NULL: hf:… */
     char repository[HUB_NAME_BYTES]; /* owner/name */
     char wanted[HUB_NAME_BYTES];     /* a format ("Q4_K_M") or a file's name (ends in .gguf); "" */
 };
 
-/* Whether the text begins as an hf: reference does. */
+/* Whether the text begins as an hf: or an ollama: reference does. */
 bool reference_is_remote(const char *text);
 
 bool reference_parse(const char *text, struct hub_reference *reference, struct error *error);

@@ -12,7 +12,7 @@ enum {
 struct http_request session_request(struct hub_session *session, const char *url) {
     return (struct http_request){
         .url = url,
-        .token = session->options->config->hub_token,
+        .token = session->token,
         .timeout_seconds = (long)session->options->config->hub_timeout,
         .cancelled = session_is_cancelled,
         .context = session,
@@ -48,9 +48,8 @@ static bool wait_milliseconds(struct hub_session *session, int64_t milliseconds,
     return true;
 }
 
-bool session_wait_to_retry(struct hub_session *session, const struct http_response *response,
-                           size_t *attempt, const char *file, uint64_t done, uint64_t total,
-                           struct error *error) {
+bool session_retry_delay(const struct hub_session *session, const struct http_response *response,
+                         size_t *attempt, int64_t *milliseconds, struct error *error) {
     (*attempt)++;
     if (response->retry_after > SESSION_MAX_WAIT_SECONDS) {
         return error_set(error, ERROR_NETWORK, "%s; it asks to come back in %lld seconds",
@@ -62,10 +61,20 @@ bool session_wait_to_retry(struct hub_session *session, const struct http_respon
                    : error_set(error, ERROR_NETWORK, "gave up after %d failures in a row: %s",
                                SESSION_MAX_FAILURES, response->reason);
     }
-    session_report(session, HUB_WAITING, file, done, total, response->reason);
     /* 0.25 s, 0.5 s, … 4 s */
-    int64_t milliseconds =
+    *milliseconds =
         response->retry_after >= 0 ? response->retry_after * 1000 : 250 << (*attempt - 1);
+    return true;
+}
+
+bool session_wait_to_retry(struct hub_session *session, const struct http_response *response,
+                           size_t *attempt, const char *file, uint64_t done, uint64_t total,
+                           struct error *error) {
+    int64_t milliseconds = 0;
+    if (!session_retry_delay(session, response, attempt, &milliseconds, error)) {
+        return false;
+    }
+    session_report(session, HUB_WAITING, file, done, total, response->reason);
     return wait_milliseconds(session, milliseconds, error);
 }
 
@@ -73,6 +82,7 @@ bool session_fail_unreachable(const struct hub_session *session,
                               const struct http_response *response, struct error *error) {
     return error_set(error, ERROR_NETWORK,
                      "cannot reach %s: %s. Check the connection (a proxy goes into https_proxy, a "
-                     "mirror into HF_ENDPOINT), or put a GGUF file into %s by other means",
-                     string_buffer_text(&session->endpoint), response->reason, session->folder);
+                     "mirror into %s), or put a GGUF file into %s by other means",
+                     string_buffer_text(&session->endpoint), response->reason, session->mirror_name,
+                     session->folder);
 }

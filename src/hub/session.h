@@ -12,6 +12,8 @@ struct hub_session {
     const struct hub_pull_options *options;
     const char *folder;            /* the models folder */
     struct string_buffer endpoint; /* no slash at its end */
+    const char *token;             /* for the endpoint; NULL: none */
+    const char *mirror_name;       /* the variable that names another endpoint */
     const char *sha256;            /* of the file that is being fetched, for progress; NULL: none */
 };
 
@@ -23,6 +25,10 @@ void session_report(const struct hub_session *session, enum hub_stage stage, con
 
 /* Has the shape that http_request wants; the context is a session. */
 bool session_is_cancelled(void *session);
+
+/* The same without waiting, and without telling anybody: how long it would be. Any thread. */
+bool session_retry_delay(const struct hub_session *session, const struct http_response *response,
+                         size_t *attempt, int64_t *milliseconds, struct error *error);
 
 /* After a transient failure, the *attempt-th in a row: waits as long as the server asks, or longer
  * each time, and returns true; or gives up with an error. *attempt starts at 0. */

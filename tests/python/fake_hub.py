@@ -51,8 +51,11 @@ class FakeHub:
         self.cdn = self.start("cdn")
         self.url = f"http://127.0.0.1:{self.hub.server_port}"
 
+    def handler(self):
+        return HubHandler
+
     def start(self, host):
-        handler = type("Handler", (HubHandler,), {"fake": self, "host": host})
+        handler = type("Handler", (self.handler(),), {"fake": self, "host": host})
         server = QuietServer(("127.0.0.1", 0), handler)
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         return server
@@ -136,19 +139,21 @@ class HubHandler(BaseHTTPRequestHandler):
     def send_file(self, name, path):
         repository = self.fake.repositories[name]
         content = repository.files[path]
-        start = 0
+        start, end = 0, len(content)
         wanted = self.headers.get("Range")
         if wanted is not None and not repository.ignores_ranges:
-            start = int(wanted.removeprefix("bytes=").split("-")[0])
+            first, _, last = wanted.removeprefix("bytes=").partition("-")
+            start = int(first)
+            end = int(last) + 1 if last else end
             if start >= len(content):
                 self.answer(416, {"Content-Range": f"bytes */{len(content)}"}, b"")
                 return
             self.send_response(206)
             told = start + 1 if repository.wrong_range else start
-            self.send_header("Content-Range", f"bytes {told}-{len(content) - 1}/{len(content)}")
+            self.send_header("Content-Range", f"bytes {told}-{end - 1}/{len(content)}")
         else:
             self.send_response(200)
-        body = content[start:] + repository.extra_bytes
+        body = content[start:end] + repository.extra_bytes
         self.send_header("Content-Length", str(len(body)))
         self.send_header("ETag", '"etag"')
         self.end_headers()

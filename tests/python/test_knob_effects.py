@@ -412,6 +412,24 @@ def hub(world):
     assert requests and requests[0][1].get("Authorization") == "Bearer hf_secret"
 
 
+@effect("hub_ollama_registry")
+def hub_ollama_registry(world):
+    with answering(b"{}") as (url, requests):
+        world.program("pull", "ollama:mistral:7b", "--ollama-registry", url, "--models-path", world.folder)
+    assert requests and requests[0][0] == "/v2/library/mistral/manifests/7b"
+
+
+@effect("hub_connections")
+def hub_connections(world):
+    content = model_bytes(9 << 20)
+    for connections, ranged in (("1", False), ("3", True)):
+        with contextlib.closing(FakeHub()) as hub:
+            hub.repositories["o/r"] = Repository({f"m{connections}-Q4_0.gguf": content})
+            world.program("pull", "hf:o/r", "--endpoint", hub.url, "--models-path", world.folder,
+                          "--connections", connections)
+            assert (len(hub.ranges()) > 1) == ranged
+
+
 @effect("hub_timeout")
 def hub_timeout(world):
     with socket.socket() as silent:
