@@ -467,6 +467,7 @@ static void fill_info(struct engine *engine, size_t context_length, double load_
     info->chat_template = copy_string(engine, "tokenizer.chat_template", NULL);
     info->kernels = engine->backend->kernels;
     info->file_bytes = gguf_file_bytes(engine->gguf);
+    info->planned_bytes = engine->plan.total - engine->plan.others;
     info->context_length = context_length;
     info->vocabulary_size = h->vocabulary_size;
     info->embedding_length = h->embedding_length;

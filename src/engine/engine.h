@@ -32,6 +32,7 @@ struct engine_options {
     bool shrink_kv;              /* max_total_tokens may become what fits into memory */
     double memory_fraction;      /* of the machine's memory, or the container's, that may be used */
     uint64_t heap_bytes;         /* most of it in bytes; 0: no such bound */
+    uint64_t other_models_bytes; /* of it, that models take which are loaded already */
     bool memory_pooling;         /* the KV pool is reserved at start; false: grown as needed */
     size_t memory_pool_bytes;    /* most of it, when it is reserved at start */
     enum kv_element kv_element;  /* what keys and values are kept as */
@@ -80,7 +81,8 @@ struct engine_info {
     const char *kernels;       /* "portable", "avx2", … */
     uint64_t parameter_count;
     uint64_t file_bytes;
-    size_t context_length; /* most tokens of one request here */
+    uint64_t planned_bytes; /* of memory, for this model alone: engine/memory_plan.h */
+    size_t context_length;  /* most tokens of one request here */
     size_t vocabulary_size;
     size_t embedding_length;
     size_t layer_count;

@@ -112,7 +112,9 @@ bool memory_plan_make(const struct gguf *gguf, struct backend *backend,
     bound(plan, limits->cgroup_bytes, options->memory_fraction,
           "memory_fraction of the container's limit");
     bound(plan, options->heap_bytes, 1, "heap_size");
-    uint64_t others = plan->mapped + plan->packed + plan->scratch + plan->requests + plan->program;
+    plan->others = options->other_models_bytes;
+    uint64_t others =
+        plan->mapped + plan->packed + plan->scratch + plan->requests + plan->program + plan->others;
     uint64_t room = plan->allowed > others ? plan->allowed - others : 0;
     plan->fitting_blocks = (size_t)(room / (plan->block_bytes + KV_RECORD_BYTES));
     set_kv(plan, plan->asked_blocks, others);
@@ -136,9 +138,10 @@ struct plan_row {
     uint64_t bytes;
 };
 
-enum { PLAN_ROWS = 6, SIZE_TEXT = 32 };
+enum { PLAN_ROWS = 7, SIZE_TEXT = 32 };
 
-static void list_rows(const struct memory_plan *plan, struct plan_row rows[PLAN_ROWS]) {
+/* Returns how many there are: the last one only where there are other models. */
+static size_t list_rows(const struct memory_plan *plan, struct plan_row rows[PLAN_ROWS]) {
     const struct plan_row all[PLAN_ROWS] = {
         {"weights, in the file's form", plan->mapped},
         {"weights, repacked", plan->packed},
@@ -146,8 +149,10 @@ static void list_rows(const struct memory_plan *plan, struct plan_row rows[PLAN_
         {"scratch of a step", plan->scratch},
         {"requests", plan->requests},
         {"program and tokenizer", plan->program},
+        {"other models, loaded already", plan->others},
     };
     memcpy(rows, all, sizeof all);
+    return plan->others == 0 ? PLAN_ROWS - 1 : PLAN_ROWS;
 }
 
 /* "set max_total_tokens to 4096 or less", or what else makes the KV pool's part small. */
@@ -179,8 +184,8 @@ bool memory_plan_check(const struct memory_plan *plan, const struct engine_optio
     struct plan_row rows[PLAN_ROWS];
     char sums[512] = "", total[SIZE_TEXT], allowed[SIZE_TEXT], advice[384];
     size_t length = 0;
-    list_rows(plan, rows);
-    for (size_t i = 0; i < PLAN_ROWS; i++) {
+    size_t count = list_rows(plan, rows);
+    for (size_t i = 0; i < count; i++) {
         char part[SIZE_TEXT];
         format_size(part, sizeof part, rows[i].bytes);
         length += (size_t)snprintf(sums + length, sizeof sums - length, "%s%s %s",
@@ -197,8 +202,8 @@ bool memory_plan_check(const struct memory_plan *plan, const struct engine_optio
 void memory_plan_append_table(const struct memory_plan *plan, struct string_buffer *out) {
     struct plan_row rows[PLAN_ROWS];
     char text[SIZE_TEXT];
-    list_rows(plan, rows);
-    for (size_t i = 0; i < PLAN_ROWS; i++) {
+    size_t count = list_rows(plan, rows);
+    for (size_t i = 0; i < count; i++) {
         format_size(text, sizeof text, rows[i].bytes);
         string_buffer_append_format(out, "  %-32s %12s\n", rows[i].name, text);
     }
@@ -216,6 +221,7 @@ void memory_plan_log(const struct memory_plan *plan) {
               log_integer("scratch", (int64_t)plan->scratch),
               log_integer("requests", (int64_t)plan->requests),
               log_integer("program", (int64_t)plan->program),
+              log_integer("others", (int64_t)plan->others),
               log_integer("total", (int64_t)plan->total),
               log_integer("allowed", (int64_t)plan->allowed),
               log_text("allowed_by", plan->allowed_by), log_bool("fits", plan->fits),

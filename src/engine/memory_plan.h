@@ -26,6 +26,7 @@ struct memory_plan {
     uint64_t scratch;  /* activations and logits of the largest step */
     uint64_t requests; /* buffers of max_running_requests */
     uint64_t program;  /* the program and the tokenizer */
+    uint64_t others;   /* models that are loaded already, by their plans */
     uint64_t total;
 
     size_t kv_blocks;      /* what the options ask for, or what fits, when they may shrink */

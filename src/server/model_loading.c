@@ -57,6 +57,7 @@ uint64_t model_loading_bytes(const struct managed_model *model) {
 /* --- room --- */
 
 static void model_unload(struct managed_model *model, const char *reason);
+static void load(struct managed_model *model, bool may_shrink);
 
 static struct managed_model *least_recently_used(const struct model_manager *manager,
                                                  uint64_t *idle_bytes, size_t *idle_count) {
@@ -74,19 +75,17 @@ static struct managed_model *least_recently_used(const struct model_manager *man
     return least;
 }
 
-/* Unloads idle models until they hold no more than `limit`, and returns how many went; `keeps_last`
- * spares the one that was used last. */
-static size_t make_room(struct model_manager *manager, uint64_t limit, bool keeps_last) {
-    size_t unloaded = 0;
+/* Unloads idle models until they hold no more than `limit`; `keeps_last` spares the one that was
+ * used last. */
+static void make_room(struct model_manager *manager, uint64_t limit, bool keeps_last) {
     for (;;) {
         uint64_t bytes;
         size_t count;
         struct managed_model *least = least_recently_used(manager, &bytes, &count);
         if (least == NULL || bytes <= limit || (keeps_last && count == 1)) {
-            return unloaded;
+            return;
         }
         model_unload(least, "room");
-        unloaded++;
     }
 }
 
@@ -105,12 +104,17 @@ static void run_load(struct task *task) {
         options->engine == NULL ? engine_options_default() : *options->engine;
     struct engine *engine = NULL;
     own.metrics_model = model->id;
+    own.other_models_bytes = model->manager->planned_bytes;
+    own.shrink_kv = own.shrink_kv && model->may_shrink;
     model->has_failed =
         !engine_create(model->path, &own, note_progress, model, &engine, &model->error);
     if (!model->has_failed &&
         !served_model_init(&model->served, &options->served, model->id, engine, &model->error)) {
         model->has_failed = true;
         engine_free(engine);
+    }
+    if (!model->has_failed) {
+        model->manager->planned_bytes += model->served.info->planned_bytes;
     }
 }
 
@@ -135,19 +139,32 @@ static void limit_failed(struct model_manager *manager) {
     }
 }
 
+/* Memory has no room for it: the idle ones go, least recently used first, one for each attempt;
+ * when none is left, a smaller KV pool must do, where that is allowed. False: it has all been
+ * tried. */
+static bool try_again(struct managed_model *model) {
+    struct model_manager *manager = model->manager;
+    uint64_t bytes;
+    size_t count;
+    model->state = MODEL_FAILED; /* not one of those that may go */
+    struct managed_model *least = least_recently_used(manager, &bytes, &count);
+    if (model->error.code != ERROR_OUT_OF_MEMORY || (least == NULL && model->may_shrink)) {
+        return false;
+    }
+    if (least != NULL) {
+        model_unload(least, "room"); /* it goes first: the loader keeps the order */
+    }
+    load(model, count <= 1);
+    return true;
+}
+
 static void load_failed(struct managed_model *model) {
     struct model_manager *manager = model->manager;
-    if (model->error.code == ERROR_OUT_OF_MEMORY && !model->has_made_room) {
-        model->has_made_room = true;
-        model->state = MODEL_FAILED;
-        if (make_room(manager, 0, false) > 0) { /* they go first: the loader keeps the order */
-            model_loading_begin(model);
-            return;
-        }
+    if (try_again(model)) {
+        return;
     }
     describe_failure(model);
     model->state = MODEL_FAILED;
-    model->has_made_room = false;
     if (!model->is_adopted) {
         model_names_unlist_all(model); /* the next request looks again what the name means */
     }
@@ -165,7 +182,6 @@ static void load_done(struct task *task) {
         return;
     }
     model->state = MODEL_READY;
-    model->has_made_room = false;
     model->used_ns = clock_now_ns();
     model->expires_ns =
         model->is_adopted ? INT64_MAX : model->used_ns + (int64_t)(MODEL_DEFAULT_KEEP_ALIVE * 1e9);
@@ -177,25 +193,35 @@ static void load_done(struct task *task) {
     model_loading_tidy(manager);
 }
 
-void model_loading_begin(struct managed_model *model) {
-    struct model_manager *manager = model->manager;
-    log_event(LOG_INFO, "model_loading", log_text("model", model->id),
-              log_text("path", model->path));
-    make_room(manager, manager->options.max_idle_bytes, false);
+static void load(struct managed_model *model, bool may_shrink) {
     model->state = MODEL_LOADING;
+    model->may_shrink = may_shrink;
     atomic_store_explicit(&model->loaded_permille, 0, memory_order_relaxed);
     model->error = (struct error){0};
     model->task.run = run_load;
     model->task.done = load_done;
-    manager->under_way++;
-    worker_send(manager->options.loader, &model->task);
+    model->manager->under_way++;
+    worker_send(model->manager->options.loader, &model->task);
+}
+
+void model_loading_begin(struct managed_model *model) {
+    struct model_manager *manager = model->manager;
+    uint64_t bytes;
+    size_t idle_count;
+    log_event(LOG_INFO, "model_loading", log_text("model", model->id),
+              log_text("path", model->path));
+    make_room(manager, manager->options.max_idle_bytes, false);
+    (void)least_recently_used(manager, &bytes, &idle_count);
+    load(model, idle_count == 0);
 }
 
 /* --- unloading --- */
 
 /* Loader's thread. */
 static void run_unload(struct task *task) {
-    served_model_deinit(&((struct managed_model *)task)->served);
+    struct managed_model *model = (struct managed_model *)task;
+    model->manager->planned_bytes -= model->served.info->planned_bytes;
+    served_model_deinit(&model->served);
 }
 
 static void unload_done(struct task *task) {

@@ -287,6 +287,7 @@ bool model_manager_adopt(struct model_manager *manager, struct engine *engine,
         return false;
     }
     model->state = MODEL_READY;
+    manager->planned_bytes += info->planned_bytes; /* the loader has nothing to do yet */
     return true;
 }
 

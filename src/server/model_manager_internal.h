@@ -36,7 +36,7 @@ struct managed_model {
     struct served_model served; /* the loader's while LOADING and UNLOADING */
     struct error error;         /* of the last load */
     bool has_failed;            /* it did */
-    bool has_made_room;         /* for this load, after memory ran out */
+    bool may_shrink;            /* this load may take a smaller KV pool than is asked for */
     atomic_int loaded_permille;
     size_t lease_count;              /* held */
     struct model_lease_list waiting; /* for the load */
@@ -67,7 +67,8 @@ struct model_manager {
     struct lookup_list lookups;
     struct model_name *adopted; /* NULL: none */
     struct event *timer;
-    size_t under_way; /* tasks that the workers have */
+    size_t under_way;       /* tasks that the workers have */
+    uint64_t planned_bytes; /* the loader's: of all models that are loaded, by their plans */
 };
 
 /* --- model_names.c --- */

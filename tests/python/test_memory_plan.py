@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from make_model import make_model
 from program import Program
 from server_harness import RealServer
 
@@ -69,6 +70,31 @@ def test_memory_fraction_bounds_the_plan(program, serve, smollm2):
     done = program("serve", smollm2, "--port", "0", "--log-level", "error", "--memory-fraction", "0.01",
                    "--max-total-tokens", "1048576", "--memory-pool-size", "64G")
     assert done.returncode == 1 and "memory_fraction of the " in done.err
+
+
+def test_a_second_model_has_what_the_first_one_leaves(serve, tmp_path):
+    """A small second one is loaded, and goes for another when both do not fit; what does not fit beside the model that
+    is served from the start is refused, with what that one takes."""
+    folder = tmp_path / ".local/share/mistral/models"
+    folder.mkdir(parents=True)
+    for name in ("first", "second", "third"):
+        make_model(folder / f"{name}.gguf", layers=1, format="Q8_0")
+    settings = ["--max-sequence-length", "512", "--max-total-tokens", "4096"]
+    alone = plan_of(serve(str(folder / "first.gguf"), *settings))["total"]
+    server = serve(str(folder / "first.gguf"), *settings, "--heap-size", str(int(alone * 2.5)))
+
+    def ask(name):
+        return server.request("POST", "/v1/completions", {"model": name, "prompt": "x", "max_tokens": 1})
+
+    assert ask("second").status == 200
+    assert plan_of(server)["others"] == 0
+    server.wait_log(lambda e: e["event"] == "memory_plan" and e["others"] == alone and e["fits"])
+    assert ask("third").status == 200
+    server.wait_log(lambda e: e["event"] == "model_unloading" and e["model"] == "second" and e["reason"] == "room")
+    server = serve(str(folder / "first.gguf"), *settings, "--heap-size", str(int(alone * 1.5)))
+    answer = ask("second")
+    assert answer.status == 500 and "other models, loaded already" in answer.json["error"]["message"]
+    assert ask("first").status == 200
 
 
 def test_element_and_pool_size_are_counted(serve, smollm2):

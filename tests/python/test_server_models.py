@@ -142,3 +142,61 @@ def test_a_server_ends_while_a_model_loads(build_dir, folder):
         started = time.monotonic()
         server.stop()
         assert b"200 OK" in connection.recv(65536) and time.monotonic() - started < 30
+
+
+def memory_server(build_dir, folder, *settings):
+    return FakeServer(build_dir, f"models={folder}", "cache_bytes=100000", "heap_bytes=1000", *settings,
+                      environment={"OLLAMA_MODELS": "/nonexistent", "HF_HOME": "/nonexistent"})
+
+
+def loaded(server):
+    return {row["name"] for row in server.request("GET", "/api/ps").json["models"]} - {"fake-model"}
+
+
+def test_models_share_the_memory_that_there_is(build_dir, folder):
+    """Their plans are added up: the idle ones go, least recently used first, and only as many as must."""
+    for name, size in (("a", 400), ("b", 300), ("c", 300), ("huge", 1200)):
+        (folder / f"{name}.gguf").write_text(f"fake-model\nbytes={size}\n")
+    server = memory_server(build_dir, folder)
+    try:
+        for name in "abc":
+            assert chat(server, name).status == 200
+        assert loaded(server) == {"a", "b", "c"}
+        assert chat(server, "two").status == 200  # 600 bytes: a goes, and b
+        wait_told(server, "model_unloading", model="b", reason="room")
+        assert loaded(server) == {"c", "two"}
+        answer = chat(server, "huge")
+        assert answer.status == 500 and "needs 1200 bytes, 0 are taken" in answer.json["error"]["message"]
+        assert chat(server, "a").status == 200
+    finally:
+        server.stop()
+
+
+def test_a_model_that_is_in_use_does_not_go_for_another(build_dir, folder):
+    server = memory_server(build_dir, folder)
+    try:
+        with server.connect() as connection:
+            body = b'{"model":"two","prompt":"x [[tokens=100000]] [[delay=20]]","stream":true}'
+            connection.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n"
+                               b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+            assert b"200 OK" in connection.recv(65536)
+            answer = chat(server, "three")
+            assert answer.status == 500 and "needs 700 bytes, 600 are taken" in answer.json["error"]["message"]
+            assert loaded(server) == {"two"}
+        server.wait_log(lambda line: line.get("end") == "client_left")
+        assert chat(server, "three").status == 200 and loaded(server) == {"three"}
+    finally:
+        server.stop()
+
+
+def test_a_smaller_kv_pool_is_the_last_resort(build_dir, folder):
+    (folder / "wide.gguf").write_text("fake-model\nbytes=1200\n")
+    server = memory_server(build_dir, folder, "shrink_kv=1")
+    try:
+        assert chat(server, "two").status == 200
+        assert chat(server, "three").status == 200  # beside it, it would have to shrink: two goes instead
+        assert loaded(server) == {"three"}
+        assert chat(server, "wide").status == 200
+        assert loaded(server) == {"wide"}
+    finally:
+        server.stop()

@@ -495,11 +495,11 @@ static struct {
 } first;
 
 /* A model file of the fake's: the line "fake-model", then lines "delay_ms=N" (loading takes that
- * long), "fail=REASON" (loading fails), "bytes=N" (how large it says it is). */
+ * long), "fail=REASON" (loading fails), "bytes=N" (how large it says it is, and how much memory it
+ * takes: more than heap_bytes, with the other models, is refused). */
 bool engine_create(const char *path, const struct engine_options *options,
                    void (*progress)(void *context, double fraction), void *progress_context,
                    struct engine **engine, struct error *error) {
-    (void)options;
     char *text;
     size_t length;
     if (strcmp(path, "fake") == 0) { /* the one of fake_engine_create, again */
@@ -525,12 +525,22 @@ bool engine_create(const char *path, const struct engine_options *options,
         ok = error_set(error, is_memory ? ERROR_OUT_OF_MEMORY : ERROR_FORMAT, "%.*s",
                        (int)strcspn(reason, "\n"), reason);
     }
+    uint64_t size = bytes == NULL ? length : strtoull(bytes + strlen("bytes="), NULL, 10);
+    uint64_t together = size + options->other_models_bytes;
+    if (ok && options->heap_bytes != 0 && together > options->heap_bytes) {
+        if (options->shrink_kv && together - size / 2 <= options->heap_bytes) {
+            size /= 2; /* with a smaller KV pool */
+        } else {
+            ok = error_set(error, ERROR_OUT_OF_MEMORY, "the model needs %d bytes, %d are taken",
+                           (int)size, (int)options->other_models_bytes);
+        }
+    }
     if (ok) {
         *engine = fake_engine_create(4096, 16, fake_engine_template);
+        (*engine)->info.planned_bytes = size;
         (*engine)->path = must(strdup(path));
         (*engine)->info.path = (*engine)->path;
-        (*engine)->info.file_bytes =
-            bytes == NULL ? length : strtoull(bytes + strlen("bytes="), NULL, 10);
+        (*engine)->info.file_bytes = size;
     }
     free(text);
     return ok;

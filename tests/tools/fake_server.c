@@ -55,6 +55,7 @@ static const struct {
     {"models", TEXT, AT(models)},
     {"default_model", TEXT, AT(server.default_model)}, /* and no engine at start */
     {"cache_bytes", NUMBER, AT(server.model_cache_bytes)},
+    {"heap_bytes", NUMBER, AT(engine_options.heap_bytes)},
     {"context", NUMBER, AT(context_length)},
     {"max_requests", NUMBER, AT(max_requests)},
 };
@@ -63,6 +64,10 @@ static bool read_setting(struct settings *settings, const char *argument) {
     const char *value = strchr(argument, '=');
     if (strcmp(argument, "allow_no_key") == 0) {
         settings->server.allow_no_key = true;
+        return true;
+    }
+    if (strcmp(argument, "shrink_kv=1") == 0) {
+        settings->engine_options.shrink_kv = true;
         return true;
     }
     if (strcmp(argument, "log_prompts=1") == 0) {
