@@ -31,7 +31,9 @@ struct json_number_range {
     bool has_low, has_high, low_is_excluded, high_is_excluded;
     double low, high;
     bool integers_only;
-    uint32_t multiple_of; /* of integers: 0 or 1: any */
+    /* 0: any; else of multiple_of / 10^multiple_decimals; the decimals are 0 for integers */
+    uint32_t multiple_of;
+    size_t multiple_decimals;
 };
 /* Where the bounds have more digits than can be had, fails with `place` in the message. */
 grammar_expr json_number(struct json_parts *parts, const struct json_number_range *range);

@@ -21,6 +21,8 @@ enum {
     END = 1
 };
 
+#define NO_STEP SIZE_MAX
+
 struct decimal {
     char whole[MOST_DIGITS + 1], fraction[MOST_DIGITS + 1]; /* digits; whole has no leading zero */
     size_t whole_length, fraction_length;
@@ -30,7 +32,8 @@ struct digits {
     struct grammar_builder *builder;
     struct decimal low, high;
     bool has_high, low_is_excluded, high_is_excluded, integers_only;
-    uint32_t modulus;
+    uint32_t modulus; /* of the number times ten to the `decimals` */
+    size_t decimals;  /* digits behind the point at most; NO_STEP: as many as there may be */
     POOL(struct grammar_arc) arcs;
     uint32_t *numbers; /* of states by key, 0: none yet */
     uint32_t count;
@@ -111,7 +114,11 @@ static char digit_of(const struct decimal *bound, bool in_fraction, size_t at) {
 /* Whether the number may end here, all digits of the integer part being read. */
 static bool may_end(const struct digits *d, struct place p) {
     size_t read = p.in_fraction ? p.read : 0;
-    if (p.remainder != 0 || (p.at_low && (read < d->low.fraction_length || d->low_is_excluded))) {
+    uint64_t remainder = p.remainder;
+    for (size_t i = read; d->decimals != NO_STEP && i < d->decimals; i++) {
+        remainder = remainder * 10 % d->modulus; /* digits that are not written are zeros */
+    }
+    if (remainder != 0 || (p.at_low && (read < d->low.fraction_length || d->low_is_excluded))) {
         return false; /* a bound's fraction ends with no zero: what is left of it is above zero */
     }
     return !(p.at_high && d->high_is_excluded && read >= d->high.fraction_length);
@@ -151,10 +158,12 @@ static void read_digits(struct digits *d, struct place p) {
     if (may_end(d, p) && (!p.in_fraction || p.read > 0)) {
         add_arc(d, state_at(d, p), END, GRAMMAR_EMPTY);
     }
-    if (p.in_fraction &&
-        p.read < size_max(DIGITS, size_max(d->low.fraction_length, d->high.fraction_length))) {
+    size_t most = d->decimals != NO_STEP
+                      ? d->decimals
+                      : size_max(DIGITS, size_max(d->low.fraction_length, d->high.fraction_length));
+    if (p.in_fraction && p.read < most) {
         read_one(d, p);
-    } else if (!p.in_fraction && !d->integers_only) {
+    } else if (!p.in_fraction && !d->integers_only && most > 0) {
         struct place fraction = p;
         fraction.in_fraction = true;
         fraction.read = 0;
@@ -202,7 +211,8 @@ static grammar_expr magnitude_range(struct json_parts *parts, const struct json_
                        .low_is_excluded = low_is_excluded,
                        .high_is_excluded = high_is_excluded,
                        .integers_only = range->integers_only,
-                       .modulus = range->multiple_of > 0 ? range->multiple_of : 1};
+                       .modulus = range->multiple_of > 0 ? range->multiple_of : 1,
+                       .decimals = range->multiple_of > 0 ? range->multiple_decimals : NO_STEP};
     high = has_high ? fabs(high) : 0;
     low = fabs(low);
     if (has_high && (low > high || (low == high && (low_is_excluded || high_is_excluded)))) {
@@ -225,7 +235,8 @@ static grammar_expr magnitude_range(struct json_parts *parts, const struct json_
 
 grammar_expr json_number(struct json_parts *parts, const struct json_number_range *range) {
     bool any_sign = !range->has_low && !range->has_high;
-    if (any_sign && range->multiple_of <= 1) {
+    if (any_sign &&
+        (range->multiple_of == 0 || (range->multiple_of == 1 && range->integers_only))) {
         return range->integers_only ? parts->integer : parts->number;
     }
     grammar_expr choices[2];

@@ -15,6 +15,7 @@
 #include <string.h>
 
 enum { MOST_DEPTH = 200, MOST_WORK = 200000, MOST_KNOWN = 4096 };
+enum { MOST_LENGTH = 100000, MOST_MULTIPLE = 128, MOST_DECIMALS = 8 };
 
 grammar_expr schema_fail(struct schema_reader *reader, enum error_code code, const char *format,
                          ...) {
@@ -215,6 +216,37 @@ static grammar_expr enumeration(struct schema_reader *reader, const json_t *sche
 
 /* --- numbers and strings --- */
 
+static uint32_t common_divisor(uint32_t a, uint32_t b) {
+    return b == 0 ? a : common_divisor(b, a % b);
+}
+
+/* But for what multiplying rounds. */
+static bool is_whole(double value) {
+    return fabs(value - round(value)) <= 1e-13 * fabs(value);
+}
+
+static bool read_multiple(const json_t *multiple, struct json_number_range *range) {
+    double step = json_number_value(multiple);
+    uint32_t power = 1;
+    size_t decimals = 0;
+    while (decimals < MOST_DECIMALS && !is_whole(step * power)) {
+        decimals++;
+        power *= 10;
+    }
+    double scaled = round(step * power);
+    if (!is_whole(step * power) || scaled < 1 || scaled > MOST_MULTIPLE) {
+        return false;
+    }
+    range->multiple_of = (uint32_t)scaled;
+    range->multiple_decimals = decimals;
+    range->integers_only = range->integers_only || decimals == 0;
+    if (range->integers_only) { /* n is one of m / 10^k where m without what it shares divides n */
+        range->multiple_of /= common_divisor(range->multiple_of, power);
+        range->multiple_decimals = 0;
+    }
+    return true;
+}
+
 static grammar_expr number(struct schema_reader *reader, const json_t *schema, bool integers) {
     struct json_number_range range = {.integers_only = integers};
     const struct {
@@ -244,12 +276,13 @@ static grammar_expr number(struct schema_reader *reader, const json_t *schema, b
         }
     }
     const json_t *multiple = json_object_get(schema, "multipleOf");
-    double step = json_number_value(multiple);
-    if (multiple != NULL && (!integers || step != floor(step) || step < 1 || step > 64)) {
-        return schema_fail(reader, ERROR_UNSUPPORTED,
-                           "'multipleOf' is supported for integers, from 1 to 64");
+    if (multiple != NULL && !read_multiple(multiple, &range)) {
+        return schema_fail(
+            reader, ERROR_UNSUPPORTED,
+            "'multipleOf' is supported from 1 to %d, and as many tenths, hundredths, "
+            "… down to 10^-%d",
+            MOST_MULTIPLE, MOST_DECIMALS);
     }
-    range.multiple_of = multiple != NULL ? (uint32_t)step : 0;
     return json_number(&reader->parts, &range);
 }
 
@@ -264,24 +297,40 @@ struct format_row {
 #define TIME                                                                                       \
     "(?:[01]\\d|2[0-3]):[0-5]\\d:[0-5]\\d(?:\\.\\d{1,9})?(?:Z|[+-](?:[01]\\d|2[0-3]):[0-5]\\d)"
 #define OCTET "(?:25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)"
+#define IPV4  "(?:" OCTET "\\.){3}" OCTET
+#define PIECE "[0-9a-fA-F]{1,4}"
+#define LAST  "(?:" PIECE ":" PIECE "|" IPV4 ")"
+#define IPV6                                                                                       \
+    "(?:(?:" PIECE ":){6}" LAST "|::(?:" PIECE ":){5}" LAST "|(?:" PIECE ")?::(?:" PIECE           \
+    ":){4}" LAST "|(?:(?:" PIECE ":){0,1}" PIECE ")?::(?:" PIECE ":){3}" LAST "|(?:(?:" PIECE      \
+    ":){0,2}" PIECE ")?::(?:" PIECE ":){2}" LAST "|(?:(?:" PIECE ":){0,3}" PIECE ")?::" PIECE      \
+    ":" LAST "|(?:(?:" PIECE ":){0,4}" PIECE ")?::" LAST "|(?:(?:" PIECE ":){0,5}" PIECE           \
+    ")?::" PIECE "|(?:(?:" PIECE ":){0,6}" PIECE ")?::)"
 #define LABEL "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+#define ATOM  "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
+#define UCHAR "(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})" /* RFC 3986's pchar */
+#define CLOCK "T(?:\\d{1,4}H(?:\\d{1,4}M(?:\\d{1,4}S)?)?|\\d{1,4}M(?:\\d{1,4}S)?|\\d{1,4}S)"
 
 static const struct format_row formats[] = {
     {"date", "^" DATE "$"},
     {"time", "^" TIME "$"},
     {"date-time", "^" DATE "T" TIME "$"},
     {"uuid", "^[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$"},
-    {"ipv4", "^(?:" OCTET "\\.){3}" OCTET "$"},
-    {"ipv6", "^(?:[0-9a-fA-F]{1,4}:){7}[0-9a-fA-F]{1,4}$"},
+    {"ipv4", "^" IPV4 "$"},
+    {"ipv6", "^" IPV6 "$"},
     {"hostname", "^" LABEL "(?:\\." LABEL "){0,3}$"},
-    {"email",
-     "^[A-Za-z0-9_+-]{1,64}(?:\\.[A-Za-z0-9_+-]{1,16}){0,2}@" LABEL "(?:\\." LABEL "){1,3}$"},
-    {"uri", "^[a-z][a-z0-9+.-]{0,15}://" LABEL "(?:\\." LABEL "){0,3}(?::[1-9]\\d{0,3})?"
-            "(?:/[A-Za-z0-9._~-]*)*(?:\\?[A-Za-z0-9._~=&-]*)?(?:#[A-Za-z0-9._~-]*)?$"},
-    {"duration", "^P(?:\\d{1,4}W|\\d{1,4}Y(?:\\d{1,4}M(?:\\d{1,4}D)?)?|\\d{1,4}M(?:\\d{1,4}D)?|"
-                 "\\d{1,4}D|T(?:\\d{1,4}H(?:\\d{1,4}M(?:\\d{1,4}S)?)?|\\d{1,4}M(?:\\d{1,4}S)?|"
-                 "\\d{1,4}S))$"},
+    {"email", "^" ATOM "{1,64}(?:\\." ATOM "{1,16}){0,2}@" LABEL "(?:\\." LABEL "){1,3}$"},
+    {"uri", "^[A-Za-z][A-Za-z0-9+.-]{0,15}:(?://(?:[A-Za-z0-9._~!$&'()*+,;=:-]|%[0-9A-Fa-f]{2})*"
+            "(?:@(?:[A-Za-z0-9._~-]|%[0-9A-Fa-f]{2})*)?(?::\\d{0,5})?(?:/" UCHAR "*)*|" UCHAR
+            "+(?:/" UCHAR "*)*)(?:\\?(?:" UCHAR "|[/?])*)?(?:#(?:" UCHAR "|[/?])*)?$"},
+    {"duration", "^P(?:\\d{1,4}W|(?:\\d{1,4}Y(?:\\d{1,4}M(?:\\d{1,4}D)?)?|\\d{1,4}M(?:\\d{1,4}D)?|"
+                 "\\d{1,4}D)(?:" CLOCK ")?|" CLOCK ")$"},
 };
+
+/* What the specification defines beside the formats above; any other name is an annotation. */
+static const char *const other_formats[] = {
+    "idn-email", "idn-hostname",          "iri",           "iri-reference", "json-pointer",
+    "regex",     "relative-json-pointer", "uri-reference", "uri-template"};
 
 static grammar_expr formatted(struct schema_reader *reader, const char *format) {
     for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++) {
@@ -289,7 +338,27 @@ static grammar_expr formatted(struct schema_reader *reader, const char *format) 
             return json_pattern(&reader->parts, string_view_of(formats[i].pattern));
         }
     }
-    return schema_fail(reader, ERROR_UNSUPPORTED, "'format' of '%.40s' is not supported", format);
+    for (size_t i = 0; i < sizeof other_formats / sizeof other_formats[0]; i++) {
+        if (strcmp(format, other_formats[i]) == 0) {
+            return schema_fail(reader, ERROR_UNSUPPORTED, "'format' of '%s' is not supported",
+                               format);
+        }
+    }
+    return reader->parts.string;
+}
+
+/* A string in which the pattern is found. */
+static grammar_expr patterned(struct schema_reader *reader, const json_t *pattern) {
+    bool had_failed = grammar_builder_failed(reader->builder);
+    grammar_expr found =
+        json_pattern(&reader->parts,
+                     (struct string_view){json_string_value(pattern), json_string_length(pattern)});
+    if (!had_failed && grammar_builder_failed(reader->builder)) {
+        struct error cause = reader->builder->error;
+        error_set(&reader->builder->error, cause.code, "JSON schema, %.300s: 'pattern': %.600s",
+                  string_buffer_text(&reader->path), cause.message);
+    }
+    return found;
 }
 
 grammar_expr schema_string(struct schema_reader *reader, const json_t *schema) {
@@ -299,6 +368,11 @@ grammar_expr schema_string(struct schema_reader *reader, const json_t *schema) {
     size_t least = schema_count(reader, schema, "minLength", 0);
     size_t most = schema_count(reader, schema, "maxLength", GRAMMAR_UNBOUNDED);
     bool is_bounded = least > 0 || most != GRAMMAR_UNBOUNDED;
+    if (least > MOST_LENGTH || (most != GRAMMAR_UNBOUNDED && most > MOST_LENGTH)) {
+        return schema_fail(reader, ERROR_UNSUPPORTED,
+                           "'%s' is supported up to %d; no answer is that long: leave it out",
+                           least > MOST_LENGTH ? "minLength" : "maxLength", MOST_LENGTH);
+    }
     if ((pattern != NULL) + (format != NULL) + is_bounded > 1) {
         return schema_fail(reader, ERROR_UNSUPPORTED,
                            "of 'pattern', 'format' and 'minLength' or 'maxLength' only one is "
@@ -309,10 +383,7 @@ grammar_expr schema_string(struct schema_reader *reader, const json_t *schema) {
         return schema_fail(reader, ERROR_FORMAT, "'pattern' and 'format' are strings");
     }
     if (pattern != NULL) {
-        grammar_expr found =
-            json_pattern(&reader->parts, (struct string_view){json_string_value(pattern),
-                                                              json_string_length(pattern)});
-        return found;
+        return patterned(reader, pattern);
     }
     if (format != NULL) {
         return formatted(reader, json_string_value(format));
@@ -382,7 +453,8 @@ static unsigned implied_types(const json_t *schema) {
     return types;
 }
 
-/* The schema less `key`, which is one of its members; owned by the reader. */
+/* The schema less `key`, which is one of its members, and what goes with it; owned by the reader.
+ */
 static json_t *rest_of(struct schema_reader *reader, const json_t *schema, const char *key) {
     json_t *rest = json_copy((json_t *)(uintptr_t)schema);
     if (rest == NULL || json_array_append_new(reader->owned, rest) != 0) {
@@ -390,13 +462,58 @@ static json_t *rest_of(struct schema_reader *reader, const json_t *schema, const
         return NULL;
     }
     json_object_del(rest, key);
+    json_object_del(rest, "discriminator");
     return rest;
 }
 
 static grammar_expr read_schema(struct schema_reader *reader, const json_t *schema);
+static grammar_expr referenced(struct schema_reader *reader, const json_t *target);
+
+/* The branch with the member required that OpenAPI's "discriminator" names: what tells the branches
+ * apart is then always there. The same branch gives the same schema again, as it may hold itself.
+ */
+static const json_t *discriminated(struct schema_reader *reader, const json_t *branch,
+                                   const json_t *name) {
+    const json_t *target = schema_resolve(reader, branch);
+    if (target == NULL || !json_is_string(name)) {
+        return branch;
+    }
+    json_t *already = schema_required(target);
+    bool is_required = json_object_get(already, json_string_value(name)) != NULL;
+    json_decref(already);
+    if (is_required) {
+        return branch;
+    }
+    for (size_t i = 0; i < reader->narrowed.count; i++) {
+        const struct narrowed_schema *row = &reader->narrowed.items[i];
+        if (row->schema == target &&
+            json_equal((json_t *)(uintptr_t)row->required, (json_t *)(uintptr_t)name)) {
+            return row->narrowed;
+        }
+    }
+    json_t *required = json_pack("{s:[O]}", "required", (json_t *)(uintptr_t)name);
+    const json_t *joined = NULL;
+    if (required != NULL && json_array_append_new(reader->owned, required) == 0 &&
+        POOL_RESERVE(&reader->narrowed, 1)) {
+        joined = schema_join(reader, target, required);
+        reader->narrowed.items[reader->narrowed.count++] =
+            (struct narrowed_schema){target, name, joined};
+    }
+    return joined != NULL ? joined : branch;
+}
+
+static bool is_narrowed(const struct schema_reader *reader, const json_t *schema) {
+    for (size_t i = 0; i < reader->narrowed.count; i++) {
+        if (reader->narrowed.items[i].narrowed == schema) {
+            return true;
+        }
+    }
+    return false;
+}
 
 static grammar_expr any_of(struct schema_reader *reader, const json_t *schema, const char *key) {
     const json_t *branches = json_object_get(schema, key);
+    const json_t *name = json_object_get(json_object_get(schema, "discriminator"), "propertyName");
     json_t *rest = rest_of(reader, schema, key);
     size_t count = json_array_size(branches);
     if (!json_is_array(branches) || count == 0) {
@@ -404,8 +521,8 @@ static grammar_expr any_of(struct schema_reader *reader, const json_t *schema, c
     }
     for (size_t i = 0; strcmp(key, "oneOf") == 0 && i < count; i++) {
         for (size_t k = 0; k < i; k++) {
-            if (!schema_disjoint(reader, json_array_get(branches, i),
-                                 json_array_get(branches, k))) {
+            if (!schema_disjoint(reader, discriminated(reader, json_array_get(branches, i), name),
+                                 discriminated(reader, json_array_get(branches, k), name))) {
                 return schema_fail(reader, ERROR_UNSUPPORTED,
                                    "'oneOf' is supported where no value can satisfy two of its "
                                    "schemas, which cannot be told of %zu and %zu; use 'anyOf'",
@@ -416,11 +533,13 @@ static grammar_expr any_of(struct schema_reader *reader, const json_t *schema, c
     grammar_expr *choices = calloc(count, sizeof *choices);
     size_t path = reader->path.length;
     for (size_t i = 0; choices != NULL && rest != NULL && i < count; i++) {
-        const json_t *branch = json_array_get(branches, i);
+        const json_t *branch = discriminated(reader, json_array_get(branches, i), name);
         string_buffer_append_format(&reader->path, "/%s/%zu", key, i);
         const json_t *joined =
             json_object_size(rest) > 0 ? schema_join(reader, rest, branch) : branch;
-        choices[i] = joined != NULL ? read_schema(reader, joined) : GRAMMAR_EMPTY;
+        choices[i] = joined == NULL                ? GRAMMAR_EMPTY
+                     : is_narrowed(reader, joined) ? referenced(reader, joined)
+                                                   : read_schema(reader, joined);
         reader->path.length = path;
     }
     grammar_expr expr = choices != NULL ? grammar_choice(reader->builder, choices, count)
@@ -547,6 +666,7 @@ grammar_expr grammar_json_schema(struct grammar_builder *builder, const json_t *
                             ? schema_part(&reader, schema, "", "")
                             : schema_fail(&reader, ERROR_OUT_OF_MEMORY, "no memory");
     free(reader.known.items);
+    free(reader.narrowed.items);
     string_buffer_deinit(&reader.path);
     json_decref(reader.owned);
     return expr;

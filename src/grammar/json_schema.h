@@ -17,14 +17,19 @@ struct known_schema {
     grammar_expr rule;
 };
 
+struct narrowed_schema {
+    const json_t *schema, *required, *narrowed; /* the last is the first with this one required */
+};
+
 struct schema_reader {
     struct grammar_builder *builder;
     struct json_parts parts;
     struct json_schema_options options;
     const json_t *root;
-    json_t *owned;                   /* array: schemas that were made by joining others */
-    struct string_buffer path;       /* "#/properties/a", of the schema being read */
-    POOL(struct known_schema) known; /* those a $ref leads to */
+    json_t *owned;                         /* array: schemas that were made by joining others */
+    struct string_buffer path;             /* "#/properties/a", of the schema being read */
+    POOL(struct known_schema) known;       /* those a $ref leads to */
+    POOL(struct narrowed_schema) narrowed; /* branches told apart by a discriminator */
     size_t depth, work;
 };
 
@@ -62,5 +67,7 @@ grammar_expr schema_part(struct schema_reader *reader, const json_t *schema, con
 size_t schema_count(struct schema_reader *reader, const json_t *schema, const char *key,
                     size_t otherwise);
 bool schema_is_false(const json_t *schema);
+/* A new object whose members are the names that "required" has; NULL: no memory. */
+json_t *schema_required(const json_t *schema);
 
 #endif

@@ -12,9 +12,9 @@ enum { MOST_JOINS = 20000, MOST_BRANCHES = 256, MOST_REFERENCES = 64 };
 
 /* Says something to people, or is read elsewhere: joined or not, it changes nothing. */
 static bool is_annotation(const char *key) {
-    static const char *const keys[] = {"title",       "description", "default",  "examples",
-                                       "$comment",    "$schema",     "$id",      "$defs",
-                                       "definitions", "deprecated",  "readOnly", "writeOnly"};
+    static const char *const keys[] = {
+        "title", "description", "default",    "examples", "$comment",  "$schema",      "$id",
+        "$defs", "definitions", "deprecated", "readOnly", "writeOnly", "discriminator"};
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         if (strcmp(key, keys[i]) == 0) {
             return true;
@@ -128,15 +128,31 @@ static json_t *all_of(const json_t *a, const json_t *b) {
     return json_pack("{s:[O,O]}", "allOf", (json_t *)(uintptr_t)a, (json_t *)(uintptr_t)b);
 }
 
+/* Equal values have the same text. */
+static char *text_of(const json_t *value) {
+    return json_dumps(value, JSON_ENCODE_ANY | JSON_SORT_KEYS | JSON_COMPACT);
+}
+
+/* The values that both arrays have; NULL: no memory. By the set of one's texts, as there may be
+ * many. */
 static json_t *shared_values(const json_t *a, const json_t *b) {
-    json_t *shared = json_array();
-    for (size_t i = 0; i < json_array_size(a); i++) {
-        for (size_t k = 0; k < json_array_size(b); k++) {
-            if (json_equal(json_array_get(a, i), json_array_get(b, k))) {
-                json_array_append(shared, json_array_get(a, i));
-                break;
-            }
-        }
+    json_t *shared = json_array(), *set = json_object();
+    bool done = shared != NULL && set != NULL;
+    for (size_t i = 0; done && i < json_array_size(b); i++) {
+        char *text = text_of(json_array_get(b, i));
+        done = text != NULL && json_object_set_new(set, text, json_null()) == 0;
+        free(text);
+    }
+    for (size_t i = 0; done && i < json_array_size(a); i++) {
+        char *text = text_of(json_array_get(a, i));
+        done = text != NULL && (json_object_get(set, text) == NULL ||
+                                json_array_append(shared, json_array_get(a, i)) == 0);
+        free(text);
+    }
+    json_decref(set);
+    if (!done) {
+        json_decref(shared);
+        return NULL;
     }
     return shared;
 }
@@ -193,9 +209,6 @@ static json_t *join_values(const char *key, json_t *a, json_t *b) {
         json_t *both = json_copy(a);
         json_array_extend(both, b);
         return both;
-    }
-    if (strcmp(key, "items") == 0) {
-        return all_of(a, b);
     }
     if (strcmp(key, "allOf") == 0 && json_is_array(a) && json_is_array(b)) {
         json_t *both = json_copy(a);
@@ -256,12 +269,47 @@ static void join_properties(json_t *joined, const json_t *a, const json_t *b) {
     }
 }
 
+/* The schema of item `index`; NULL: anything. */
+static json_t *item_schema(const json_t *schema, size_t index) {
+    const json_t *prefix = json_object_get(schema, "prefixItems");
+    return index < json_array_size(prefix) ? json_array_get(prefix, index)
+                                           : json_object_get(schema, "items");
+}
+
+static json_t *join_item(const json_t *a, const json_t *b, size_t index) {
+    json_t *first = item_schema(a, index), *second = item_schema(b, index);
+    return first != NULL && second != NULL   ? all_of(first, second)
+           : first != NULL || second != NULL ? json_incref(first != NULL ? first : second)
+                                             : NULL;
+}
+
+/* One side's "items" holds for the items that the other names by "prefixItems". */
+static void join_items(json_t *joined, const json_t *a, const json_t *b) {
+    size_t named = json_array_size(json_object_get(a, "prefixItems"));
+    size_t others = json_array_size(json_object_get(b, "prefixItems"));
+    named = named > others ? named : others;
+    json_t *prefix = json_array(), *rest = join_item(a, b, SIZE_MAX);
+    for (size_t i = 0; i < named; i++) {
+        json_t *item = join_item(a, b, i);
+        json_array_append_new(prefix, item != NULL ? item : json_true());
+    }
+    if (named > 0) {
+        json_object_set(joined, "prefixItems", prefix);
+    }
+    if (rest != NULL) {
+        json_object_set_new(joined, "items", rest);
+    }
+    json_decref(prefix);
+}
+
 static bool join_key(struct schema_reader *reader, json_t *joined, const char *key, json_t *value) {
+    static const char *const together[] = {"properties", "additionalProperties", "prefixItems",
+                                           "items"};
+    if (is_one_of(key, together, 4)) {
+        return true; /* join_properties, join_items */
+    }
     json_t *own = json_object_get(joined, key);
     json_t *both = NULL;
-    if (strcmp(key, "properties") == 0 || strcmp(key, "additionalProperties") == 0) {
-        return true; /* join_properties */
-    }
     if (own == NULL || is_annotation(key)) {
         return json_object_set(joined, key, value) == 0;
     }
@@ -313,6 +361,7 @@ const json_t *schema_join(struct schema_reader *reader, const json_t *a, const j
         }
     }
     join_properties(joined, a, b);
+    join_items(joined, a, b);
     return joined;
 }
 
@@ -371,7 +420,7 @@ static unsigned type_of_value(const json_t *value) {
 
 static bool values_disjoint(const json_t *a, const json_t *b) {
     json_t *shared = shared_values(a, b);
-    bool none = json_array_size(shared) == 0;
+    bool none = shared != NULL && json_array_size(shared) == 0;
     json_decref(shared);
     return none;
 }
@@ -399,31 +448,34 @@ static unsigned possible_types(const json_t *schema) {
     return types;
 }
 
-static bool
-    requires(const json_t *schema, const char *name)
-{
+json_t *schema_required(const json_t *schema) {
     const json_t *required = json_object_get(schema, "required");
+    json_t *set = json_object();
     for (size_t i = 0; i < json_array_size(required); i++) {
-        const char *item = json_string_value(json_array_get(required, i));
-        if (item != NULL && strcmp(item, name) == 0) {
-            return true;
+        const char *name = json_string_value(json_array_get(required, i));
+        if (name != NULL) {
+            json_object_set_new(set, name, json_null());
         }
     }
-    return false;
+    return set;
 }
 
 /* A member that both require and that cannot be the same in both. */
 static bool members_disjoint(struct schema_reader *reader, const json_t *a, const json_t *b) {
+    json_t *required = schema_required(a), *others = schema_required(b);
+    json_t *other_members = json_object_get(b, "properties");
     const char *key;
     json_t *own;
+    bool disjoint = false;
     json_object_foreach(json_object_get(a, "properties"), key, own) {
-        const json_t *other = json_object_get(json_object_get(b, "properties"), key);
-        if (other != NULL && requires(a, key) && requires(b, key) &&
-            schema_disjoint(reader, own, other)) {
-            return true;
-        }
+        const json_t *other = json_object_get(other_members, key);
+        disjoint = disjoint ||
+                   (other != NULL && json_object_get(required, key) != NULL &&
+                    json_object_get(others, key) != NULL && schema_disjoint(reader, own, other));
     }
-    return false;
+    json_decref(required);
+    json_decref(others);
+    return disjoint;
 }
 
 static bool ranges_disjoint(const json_t *a, const json_t *b) {

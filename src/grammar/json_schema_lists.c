@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { END = 1, MOST_STATES = 200000 };
+enum { END = 1, MOST_STATES = 200000, MOST_NAME_WORK = 20000000 };
 
 struct arc_list {
     POOL(struct grammar_arc) arcs;
@@ -46,6 +46,7 @@ struct name_node {
 
 struct name_trie {
     POOL(struct name_node) nodes;
+    size_t work; /* nodes looked at: names that all begin differently make long lists */
 };
 
 static bool insert_name(struct name_trie *trie, const char *name) {
@@ -61,6 +62,10 @@ static bool insert_name(struct name_trie *trie, const char *name) {
         uint32_t child = trie->nodes.items[at].first_child;
         while (child != 0 && trie->nodes.items[child].code_point != code_point) {
             child = trie->nodes.items[child].next;
+            trie->work++;
+        }
+        if (trie->work > MOST_NAME_WORK || trie->nodes.count >= MOST_STATES) {
+            return false;
         }
         if (child == 0) {
             child = (uint32_t)trie->nodes.count++;
@@ -118,6 +123,9 @@ static grammar_expr other_name(struct schema_reader *reader, const char *const *
     for (size_t i = 0; done && i < count; i++) {
         done = insert_name(&trie, names[i]);
     }
+    if (trie.work > MOST_NAME_WORK || trie.nodes.count >= MOST_STATES) {
+        schema_fail(reader, ERROR_UNSUPPORTED, "so many names are too many to be told apart");
+    }
     list.failed = !done;
     if (done) {
         add_name_arcs(reader, &trie, &list);
@@ -143,17 +151,6 @@ struct object {
     size_t least, most;
 };
 
-static bool is_required(const json_t *schema, const char *name) {
-    const json_t *required = json_object_get(schema, "required");
-    for (size_t i = 0; i < json_array_size(required); i++) {
-        const char *item = json_string_value(json_array_get(required, i));
-        if (item != NULL && strcmp(item, name) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static bool read_members(struct schema_reader *reader, const json_t *schema,
                          struct object *object) {
     json_t *properties = json_object_get(schema, "properties");
@@ -174,23 +171,24 @@ static bool read_members(struct schema_reader *reader, const json_t *schema,
         others == NULL ? !reader->options.as_written && properties != NULL : json_is_false(others);
     const char *key;
     json_t *value;
+    json_t *names = schema_required(schema);
     json_object_foreach(properties, key, value) {
-        object->members[object->count++] = (struct member){key, value, is_required(schema, key)};
+        object->members[object->count++] =
+            (struct member){key, value, json_object_get(names, key) != NULL};
     }
     for (size_t i = 0; i < json_array_size(required); i++) {
         const char *name = json_string_value(json_array_get(required, i));
         if (name == NULL) {
             schema_fail(reader, ERROR_FORMAT, "'required' is an array of names");
+            json_decref(names);
             return false;
         }
-        bool is_new = json_object_get(properties, name) == NULL;
-        for (size_t k = json_object_size(properties); k < object->count; k++) {
-            is_new = is_new && strcmp(object->members[k].name, name) != 0;
-        }
-        if (is_new) {
+        /* Once it is a member it leaves the set. */
+        if (json_object_get(properties, name) == NULL && json_object_del(names, name) == 0) {
             object->members[object->count++] = (struct member){name, others, true};
         }
     }
+    json_decref(names);
     object->others = others;
     object->allows_others = !is_closed;
     object->least = schema_count(reader, schema, "minProperties", 0);

@@ -1,7 +1,9 @@
 """What grammars accept and reject, text by text: GBNF, regular expressions, JSON Schema."""
 
 import json
+import os
 import subprocess
+import sys
 
 import pytest
 
@@ -56,6 +58,19 @@ ACCEPTED_AND_REJECTED = [
     ("schema", {"type": "string", "pattern": '^a"|b$'}, ['"a\\"zz"', '"zb"'], ['"az"']),
     ("schema", {"type": "string", "format": "date"}, ['"2024-02-29"', '"2000-02-29"'], ['"2023-02-29"', '"1900-02-29"', '"2023-13-01"']),
     ("schema", {"type": "string", "format": "date-time"}, ['"2024-02-29T23:59:59.123+01:00"'], ['"2024-02-30T00:00:00Z"']),
+    ("schema", {"type": "number", "multipleOf": 0.05, "minimum": 0.12, "maximum": 3}, ["0.15", "0.2", "0.50", "1", "3", "3.00", "2.95"],
+     ["0.1", "0.12", "0.151", "3.05", "1.000"]),
+    ("schema", {"type": "integer", "multipleOf": 2.5}, ["0", "5", "-15"], ["2", "7", "2.5"]),
+    ("schema", {"oneOf": [{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/b"}], "discriminator": {"propertyName": "k"}, "$defs": {
+        "a": {"type": "object", "properties": {"k": {"const": "a"}, "l": {"oneOf": [{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/b"}],
+                                                                          "discriminator": {"propertyName": "k"}}}},
+        "b": {"type": "object", "properties": {"k": {"const": "b"}}}}},
+     ['{"k":"a"}', '{"k":"b"}', '{"k":"a","l":{"k":"a","l":{"k":"b"}}}'], ["{}", '{"k":"c"}', '{"k":"b","l":{"k":"b"}}', '{"k":"a","l":{}}']),
+    ("schema", {"allOf": [{"type": "array", "prefixItems": [{"minimum": 3}]}], "items": {"type": "integer", "minimum": 5}},
+     ["[5,7]", "[]"], ["[3,5]", "[6,4]"]),
+    ("schema", {"type": "string", "format": "password"}, ['"x"'], ["1"]),
+    ("schema", {"type": "string", "format": "duration"}, ['"P1Y2M3DT4H"', '"PT5S"', '"P4W"'], ['"P"', '"P1S"']),
+    ("schema", {"type": "string", "format": "ipv6"}, ['"::1"', '"1::d6:192.168.0.1"', '"::"'], ['"1::2::3"', '"12345::"']),
     ("schema", {"type": "string", "format": "uuid"}, ['"123e4567-e89b-12d3-a456-426614174000"'], ['"123e4567e89b12d3a456426614174000"']),
 ]
 
@@ -97,6 +112,10 @@ def test_bounds_of_integers(check):
         ("schema", {"uniqueItems": True}, "uniqueItems"),
         ("schema", {"properties": {"a": {"not": {}}}}, "not"),
         ("schema", {"type": "integer", "minimum": 3, "maximum": 2}, ""),
+        ("schema", {"properties": {"a": {"pattern": "\\p{L}"}}}, "#/properties/a: 'pattern'"),
+        ("schema", {"type": "string", "maxLength": 10**9}, "maxLength"),
+        ("schema", {"type": "string", "format": "idn-email"}, "idn-email"),
+        ("schema", {"type": "number", "multipleOf": 3.14159}, "multipleOf"),
         ("regex", "(?<=a)b", ""),
         ("regex", "(", ""),
     ],
@@ -104,3 +123,61 @@ def test_bounds_of_integers(check):
 def test_refusals_name_what_they_refuse(check, kind, source, names):
     answer = check(kind, source, [])
     assert names in answer["error"]
+
+
+def nested(times, around, schema):
+    for _ in range(times):
+        schema = around(schema)
+    return schema
+
+
+def doubling(count):
+    rows = {f"d{i}": {"anyOf": [{"type": "array", "prefixItems": [{"$ref": f"#/$defs/d{i + 1}"}] * 2}] * 2} for i in range(count)}
+    return {"$ref": "#/$defs/d0", "$defs": {**rows, f"d{count}": {"type": "null"}}}
+
+
+MANY = [f"member {i}" for i in range(100_000)]
+HOSTILE = {
+    "references that double": doubling(40),
+    "parts that double": nested(15, lambda part: {"type": "array", "prefixItems": [part, part]}, {"type": "null"}),
+    "deep": nested(500, lambda part: {"type": "array", "items": part}, {"type": "null"}),
+    "a million values": {"enum": list(range(1_000_000))},
+    "values shared by two": {"allOf": [{"enum": list(range(30_000))}, {"enum": list(range(29_999, 60_000))}]},
+    "many members": {"type": "object", "properties": dict.fromkeys(MANY, True), "required": MANY},
+    "many names to avoid": {"type": "object", "properties": dict.fromkeys(map(chr, range(0x4E00, 0x9E00)), True), "additionalProperties": True},
+    "a name of a megabyte": {"type": "object", "properties": {"x" * 1_000_000: True}, "additionalProperties": True},
+    "a description of megabytes": {"type": "string", "description": "x" * 5_000_000},
+    **{f"{keyword} of a billion": {keyword: 10**9} for keyword in
+       ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")},
+    "a long array of objects": {"maxItems": 150_000, "items": {"properties": {"a": {"type": "integer"}, "b": {"maxLength": 1000}}}},
+    "members that are counted": {"properties": dict.fromkeys(MANY[:300], True), "maxProperties": 300},
+    "choices joined with choices": {"allOf": [{"anyOf": [{"properties": {f"p{i} {k}": True}} for k in range(10)]} for i in range(20)]},
+    "oneOf thousands": {"oneOf": [{"const": i} for i in range(3000)]},
+    "anyOf very many": {"anyOf": [{"const": i} for i in range(100_000)]},
+    "many bounds of numbers": {"anyOf": [{"type": "number", "minimum": i * 0.123456789, "multipleOf": 0.07} for i in range(300)]},
+    "a pattern of a megabyte": {"pattern": "(a|b)*c" * 150_000},
+    "repetitions in repetitions": {"pattern": "^((a{1,100}){1,100}){1,100}$"},
+    "an exponential automaton": {"pattern": "^(.*a.{18}|.*b.{18})$"},
+    "stars": {"pattern": "(.*)*" * 100},
+    "references in a circle": {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}},
+    "a schema that joins itself": {"$ref": "#/$defs/a", "$defs": {"a": {"allOf": [{"$ref": "#/$defs/a"}, {"type": "object"}]}}},
+}
+MOST_SECONDS, MOST_MEGABYTES = 3, 300
+
+
+@pytest.mark.release_only
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_schemas_are_bounded_in_time_and_memory(name, build_dir):
+    """Seconds of the processor and the largest resident memory of a process that reads the schema and matches
+    800 characters: a grammar, or a refusal."""
+    order = {"kind": "schema", "source": HOSTILE[name], "texts": ['"' + "ab" * 400 + '"', '{"a":[1,2,3]}']}
+    process = subprocess.Popen([build_dir / "tests/tools/grammar_check"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process.stdin.write(json.dumps(order) + "\n")
+    process.stdin.close()
+    answer = json.loads(process.stdout.readline())
+    process.stdout.close()
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = status
+    assert status == 0 and ("matches" in answer or answer["error"]), answer
+    assert used.ru_utime + used.ru_stime < MOST_SECONDS
+    assert used.ru_maxrss / (1024 if sys.platform == "linux" else 1024**2) < MOST_MEGABYTES

@@ -72,12 +72,10 @@ int main(void) {
     char *line = NULL;
     size_t capacity = 0;
     while (getline(&line, &capacity, stdin) > 0) {
-        json_t *order = json_loads(line, JSON_ALLOW_NUL, NULL);
-        if (order == NULL) {
-            fputs("grammar_check: a line is no JSON\n", stderr);
-            return 1;
-        }
-        json_t *result = answer(order);
+        json_error_t reason;
+        json_t *order = json_loads(line, JSON_ALLOW_NUL, &reason);
+        json_t *result = order != NULL ? answer(order)
+                                       : json_pack("{s:s, s:i}", "error", reason.text, "code", 0);
         char *text = json_dumps(result, JSON_COMPACT);
         puts(text);
         fflush(stdout);
