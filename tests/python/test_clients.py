@@ -98,6 +98,23 @@ told["embedding"] = OpenAIEmbeddings(**common, check_embedding_ctx_length=False)
 print(json.dumps(told))
 """
 
+LANGCHAIN_STRUCTURED = """
+import json, sys
+from langchain_openai import ChatOpenAI
+from pydantic import BaseModel, Field
+class City(BaseModel):
+    name: str = Field(min_length=1, max_length=10)
+    people: int = Field(ge=0, le=10**7)
+url = json.loads(sys.argv[1]) + "/v1"
+told = {}
+for responses in (False, True):
+    chat = ChatOpenAI(base_url=url, api_key="unused", model="tiny", max_retries=0, use_responses_api=responses)
+    for strict in (None, True):
+        runnable = chat.with_structured_output(City, method="json_schema", strict=strict)
+        told[f"{responses} {strict}"] = runnable.invoke("Name a city.").model_dump()
+print(json.dumps(told))
+"""
+
 
 def test_langchain(clients, server, tmp_path):
     told = run_script(clients, tmp_path, LANGCHAIN, server.base_url)
@@ -198,7 +215,20 @@ def test_langchain_binds_tools(clients, mistral, hermes, tmp_path):
     assert told["streamed"] == told["named"] and told["none"] == [] and told["after"] in ("length", "stop", "tool_calls")
 
 
-@pytest.mark.parametrize("api", ["openai", "ollama_chat"])
+def test_langchain_s_structured_output(clients, mistral, tmp_path):
+    """Over a model that knows nothing of JSON: what comes is the grammar's doing."""
+    model = make_model(tmp_path / "tiny.gguf", context=2048, chat_template="{% for m in messages %}{{ m['content'] }}{% endfor %}")
+    server = RealServer(mistral, model, home=tmp_path)
+    try:
+        told = run_script(clients, tmp_path, LANGCHAIN_STRUCTURED, server.base_url)
+    finally:
+        server.stop()
+    assert len(told) == 4
+    for name, city in told.items():
+        assert 1 <= len(city["name"]) <= 10 and 0 <= city["people"] <= 10**7, (name, city)
+
+
+@pytest.mark.parametrize("api", ["openai", "ollama_chat", "anthropic"])
 def test_aider_edits_a_file(api, clients, server, tmp_path):
     """One scripted edit that runs to its end: the server says what aider asks for, the file changes."""
     work = tmp_path / "work"
@@ -208,6 +238,7 @@ def test_aider_edits_a_file(api, clients, server, tmp_path):
     settings = {
         "openai": {"OPENAI_API_BASE": server.base_url + "/v1", "OPENAI_API_KEY": "unused"},
         "ollama_chat": {"OLLAMA_API_BASE": server.base_url},
+        "anthropic": {"ANTHROPIC_API_BASE": server.base_url, "ANTHROPIC_API_KEY": "unused"},
     }[api]
     run = subprocess.run(
         [clients / "aider", "--model", f"{api}/fake-model", "--edit-format", "whole", "--no-git", "--yes-always",
