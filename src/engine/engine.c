@@ -185,10 +185,11 @@ static void use_logits(struct engine *engine, const struct step_row *row, const 
     size_t position = row->first_position + row->token_count - row->logits_count;
     for (size_t i = 0; i < row->logits_count; i++, position++) {
         const float *at = logits + i * engine->vocabulary_size;
-        if (position + 1 < row->sequence->prompt_count) {
-            if (position == 0) {
-                request_echo(request, 0, NULL);
-            }
+        bool is_scored = position + 1 < row->sequence->prompt_count;
+        if (position == 0 && request->params.echo_logprobs) {
+            request_echo(request, 0, NULL);
+        }
+        if (is_scored) {
             request_echo(request, position + 1, at);
             continue;
         }

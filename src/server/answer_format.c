@@ -56,8 +56,13 @@ static bool read_response_format(struct form *form, struct api_error *error) {
     if (strcmp(type, "text") == 0) {
         return true;
     }
-    if (strcmp(type, "json_object") == 0) {
-        return take(form, grammar_json_object(form->builder), error);
+    if (strcmp(type, "json_object") == 0) { /* with a schema: llama-server's form */
+        const json_t *schema = json_object_get(form->value, "schema");
+        if (schema == NULL) {
+            return take(form, grammar_json_object(form->builder), error);
+        }
+        form->field = "response_format.schema";
+        return read_schema(form, schema, error);
     }
     if (strcmp(type, "json_schema") == 0) {
         form->field = "response_format.json_schema.schema";

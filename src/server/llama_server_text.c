@@ -166,8 +166,8 @@ const struct generation_kind llama_detokenize_kind = {
 
 /* --- /apply-template --- */
 
-/* What the model will read for this chat request. A BOS in front is left out: /completion, which
- * the text is for, adds it again. */
+/* What the model will read for this chat request. A BOS in front is left out where /completion,
+ * which the text is for, adds it again. */
 static bool prepare_apply_template(struct generation *generation, const struct served_model *model,
                                    const json_t *body, struct api_error *error) {
     struct string_buffer text = {0};
@@ -177,7 +177,9 @@ static bool prepare_apply_template(struct generation *generation, const struct s
     const struct token_list *prompt = &generation->request.prompts[0];
     struct detokenizer detokenizer = {.tokenizer = model->tokenizer, .show_special = true};
     for (size_t i = 0; i < prompt->count; i++) {
-        if (i > 0 || prompt->ids[i] != tokenizer_bos(model->tokenizer)) {
+        bool comes_again = i == 0 && tokenizer_adds_bos(model->tokenizer) &&
+                           prompt->ids[i] == tokenizer_bos(model->tokenizer);
+        if (!comes_again) {
             detokenizer_push(&detokenizer, prompt->ids[i], &text);
         }
     }

@@ -33,6 +33,12 @@ def post(server, path, body):
 # --- tokens and templates ---
 
 
+def test_a_prompt_of_one_token_is_echoed_with_the_null_it_has(server):
+    choice = post(server, "/v1/completions", {"prompt": [300], "echo": True, "logprobs": 1, "max_tokens": 2, "ignore_eos": True})["choices"][0]
+    assert len(choice["logprobs"]["tokens"]) == 3
+    assert choice["logprobs"]["token_logprobs"][0] is None and None not in choice["logprobs"]["token_logprobs"][1:]
+
+
 @pytest.mark.parametrize("text", ["the old house", "", " two  spaces ", "grün 日本 🌍", "<s> is text </s>", "a\nb\tc"])
 def test_tokens_go_there_and_back(server, text):
     tokens = post(server, "/tokenize", {"content": text, "parse_special": False})["tokens"]
@@ -59,6 +65,21 @@ def test_the_template_gives_what_chat_reads(server):
     whole = post(server, "/v1/chat/completions", {**body, "max_tokens": 1})
     assert whole["usage"]["prompt_tokens"] == len(
         post(server, "/tokenize", {"content": prompt, "add_special": True})["tokens"])
+
+
+@pytest.mark.release_only
+def test_a_template_s_bos_stays_where_nothing_adds_it_again(mistral, smollm2, tmp_path):
+    """SmolLM2's template begins with its BOS, and its tokenizer adds none."""
+    server = RealServer(mistral, smollm2, home=tmp_path)
+    try:
+        body = {"messages": [{"role": "user", "content": "hello"}]}
+        prompt = post(server, "/apply-template", body)["prompt"]
+        chat = post(server, "/v1/chat/completions", {**body, "max_tokens": 1})
+        text = post(server, "/completion", {"prompt": prompt, "n_predict": 1})
+    finally:
+        server.stop()
+    assert prompt.startswith("<|im_start|>system")
+    assert text["tokens_evaluated"] == chat["usage"]["prompt_tokens"]
 
 
 @pytest.mark.parametrize("path, body", [

@@ -107,6 +107,11 @@ def test_any_object(server):
             assert choice["text"].startswith("{")
 
 
+def test_a_schema_beside_json_object(server):
+    shape = {"type": "json_object", "schema": {"enum": ["seven"]}}
+    assert complete(server, response_format=shape)["text"] == '"seven"'
+
+
 def test_a_grammar_and_a_regular_expression(server):
     for seed in range(4):
         grammar = 'root ::= ("yes" | "no" | "maybe") "!"{1,2}'
