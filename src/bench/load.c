@@ -125,16 +125,19 @@ static void on_end(void *context, enum http_outcome outcome, int status) {
     stop_when_done(load);
 }
 
-static void on_tick(evutil_socket_t file, short what, void *context) {
-    struct load *load = context;
+static void tell_progress(struct load *load) {
     const struct load_options *options = load->options;
-    (void)file;
-    (void)what;
     if (options->tick != NULL &&
         !options->tick(options->context, load->ended, load->count, load->failed, load->tokens)) {
         load->run->is_partial = true;
         event_base_loopbreak(load->base);
     }
+}
+
+static void on_tick(evutil_socket_t file, short what, void *context) {
+    (void)file;
+    (void)what;
+    tell_progress(context);
 }
 
 /* ---- a run ---- */
@@ -198,6 +201,7 @@ static bool prepare(struct load *load, struct error *error) {
 static void start(struct load *load) {
     const struct timeval often = {.tv_usec = TICK_MICROSECONDS};
     event_add(load->tick, &often);
+    tell_progress(load);
     load->start_ns = clock_now_ns();
     if (load->options->is_open) {
         load_arrivals(load->options, load->workload, load->times, load->count);

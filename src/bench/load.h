@@ -68,7 +68,7 @@ struct load_options {
     bool ignore_end;     /* answers go on to max_tokens; an extension of OpenAI's protocol */
     uint64_t seed;       /* of the arrivals, and what the server is told */
     const struct tokenizer *tokenizer; /* NULL: the server's count has to do */
-    /* About ten times a second; false ends the run. May be NULL. */
+    /* At the beginning, and about ten times a second; false ends the run. May be NULL. */
     bool (*tick)(void *context, size_t done, size_t total, size_t failed, double tokens);
     void *context;
 };

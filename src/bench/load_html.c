@@ -65,8 +65,9 @@ static bool append_verdicts(const struct load_report *report, struct string_buff
                                           [STATISTICS_WORSE] = "worse"};
     struct string_buffer text = {0};
     bool done = true;
-    string_buffer_append_text(out, "<h2>Beside the baseline</h2>\n<div class=\"table\"><table "
-                                   "class=\"words\">\n");
+    string_buffer_append_text(
+        out, "<h2>Beside the baseline</h2>\n<div class=\"table\" tabindex=\"0\"><table "
+             "class=\"words\">\n");
     for (size_t i = 0; done && i < report->level_count * LOAD_METRICS; i++) {
         const struct load_metric *metric = &load_metrics[i % LOAD_METRICS];
         struct statistics_comparison comparison;
@@ -74,7 +75,7 @@ static bool append_verdicts(const struct load_report *report, struct string_buff
         if (i % LOAD_METRICS == 0) {
             char level[64];
             load_level_describe(&report->levels[i / LOAD_METRICS], level, sizeof level);
-            tag_text(out, "<tr><th>", level, "</th><th></th></tr>\n");
+            tag_text(out, "<tr><th>", level, "</th><th>verdict</th></tr>\n");
         }
         if (done && comparison.count > 0) {
             string_buffer_clear(&text);
@@ -121,7 +122,8 @@ static void append_figures(const struct load_report *report, size_t target, size
         string_buffer_append_format(out, "; the server used %.2g cores", figures->cpu_cores);
     }
     string_buffer_append_text(
-        out, ".</p>\n<div class=\"table\"><table><tr><th>milliseconds</th><th>mean</th><th>p50</th>"
+        out, ".</p>\n<div class=\"table\" "
+             "tabindex=\"0\"><table><tr><th>milliseconds</th><th>mean</th><th>p50</th>"
              "<th>p90</th><th>p95</th><th>p99</th><th>max</th></tr>\n");
     summary_row(out, "time to first token", &figures->ttft);
     summary_row(out, "time between tokens", &figures->itl);
@@ -153,7 +155,8 @@ static bool append_scenarios(const struct load_report *report, struct string_buf
         return true;
     }
     string_buffer_append_text(
-        out, "<h2>By scenario (medians)</h2>\n<div class=\"table\"><table><tr><th>scenario</th>"
+        out, "<h2>By scenario (medians)</h2>\n<div class=\"table\" "
+             "tabindex=\"0\"><table><tr><th>scenario</th>"
              "<th>server</th><th>answers</th><th>first token, ms</th><th>answer, ms</th>"
              "<th>tokens</th><th>tokens/s of one answer</th></tr>\n");
     for (size_t i = 0; i < count; i++) {
@@ -190,8 +193,9 @@ static void fact_row(struct string_buffer *out, const char *label, const char *f
 }
 
 static void append_setting(const struct load_report *report, struct string_buffer *out) {
-    string_buffer_append_text(out, "<h2>Measured on</h2>\n<div class=\"table\"><table "
-                                   "class=\"words\">\n");
+    string_buffer_append_text(out,
+                              "<h2>Measured on</h2>\n<div class=\"table\" tabindex=\"0\"><table "
+                              "class=\"words\">\n");
     for (size_t i = 0; i < report->system.count; i++) {
         fact_row(out, report->system.facts[i].label, "%s", report->system.facts[i].text);
     }

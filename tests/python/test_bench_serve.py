@@ -90,7 +90,7 @@ def differences(result, truth):
     """What is further from the server's own times than 2 % or 1 ms, or four times that for the longest few."""
     times = {
         "ttft_seconds": [r["writes"][0] - r["at"] for r in truth],
-        "itl_seconds": [(r["writes"][-1] - r["writes"][0]) / 4 for r in truth],
+        "itl_seconds": [(r["writes"][-1] - r["writes"][0]) / 3 for r in truth],
         "latency_seconds": [r["end"] - r["at"] for r in truth],
     }
     found = []
@@ -111,7 +111,7 @@ def test_quantiles_are_those_of_the_server(program, server, tmp_path, streams):
     dice = numpy.random.default_rng(streams)
     for attempt in range(5):
         before = len(server.records)
-        rows = [(i * 0.004, f"first={dice.integers(500, 900)} gap={dice.integers(180, 260)} tokens=5") for i in range(streams)]
+        rows = [(i * 0.004, f"first={dice.integers(1000, 1800)} gap={dice.integers(300, 400)} tokens=4") for i in range(streams)]
         report, _ = measure(program, server.url, "--trace", trace(tmp_path, rows))
         wait_until(lambda: len(server.records) == before + streams, WAIT)
         result = the_result(report)
@@ -184,11 +184,11 @@ def test_each_kind_of_failure_has_its_name(program, server, tmp_path):
 
 
 def test_a_stall_is_told_and_not_averaged_away(program, server, tmp_path):
-    rows = [(0.01 * i, "gap=2 tokens=20" + (" stall=700" if i == 3 else "")) for i in range(20)]
-    report, _ = measure(program, server.url, "--trace", trace(tmp_path, rows), "--stall", 0.5)
+    rows = [(0.01 * i, "gap=2 tokens=20" + (" stall=2600" if i == 3 else "")) for i in range(20)]
+    report, _ = measure(program, server.url, "--trace", trace(tmp_path, rows))
     result = the_result(report)
     assert result["stalled"] == 1
-    assert 0.65 < result["pause_seconds"]["max"] and result["pause_seconds"]["p50"] < 0.3
+    assert 2.5 < result["pause_seconds"]["max"] and result["pause_seconds"]["p50"] < 1
     assert any("1 answers stalled" in remark for remark in report["remarks"])
 
 
