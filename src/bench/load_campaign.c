@@ -50,10 +50,32 @@ static struct load_options options_of(struct state *state, size_t target,
     };
 }
 
+/* The requests of a run: those of another run are others, where that is possible, so that what a
+ * server has kept of one does not make it look fast in the next. Both targets are asked the same.
+ * `number`: 0 for the warm-up, then one after the other. */
+static struct workload_options workload_of(const struct state *state, size_t number) {
+    struct workload_options wanted = state->campaign->workload;
+    wanted.seed += number * 1000003; /* prefixes take the seeds that follow */
+    wanted.first_number = number * 1000000 + 1;
+    return wanted;
+}
+
+static bool choose_workload(struct state *state, struct error *error) {
+    struct load_report *report = state->report;
+    const struct load_progress *progress = &state->progress;
+    size_t number = progress->level * report->rounds + progress->round + 1;
+    struct workload_options wanted = workload_of(state, number);
+    if (wanted.trace_path != NULL && number > 1) {
+        return true; /* a trace is what it is */
+    }
+    workload_deinit(&report->workload);
+    return workload_create(&wanted, &report->workload, error);
+}
+
 /* Answers that nobody counts: what a server loads, compiles or caches at first is not its speed. */
 static bool warm_up(struct state *state, size_t target, struct error *error) {
     struct load_report *report = state->report;
-    struct workload_options wanted = state->campaign->workload;
+    struct workload_options wanted = workload_of(state, 0);
     struct workload workload;
     struct load_run run;
     if (report->warmup == 0) {
@@ -108,6 +130,9 @@ static bool measure_all(struct state *state, struct error *error) {
     struct load_progress *progress = &state->progress;
     for (progress->level = 0; progress->level < report->level_count; progress->level++) {
         for (progress->round = 0; progress->round < report->rounds; progress->round++) {
+            if (!choose_workload(state, error)) {
+                return false;
+            }
             for (size_t target = 0; target < report->target_count; target++) {
                 progress->target = target;
                 bool is_first = progress->level == 0 && progress->round == 0;
@@ -166,8 +191,7 @@ bool load_campaign_run(const struct load_campaign *campaign, struct load_report 
     if (report->measurements == NULL) {
         return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for %zu runs", runs);
     }
-    bool done = workload_create(&campaign->workload, &report->workload, error) &&
-                start_watches(&state, error) && measure_all(&state, error);
+    bool done = start_watches(&state, error) && measure_all(&state, error);
     struct error ignored = {0};
     return end_watches(&state, done ? error : &ignored) && done;
 }

@@ -288,7 +288,7 @@ static void append_heading(const struct load_report *report, struct string_buffe
              "tokens_per_second,first_token_seconds,answer_seconds,level,requests,succeeded,failed,"
              "unfinished,all_streams_tokens_per_second,requests_per_second,"
              "goodput_requests_per_second,good_share,stalled,prompt_tokens,output_tokens,seconds,"
-             "server_cpu_cores,partial");
+             "server_cpu_cores,server_memory_peak_bytes,partial");
     for (size_t i = 0; i < 4; i++) {
         for (size_t k = 0; k < 6; k++) {
             string_buffer_append_format(out, ",%s_%s_seconds", times[i], parts[k]);
@@ -298,6 +298,14 @@ static void append_heading(const struct load_report *report, struct string_buffe
         string_buffer_append_format(out, ",system_%s", report->system.facts[i].key);
     }
     string_buffer_append_text(out, "\n");
+}
+
+static double peak_memory(const struct load_watch *watch) {
+    double peak = NAN;
+    for (size_t i = 0; i < watch->count; i++) {
+        peak = fmax(peak, watch->samples[i].resident_bytes); /* of a NaN and a number, the number */
+    }
+    return peak;
 }
 
 static void append_row(const struct load_report *report, struct load_filter filter,
@@ -334,6 +342,7 @@ static void append_row(const struct load_report *report, struct load_filter filt
     number_field(out, ",", figures->output_tokens);
     number_field(out, ",", figures->seconds);
     number_field(out, ",", is_all ? figures->cpu_cores : NAN);
+    number_field(out, ",", is_all ? peak_memory(&report->watches[filter.target]) : NAN);
     string_buffer_append_text(out, report->is_partial ? ",true" : ",false");
     summary_fields(out, &figures->ttft);
     summary_fields(out, &figures->itl);

@@ -164,7 +164,7 @@ static bool make_prompts(const struct workload_options *options, struct workload
         request->max_tokens = (int64_t)draw_length(&options->max_tokens, random);
         string_buffer_clear(&text);
         if (options->vary) {
-            string_buffer_append_format(&text, "(%zu) ", i + 1);
+            string_buffer_append_format(&text, "(%zu) ", options->first_number + i);
         }
         string_buffer_append_text(&text, prompts[request->scenario].prompt);
         done =
@@ -193,7 +193,7 @@ static bool make_synthetic(const struct workload_options *options, struct worklo
             string_buffer_append_text(&text, ". ");
         }
         if (options->vary) {
-            string_buffer_append_format(&text, "(%zu) ", i + 1);
+            string_buffer_append_format(&text, "(%zu) ", options->first_number + i);
         }
         workload_append_words(options->tokenizer, draw_length(&options->prompt_length, random),
                               random, &text);

@@ -34,6 +34,7 @@ struct workload_options {
     size_t prefix_tokens, prefix_count;   /* synthetic prompts begin with one of so many prefixes */
     const char *trace_path;               /* JSONL; NULL: none */
     bool vary;                            /* each prompt begins with its own number */
+    size_t first_number;                  /* of the first prompt; as many follow as there are */
     uint64_t seed;
     const struct tokenizer *tokenizer; /* counts the words of synthetic prompts; NULL: a word is
                                         * taken for a token */

@@ -310,6 +310,7 @@ def test_every_output_carries_the_system_and_the_figures(program, server, tmp_pa
                                                       "detailed_explanation", "comprehensive_guide"]
     assert len(rows) == 12 and {row["succeeded"] for row in rows} == {"10", "2"}
     assert float(rows[0]["avg_latency_sec"]) == pytest.approx(the_result(report)["latency_seconds"]["mean"], rel=1e-6)
+    assert float(rows[0]["server_memory_peak_bytes"]) == max(sample[1] for sample in report["targets"][0]["samples"])
     commit = report["system"]["commit"]
     for text in (done.out, *(file.read_text() for file in files)):
         assert commit in text and report["system"]["cpu"] in text
@@ -362,7 +363,17 @@ def test_prefixes_are_shared_and_numbers_vary(program, server):
     measure(program, server.url, "--shared-prefix", "30x2", "--prompt-tokens", 5, "-n", 6, "-w", 0, "--vary")
     prefixes, rests = zip(*(text.split(". ", 1) for text in contents(server, 6)))
     assert len(set(prefixes)) == 2 and {len(prefix.split()) for prefix in prefixes} == {30}
-    assert [rest.split()[0] for rest in rests] == [f"({i})" for i in range(1, 7)]
+    numbers = [int(rest.split()[0].strip("()")) for rest in rests]
+    assert numbers == list(range(numbers[0], numbers[0] + 6))
+
+
+@pytest.mark.parametrize("kind", [["--prompt-tokens", 12], ["--vary"]])
+def test_no_run_asks_what_another_has_asked(program, server, kind):
+    """What a server keeps of a warm-up or of an earlier round must not make it look fast."""
+    report, _ = measure(program, server.url, *kind, "-n", 2, "-w", 1, "--rounds", 3)
+    count = 7 if "--prompt-tokens" in kind else 35
+    asked = contents(server, count)
+    assert len(asked) == len(set(asked)) == count and the_result(report)["requests"] == count - count // 7
 
 
 def test_warm_up_does_not_count(program, server):
