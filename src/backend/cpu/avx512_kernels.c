@@ -1,7 +1,7 @@
 /*
- * avx512_kernels.c - the AVX-512 kernels beside the matrix products: SiLU and attention. Each sums
- * in an order fixed by its sizes alone. Encoding, norm and scaling are AVX2's: they are bound by
- * memory, or too short for wider vectors to show.
+ * avx512_kernels.c - the sets avx512 and amx, and the AVX-512 kernels beside the matrix products:
+ * SiLU and attention. Each sums in an order fixed by its sizes alone. Encoding, norm and scaling
+ * are AVX2's: they are bound by memory, or too short for wider vectors to show.
  */
 #include "backend/cpu/avx512.h"
 
@@ -216,22 +216,16 @@ static void attention_accumulate(const float *p, const float *values, size_t tok
     }
 }
 
-static const struct matmul_kernel *matmul_kernel_of(enum tensor_type type) {
-    return avx512_matmul_kernel(type);
-}
+/* What both sets have. */
+#define SHARED_KERNELS                                                                             \
+    .encode_q8_32 = avx2_encode_q8_32, .encode_q8_256 = avx2_encode_q8_256,                        \
+    .rms_norm = avx2_rms_norm, .silu_multiply = silu_multiply, .widen_f16 = widen_f16,             \
+    .widen_q8_keys = widen_q8_keys, .widen_q8_values = widen_q8_values,                            \
+    .attention_scores = attention_scores, .exp_sum = exp_sum,                                      \
+    .attention_accumulate = attention_accumulate, .scale = avx2_scale
 
 const struct cpu_kernels cpu_kernels_avx512 = {
-    .name = "avx512",
-    .matmul = matmul_kernel_of,
-    .encode_q8_32 = avx2_encode_q8_32,
-    .encode_q8_256 = avx2_encode_q8_256,
-    .rms_norm = avx2_rms_norm,
-    .silu_multiply = silu_multiply,
-    .widen_f16 = widen_f16,
-    .widen_q8_keys = widen_q8_keys,
-    .widen_q8_values = widen_q8_values,
-    .attention_scores = attention_scores,
-    .exp_sum = exp_sum,
-    .attention_accumulate = attention_accumulate,
-    .scale = avx2_scale,
-};
+    .name = "avx512", .matmul = avx512_matmul_kernel, SHARED_KERNELS};
+
+const struct cpu_kernels cpu_kernels_amx = {
+    .name = "amx", .matmul = amx_matmul_kernel, SHARED_KERNELS};

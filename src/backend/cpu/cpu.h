@@ -23,7 +23,7 @@ enum {
     CHUNK_COLUMNS = 256,
     UNPACKED_BYTES = CHUNK_COLUMNS * PANEL_ROWS * 4 + 4096, /* the largest form: f32, plus scales */
     MATMUL_DIRECT_ROWS = 2,                                 /* most rows for multiply_packed */
-    MATMUL_TILE_ROWS = 64,       /* activation rows that share one pass over the weights */
+    MATMUL_TILE_ROWS = 128,      /* activation rows that share one pass over the weights */
     ATTENTION_TILE_TOKENS = 64,  /* keys between two updates of the running maximum */
     ATTENTION_TILE_QUERIES = 32, /* (row, head) pairs that share one pass over the keys */
     ATTENTION_PARTIALS = 4096,   /* (row, head, segment of keys) that a step may sum apart */
@@ -120,6 +120,7 @@ extern const struct cpu_kernels cpu_kernels_portable;
 #if defined(__x86_64__)
 extern const struct cpu_kernels cpu_kernels_avx2;
 extern const struct cpu_kernels cpu_kernels_avx512;
+extern const struct cpu_kernels cpu_kernels_amx;
 #endif
 
 /* cpu_dispatch.c: the set of that name, or with "auto" and NULL the best this processor can run.

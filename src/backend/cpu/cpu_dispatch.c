@@ -1,10 +1,15 @@
 /*
  * cpu_dispatch.c - which kernels there are, which of them this processor can run, and which one is
- * taken. Pure functions, any thread.
+ * taken. Any thread.
  */
 #include "backend/cpu/cpu.h"
 
 #include <string.h>
+#if defined(__x86_64__) && defined(__linux__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 struct kernel_set {
     const struct cpu_kernels *kernels;
@@ -22,6 +27,20 @@ static bool has_avx512(void) {
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
            __builtin_cpu_supports("avx512vnni");
 }
+
+/* The processor has tiles of 8-bit integers, and the kernel lends them to this process: their state
+ * is large, so Linux wants to be asked, for all threads at once. */
+static bool has_amx(void) {
+#if defined(__linux__)
+    enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 }; /* of arch_prctl; state component */
+    const unsigned wanted = 1u << 24 | 1u << 25;          /* AMX-TILE, AMX-INT8 */
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    return has_avx512() && __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & wanted) == wanted &&
+           syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+#else
+    return false;
+#endif
+}
 #endif
 
 static bool always(void) {
@@ -31,6 +50,7 @@ static bool always(void) {
 /* Best first. */
 static const struct kernel_set sets[] = {
 #if defined(__x86_64__)
+    {&cpu_kernels_amx, has_amx},
     {&cpu_kernels_avx512, has_avx512},
     {&cpu_kernels_avx2, has_avx2},
 #endif
