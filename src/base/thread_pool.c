@@ -2,7 +2,6 @@
 #include "base/thread_pool.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -36,9 +35,10 @@ struct thread_pool {
     _Alignas(64) _Atomic uint64_t run; /* number of the run << 32 | RUN_OPEN | workers inside */
     _Alignas(64) _Atomic size_t next_chunk;
     _Alignas(64) _Atomic size_t sleepers;
+    _Atomic bool owner_sleeps;
     _Atomic bool stopping;
     pthread_mutex_t lock;
-    pthread_cond_t wake;
+    pthread_cond_t wake, done;
 };
 
 static void relax(void) {
@@ -84,6 +84,17 @@ static bool enter_run(struct thread_pool *pool, uint64_t run) {
     return false;
 }
 
+/* Counts this worker out. The last one wakes an owner that sleeps: count and flag are sequentially
+ * consistent, so either the owner sees the count or the worker sees the flag. */
+static void leave_run(struct thread_pool *pool) {
+    uint64_t run = atomic_fetch_sub(&pool->run, 1);
+    if ((run & RUN_INSIDE) == 1 && atomic_load(&pool->owner_sleeps)) {
+        pthread_mutex_lock(&pool->lock);
+        pthread_cond_signal(&pool->done);
+        pthread_mutex_unlock(&pool->lock);
+    }
+}
+
 static void *worker_main(void *argument) {
     struct worker *worker = argument;
     struct thread_pool *pool = worker->pool;
@@ -97,7 +108,7 @@ static void *worker_main(void *argument) {
         if (enter_run(pool, run)) {
             seen = run_number(atomic_load_explicit(&pool->run, memory_order_relaxed));
             pool->task(pool->context, worker->index);
-            atomic_fetch_sub_explicit(&pool->run, 1, memory_order_release);
+            leave_run(pool);
         } else {
             seen = run_number(run);
         }
@@ -114,17 +125,24 @@ static void start_run(struct thread_pool *pool) {
     }
 }
 
-/* Lets no more workers in and waits for those inside. */
+/* Lets no more workers in and waits for those inside. A worker that is late has lost its core to
+ * something else; asleep, the owner leaves it its own, where spinning would keep both from it. */
 static void end_run(struct thread_pool *pool) {
-    uint64_t run = atomic_fetch_and_explicit(&pool->run, ~RUN_OPEN, memory_order_acquire);
-    for (int round = 0; (run & RUN_INSIDE) != 0; round++) {
-        /* More threads than cores: let the straggler have this one. */
-        if (round > SPIN_ROUNDS) {
-            sched_yield();
-        }
+    uint64_t run = atomic_fetch_and(&pool->run, ~RUN_OPEN);
+    for (int round = 0; (run & RUN_INSIDE) != 0 && round < SPIN_ROUNDS; round++) {
         relax();
         run = atomic_load_explicit(&pool->run, memory_order_acquire);
     }
+    if ((run & RUN_INSIDE) == 0) {
+        return;
+    }
+    pthread_mutex_lock(&pool->lock);
+    atomic_store(&pool->owner_sleeps, true);
+    while ((atomic_load(&pool->run) & RUN_INSIDE) != 0) {
+        pthread_cond_wait(&pool->done, &pool->lock);
+    }
+    atomic_store(&pool->owner_sleeps, false);
+    pthread_mutex_unlock(&pool->lock);
 }
 
 bool thread_pool_create(size_t thread_count, struct thread_pool **out, struct error *error) {
@@ -142,6 +160,7 @@ bool thread_pool_create(size_t thread_count, struct thread_pool **out, struct er
     *pool = (struct thread_pool){.thread_count = thread_count, .workers = workers};
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->wake, NULL);
+    pthread_cond_init(&pool->done, NULL);
     for (size_t i = 0; i + 1 < thread_count; i++) {
         workers[i] = (struct worker){.pool = pool, .index = i + 1};
         int reason = pthread_create(&workers[i].thread, NULL, worker_main, &workers[i]);
@@ -166,6 +185,7 @@ void thread_pool_free(struct thread_pool *pool) {
         pthread_join(pool->workers[i].thread, NULL);
     }
     pthread_cond_destroy(&pool->wake);
+    pthread_cond_destroy(&pool->done);
     pthread_mutex_destroy(&pool->lock);
     free(pool->workers);
     free(pool);
