@@ -171,6 +171,8 @@ struct cpu_backend_options {
     size_t thread_count; /* at least 1; the engine thread is one of them */
     const char *kernels; /* the set to run, as cpu_kernels_offered names it; NULL, "auto": the best.
                           * Borrowed for the call */
+    bool mapped_weights; /* matrices stay in the source's form, and each piece is packed when it is
+                          * multiplied: slower, the same results, and no memory for a second form */
     bool plain_attention; /* whole rows of scores, instead of tiles with an online softmax */
 };
 

@@ -25,6 +25,7 @@ struct engine_options load_engine_options(const struct config *config) {
         .memory_pooling = config->enable_memory_pooling,
         .memory_pool_bytes = (size_t)config->memory_pool_size,
         .kv_element = element,
+        .mapped_weights = !config->repack_weights,
         .plain_attention = !config->use_flash_attention,
         .draft_tokens = (size_t)config->draft_tokens,
         .max_batch_size = (size_t)config->max_batch_size,

@@ -622,6 +622,7 @@ static bool load(struct engine *engine, const char *path,
     const struct engine_options *options = &engine->options;
     const struct cpu_backend_options cpu = {.thread_count = options->thread_count,
                                             .kernels = options->kernels,
+                                            .mapped_weights = options->mapped_weights,
                                             .plain_attention = options->plain_attention};
     engine->max_rows = options->prefill_chunk_size + options->decode_chunk_size;
     engine->max_logits = size_max(ENGINE_MAX_STEP_LOGITS, options->decode_chunk_size + 1);
@@ -681,6 +682,7 @@ static void log_loaded(const struct engine *engine) {
               log_integer("context", (int64_t)info->context_length),
               log_text("device", engine->backend->ops->name), log_text("kernels", info->kernels),
               log_integer("threads", (int64_t)info->thread_count),
+              log_text("weights", engine->options.mapped_weights ? "mapped" : "repacked"),
               log_text("attention", engine->options.plain_attention ? "plain" : "tiled"),
               log_text("kv_cache_dtype", kv_element_name(engine->options.kv_element)),
               log_integer("kv_tokens", (int64_t)(engine->kv_block_count * KV_BLOCK_TOKENS)),

@@ -246,7 +246,8 @@ bool memory_plan_for_file(const char *path, const struct engine_options *given, 
     memory_limits_read(root, &limits);
     bool done = engine_options_complete(&options, error) && gguf_open(path, &gguf, error);
     const struct cpu_backend_options cpu = {.thread_count = options.thread_count,
-                                            .kernels = options.kernels};
+                                            .kernels = options.kernels,
+                                            .mapped_weights = options.mapped_weights};
     done = done && cpu_backend_create(&cpu, &backend, error) &&
            hyperparameters_read(gguf, &arena, &hyperparameters, error) &&
            memory_plan_make(gguf, backend, &hyperparameters, &options, &limits, plan, error);

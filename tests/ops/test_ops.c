@@ -138,6 +138,37 @@ static void normal_activations(float *x, size_t count) {
     }
 }
 
+static void zero_activations(float *x, size_t count) {
+    memset(x, 0, count * sizeof *x);
+}
+
+/* Below FLT_MIN, and so small that 127 divided by the largest is infinite. */
+static void denormal_activations(float *x, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        x[i] = (float)(normal() * 1e-39);
+    }
+}
+
+static void large_activations(float *x, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        x[i] = (float)(normal() * 1e15);
+    }
+}
+
+/* Values to multiply with, and the error allowed, relative to Σ|w||x|. */
+struct activation_kind {
+    const char *name;
+    void (*fill)(float *x, size_t count);
+    double bound;
+};
+
+static const struct activation_kind exact = {"exact", exact_activations, 2e-6};
+static const struct activation_kind activation_kinds[] = {
+    {"exact", exact_activations, 2e-6}, {"normal", normal_activations, 6e-3},
+    {"zero", zero_activations, 0},      {"denormal", denormal_activations, 6e-3},
+    {"large", large_activations, 6e-3},
+};
+
 struct product {
     const struct quant_format *format;
     const uint8_t *data, *second; /* second: of a gated product, else NULL */
@@ -237,12 +268,12 @@ struct shape_row {
 /* Sizes that are not multiples of a panel, a chunk, a tile or the kernels' row groups. Columns are
  * rounded up to the format's block. */
 static const struct shape_row shapes[] = {
-    {1, 32, 1},    {16, 256, 1},  {17, 288, 2},  {48, 576, 3},
-    {40, 1024, 5}, {33, 544, 67}, {16, 2304, 7},
+    {1, 32, 1},    {16, 256, 1},  {17, 288, 2},    {48, 576, 3},    {40, 1024, 5},
+    {33, 544, 67}, {16, 2304, 7}, {1000, 256, 16}, {31, 512, 1000},
 };
 
 static void check_product(const struct format_row *format, const struct shape_row *shape,
-                          enum weight_kind kind, bool exact) {
+                          enum weight_kind kind, const struct activation_kind *activations) {
     struct product p = {
         .format = quant_format_of(format->type), .rows = shape->rows, .batch = shape->batch};
     p.columns = size_divide_up(shape->columns, p.format->block_values) * p.format->block_values;
@@ -251,15 +282,14 @@ static void check_product(const struct format_row *format, const struct shape_ro
     float *x = calloc(p.batch * p.columns, sizeof *x);
     float *want = calloc(p.batch * p.rows, sizeof *want);
     float *got = calloc(p.batch * p.rows, sizeof *got);
-    (exact ? exact_activations : normal_activations)(x, p.batch * p.columns);
+    activations->fill(x, p.batch * p.columns);
     struct backend *reference = create_backend(1, "portable");
     run_product(reference, &p, x, want);
     reference->ops->free(reference);
     for (size_t set = 0; cpu_kernels_offered(set) != NULL; set++) {
         struct backend *fast = create_backend(2, cpu_kernels_offered(set));
         run_product(fast, &p, x, got);
-        compare_products(&p, x, want, got, exact ? 2e-6 : 6e-3, fast->kernels,
-                         exact ? "exact" : "normal");
+        compare_products(&p, x, want, got, activations->bound, fast->kernels, activations->name);
         fast->ops->free(fast);
     }
     free(data);
@@ -272,8 +302,8 @@ static void matmul_agrees_with_the_reference(void **state) {
     (void)state;
     for (size_t f = 0; f < FORMAT_COUNT; f++) {
         for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++) {
-            check_product(&formats[f], &shapes[s], WEIGHT_NORMAL, true);
-            check_product(&formats[f], &shapes[s], WEIGHT_NORMAL, false);
+            check_product(&formats[f], &shapes[s], WEIGHT_NORMAL, &activation_kinds[0]);
+            check_product(&formats[f], &shapes[s], WEIGHT_NORMAL, &activation_kinds[1]);
         }
     }
 }
@@ -286,8 +316,49 @@ static void matmul_agrees_on_extreme_scales(void **state) {
             if (formats[f].type == TENSOR_F16 && kind == WEIGHT_HUGE) {
                 continue; /* normal deviates times 60000 overflow f16 itself */
             }
-            check_product(&formats[f], &shape, (enum weight_kind)kind, true);
+            check_product(&formats[f], &shape, (enum weight_kind)kind, &exact);
         }
+    }
+}
+
+static void matmul_agrees_on_extreme_activations(void **state) {
+    (void)state;
+    const struct shape_row shape = {24, 512, 19};
+    for (size_t f = 0; f < FORMAT_COUNT; f++) {
+        for (size_t a = 2; a < sizeof activation_kinds / sizeof activation_kinds[0]; a++) {
+            check_product(&formats[f], &shape, WEIGHT_NORMAL, &activation_kinds[a]);
+        }
+    }
+}
+
+/* Weights that stay in the file's form, against packed ones: the same bits, for one row and many.
+ */
+static void mapped_weights_give_the_same_bits(void **state) {
+    (void)state;
+    enum { ROWS = 50, BATCH = 19 };
+    static float x[BATCH * 768], packed[BATCH * ROWS], mapped[BATCH * ROWS];
+    for (size_t set = 0; cpu_kernels_offered(set) != NULL; set++) {
+        struct cpu_backend_options options = {
+            .thread_count = 2, .kernels = cpu_kernels_offered(set), .mapped_weights = true};
+        struct backend *packs = create_backend(2, options.kernels), *maps = NULL;
+        struct error error = {0};
+        assert_true(cpu_backend_create(&options, &maps, &error));
+        for (size_t f = 0; f < FORMAT_COUNT; f++) {
+            uint8_t *data = random_weights(&formats[f], ROWS, 768, WEIGHT_NORMAL);
+            struct product p = {
+                quant_format_of(formats[f].type), data, NULL, NULL, ROWS, 768, 1, MATMUL_STORE};
+            struct weight_source source = {p.format, data, ROWS, 768};
+            assert_int_equal(maps->ops->weight_bytes(maps, &source, WEIGHT_MATRIX), 0);
+            for (; p.batch <= BATCH; p.batch += BATCH - 1) {
+                normal_activations(x, p.batch * 768);
+                run_product(packs, &p, x, packed);
+                run_product(maps, &p, x, mapped);
+                assert_memory_equal(packed, mapped, p.batch * ROWS * sizeof(float));
+            }
+            free(data);
+        }
+        packs->ops->free(packs);
+        maps->ops->free(maps);
     }
 }
 
@@ -341,7 +412,8 @@ static void epilogues_agree_with_the_reference(void **state) {
 /* One row alone, in batches of every size, on one thread and on three: the same bits. */
 static void matmul_rows_do_not_depend_on_each_other(void **state) {
     (void)state;
-    enum { ROWS = 50, MAX_BATCH = 13 };
+    enum { ROWS = 50, MAX_BATCH = 37 };
+    static const size_t batches[] = {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 24, 32, 36};
     static float x[MAX_BATCH * 768], all[MAX_BATCH * ROWS], some[MAX_BATCH * ROWS];
     for (size_t set = 0; cpu_kernels_offered(set) != NULL; set++) {
         const char *kernels = cpu_kernels_offered(set);
@@ -355,8 +427,8 @@ static void matmul_rows_do_not_depend_on_each_other(void **state) {
                                 .batch = MAX_BATCH};
             normal_activations(x, MAX_BATCH * 768);
             run_product(three, &p, x, all);
-            for (size_t batch = 1; batch < MAX_BATCH; batch++) {
-                size_t first = MAX_BATCH - batch;
+            for (size_t b = 0; b < sizeof batches / sizeof batches[0]; b++) {
+                size_t batch = batches[b], first = MAX_BATCH - batch;
                 p.batch = batch;
                 run_product(one, &p, x + first * 768, some);
                 if (memcmp(all + first * ROWS, some, batch * ROWS * sizeof(float)) != 0) {
@@ -730,6 +802,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(matmul_agrees_with_the_reference),
         cmocka_unit_test(matmul_agrees_on_extreme_scales),
+        cmocka_unit_test(matmul_agrees_on_extreme_activations),
+        cmocka_unit_test(mapped_weights_give_the_same_bits),
         cmocka_unit_test(epilogues_agree_with_the_reference),
         cmocka_unit_test(matmul_rows_do_not_depend_on_each_other),
         cmocka_unit_test(attention_agrees_with_its_definition),

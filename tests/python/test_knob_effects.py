@@ -319,6 +319,16 @@ def num_threads(world):
     assert world.logged("model_loaded", "threads", "--num-threads", "3") == 3
 
 
+@effect("repack_weights")
+def repack_weights(world):
+    mapped, packed = world.serve("--no-repack-weights"), world.serve()
+    for server, form in ((mapped, "mapped"), (packed, "repacked")):
+        assert server.wait_log(lambda e: e["event"] == "model_loaded")["weights"] == form
+    plans = [server.wait_log(lambda e: e["event"] == "memory_plan")["packed"] for server in (mapped, packed)]
+    assert plans[0] < plans[1]
+    assert complete(mapped, temperature=0) == complete(packed, temperature=0)
+
+
 @effect("kernels")
 def kernels(world):
     assert world.logged("model_loaded", "kernels", "--kernels", "portable") == "portable"

@@ -21,6 +21,7 @@
 enum {
     PANEL_ROWS = 16,
     CHUNK_COLUMNS = 256,
+    PACKED_CHUNK_BYTES = CHUNK_COLUMNS * PANEL_ROWS * 4,    /* the largest form: f32 */
     UNPACKED_BYTES = CHUNK_COLUMNS * PANEL_ROWS * 4 + 4096, /* the largest form: f32, plus scales */
     MATMUL_DIRECT_ROWS = 2,                                 /* most rows for multiply_packed */
     MATMUL_TILE_ROWS = 128,      /* activation rows that share one pass over the weights */
@@ -190,8 +191,9 @@ struct cpu_backend {
     float *cosines, *sines;           /* [max_rows][max_head_dim / 2] */
     float *thread_scratch;            /* [thread_count][thread_scratch_floats] */
     size_t thread_scratch_floats;
-    float *partials;   /* [ATTENTION_PARTIALS][max_head_dim + 2]: sums over segments of keys */
-    float *logit_rows; /* [max_rows][max_columns]: normed rows of cpu_logits */
+    float *partials;     /* [ATTENTION_PARTIALS][max_head_dim + 2]: sums over segments of keys */
+    float *logit_rows;   /* [max_rows][max_columns]: normed rows of cpu_logits */
+    bool mapped_weights; /* matrices are not packed when they are created */
     bool plain_attention;
     float *plain_scores; /* [thread_count][plain_scores_floats], of the plain form only */
     size_t plain_scores_floats;
@@ -237,6 +239,16 @@ bool cpu_next_rows(struct cpu_backend *cpu, size_t row_count, size_t *first, siz
 size_t cpu_attention_scratch_floats(size_t head_dim);
 /* Floats of scratch that a thread needs for a matmul. */
 size_t cpu_matmul_scratch_floats(void);
+
+/* pack.c: blocks [first_block, first_block + block_count) of a panel's rows, which `weight` has in
+ * the file's form, into packed blocks. Writes every byte of them. */
+void cpu_pack_blocks(const struct cpu_weight *weight, size_t panel, size_t first_block,
+                     size_t block_count, uint8_t *packed);
+
+/* Whether a matrix is to be packed piece by piece, as it is multiplied. */
+static inline bool cpu_weight_is_mapped(const struct cpu_weight *weight) {
+    return weight->kernel->layout.block_values > 0 && weight->panel_bytes == 0;
+}
 
 /* cpu_matmul.c */
 void cpu_matmul(struct backend *backend, const struct activation *x,

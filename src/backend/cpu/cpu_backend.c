@@ -111,53 +111,35 @@ static bool size_scratch(struct cpu_backend *cpu, struct error *error) {
 
 struct pack_job {
     struct cpu_backend *cpu;
-    const struct cpu_weight *weight;
-    const struct weight_source *source;
+    const struct cpu_weight *from; /* the matrix in the file's form */
     uint8_t *packed;
-    size_t panels, blocks, block_bytes; /* blocks: of a row; bytes: packed */
+    size_t panels, panel_bytes, blocks; /* blocks: of a row */
 };
-
-static void pack_panel(const struct pack_job *job, size_t panel) {
-    const struct quant_format *format = job->source->format;
-    const uint8_t *file = job->source->data;
-    uint8_t *packed = job->packed + panel * job->weight->panel_bytes;
-    for (size_t block = 0; block < job->blocks; block++) {
-        const uint8_t *from[PANEL_ROWS];
-        for (size_t r = 0; r < PANEL_ROWS; r++) {
-            size_t row = panel * PANEL_ROWS + r;
-            from[r] = row < job->source->rows
-                          ? file + row * job->weight->row_bytes + block * format->block_bytes
-                          : NULL;
-        }
-        packed_block(&job->weight->kernel->layout, from, packed + block * job->block_bytes);
-    }
-}
 
 static void pack_panels(void *context, size_t thread_index) {
     const struct pack_job *job = context;
     (void)thread_index;
     size_t panel;
     while ((panel = thread_pool_next_chunk(job->cpu->pool)) < job->panels) {
-        pack_panel(job, panel);
+        cpu_pack_blocks(job->from, panel, 0, job->blocks, job->packed + panel * job->panel_bytes);
     }
 }
 
-static bool pack_matrix(struct cpu_backend *cpu, struct cpu_weight *weight,
-                        const struct weight_source *source, struct error *error) {
-    struct pack_job job = {
-        .cpu = cpu,
-        .weight = weight,
-        .source = source,
-        .panels = size_divide_up(source->rows, PANEL_ROWS),
-        .blocks = source->columns / source->format->block_values,
-        .block_bytes = packed_offsets(weight->kernel->layout).total,
-    };
-    weight->panel_bytes = job.blocks * job.block_bytes;
-    job.packed = allocate_untouched(job.panels, weight->panel_bytes);
+static bool pack_matrix(struct cpu_backend *cpu, struct cpu_weight *weight, struct error *error) {
+    const struct cpu_weight from = *weight;
+    struct pack_job job = {.cpu = cpu,
+                           .from = &from,
+                           .panels = size_divide_up(weight->rows, PANEL_ROWS),
+                           .blocks = weight->columns / weight->format->block_values};
+    job.panel_bytes = job.blocks * packed_offsets(weight->kernel->layout).total;
+    job.packed = allocate_untouched(job.panels, job.panel_bytes);
     if (job.packed == NULL) {
-        return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for %zu bytes of packed weights",
-                         job.panels * weight->panel_bytes);
+        return error_set(error, ERROR_OUT_OF_MEMORY,
+                         "no memory for %zu bytes of packed weights; without repack_weights it "
+                         "takes none",
+                         job.panels * job.panel_bytes);
     }
+    weight->panel_bytes = job.panel_bytes;
     weight->owned = job.packed;
     weight->data = job.packed;
     cpu_run(cpu, job.panels, pack_panels, &job);
@@ -191,7 +173,8 @@ static bool prepare_weight(struct cpu_backend *cpu, struct cpu_weight *weight,
         return true;
     }
     weight->kernel = cpu->kernels->matmul(source->format->type);
-    return weight->kernel->layout.block_values == 0 || pack_matrix(cpu, weight, source, error);
+    return cpu->mapped_weights || weight->kernel->layout.block_values == 0 ||
+           pack_matrix(cpu, weight, error);
 }
 
 static bool weight_create(struct backend *backend, const struct weight_source *source,
@@ -226,7 +209,7 @@ static size_t weight_bytes(struct backend *backend, const struct weight_source *
     }
     const struct matmul_kernel *kernel =
         cpu_backend_of(backend)->kernels->matmul(source->format->type);
-    if (kernel->layout.block_values == 0) {
+    if (cpu_backend_of(backend)->mapped_weights || kernel->layout.block_values == 0) {
         return 0;
     }
     return allocated_bytes(size_divide_up(source->rows, PANEL_ROWS) *
@@ -439,6 +422,7 @@ bool cpu_backend_create(const struct cpu_backend_options *options, struct backen
     cpu->kernels = kernels;
     cpu->base = (struct backend){&cpu_ops, cpu->kernels->name};
     cpu->thread_count = options->thread_count;
+    cpu->mapped_weights = options->mapped_weights;
     cpu->plain_attention = options->plain_attention;
     if (!thread_pool_create(options->thread_count, &cpu->pool, error)) {
         free(cpu);

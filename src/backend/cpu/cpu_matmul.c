@@ -28,6 +28,7 @@ struct matmul_job {
 struct matmul_scratch {
     _Alignas(64) float sums[2][MATMUL_TILE_ROWS * PANEL_ROWS];
     _Alignas(64) uint8_t unpacked[UNPACKED_BYTES];
+    _Alignas(64) uint8_t packed[PACKED_CHUNK_BYTES]; /* of a matrix in the file's form */
 };
 
 size_t cpu_matmul_scratch_floats(void) {
@@ -81,9 +82,30 @@ static void encode_activations(struct matmul_job *job) {
 
 /* ---- one panel, one tile of rows ---- */
 
+/* A chunk of a panel, however the matrix is kept. */
+struct chunk {
+    const struct cpu_weight *weight;
+    struct cpu_weight piece; /* the chunk by itself, when it had to be packed */
+    size_t panel, first_column;
+};
+
+static void find_chunk(const struct cpu_weight *weight, size_t panel, size_t first_column,
+                       size_t columns, struct matmul_scratch *scratch, struct chunk *chunk) {
+    *chunk = (struct chunk){weight, {0}, panel, first_column};
+    if (cpu_weight_is_mapped(weight)) {
+        size_t block_values = weight->format->block_values;
+        cpu_pack_blocks(weight, panel, first_column / block_values, columns / block_values,
+                        scratch->packed);
+        chunk->piece = *weight;
+        chunk->piece.data = scratch->packed;
+        chunk->weight = &chunk->piece;
+        chunk->panel = chunk->first_column = 0;
+    }
+}
+
 static void multiply_panel(const struct matmul_job *job, const struct cpu_weight *weight,
                            size_t panel, size_t first_row, size_t rows, float *sums,
-                           void *unpacked) {
+                           struct matmul_scratch *scratch) {
     const struct matmul_kernel *kernel = weight->kernel;
     enum encoding encoding = kernel->encoding;
     size_t stride = encoding_row_bytes(encoding, job->columns);
@@ -97,12 +119,15 @@ static void multiply_panel(const struct matmul_job *job, const struct cpu_weight
             encoded + first_row * stride +
             (encoding == ENCODING_F32 ? column * sizeof(float)
                                       : encoding_row_bytes(encoding, column));
+        struct chunk chunk;
+        find_chunk(weight, panel, column, columns, scratch, &chunk);
         if (rows <= MATMUL_DIRECT_ROWS && kernel->multiply_packed != NULL) {
-            kernel->multiply_packed(weight, panel, column, activations, stride, rows, columns,
-                                    sums);
+            kernel->multiply_packed(chunk.weight, chunk.panel, chunk.first_column, activations,
+                                    stride, rows, columns, sums);
         } else {
-            kernel->unpack(weight, panel, column, columns, unpacked);
-            kernel->multiply(unpacked, activations, stride, rows, columns, sums);
+            kernel->unpack(chunk.weight, chunk.panel, chunk.first_column, columns,
+                           scratch->unpacked);
+            kernel->multiply(scratch->unpacked, activations, stride, rows, columns, sums);
         }
     }
 }
@@ -145,11 +170,11 @@ static void store_panel(const struct matmul_job *job, const struct matmul_target
 static void run_panel(const struct matmul_job *job, const struct matmul_target *target,
                       size_t panel, size_t first_row, size_t rows, struct matmul_scratch *scratch) {
     multiply_panel(job, cpu_weight_of(target->weight), panel, first_row, rows, scratch->sums[0],
-                   scratch->unpacked);
+                   scratch);
     add_bias(target->bias, panel, rows, scratch->sums[0]);
     if (target->epilogue == MATMUL_SILU_MUL) {
         multiply_panel(job, cpu_weight_of(target->second), panel, first_row, rows, scratch->sums[1],
-                       scratch->unpacked);
+                       scratch);
         add_bias(target->second_bias, panel, rows, scratch->sums[1]);
         job->cpu->kernels->silu_multiply(scratch->sums[0], scratch->sums[1], rows * PANEL_ROWS);
     }

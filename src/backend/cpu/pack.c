@@ -1,4 +1,5 @@
-/* pack.c - see packed.h. Runs once a weight, at load. Block structures are GGUF's (ggml's). */
+/* pack.c - see packed.h. Runs once a weight, at load, or for each product when weights stay mapped.
+ * Block structures are GGUF's (ggml's). */
 #include "backend/cpu/packed.h"
 
 #include "base/bytes.h"
@@ -288,5 +289,21 @@ void packed_block(const struct packed_layout *layout, const uint8_t *const block
     pack_plane(groups, group_count, 0, layout->low_bits, packed + at.low);
     if (layout->high_bits > 0) {
         pack_plane(groups, group_count, layout->low_bits, layout->high_bits, packed + at.high);
+    }
+}
+
+void cpu_pack_blocks(const struct cpu_weight *weight, size_t panel, size_t first_block,
+                     size_t block_count, uint8_t *packed) {
+    size_t block_bytes = packed_offsets(weight->kernel->layout).total;
+    for (size_t block = first_block; block < first_block + block_count; block++) {
+        const uint8_t *from[PANEL_ROWS];
+        for (size_t r = 0; r < PANEL_ROWS; r++) {
+            size_t row = panel * PANEL_ROWS + r;
+            from[r] = row < weight->rows ? weight->data + row * weight->row_bytes +
+                                               block * weight->format->block_bytes
+                                         : NULL;
+        }
+        packed_block(&weight->kernel->layout, from, packed);
+        packed += block_bytes;
     }
 }
