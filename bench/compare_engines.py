@@ -27,7 +27,8 @@ def own_speeds(arguments, model):
     """Medians of one model_bench run: (prompt, generate)."""
     command = [str(pathlib.Path(arguments.build) / "bench" / "model_bench"), model,
                "--threads", str(arguments.threads), "--prompt", str(arguments.prompt),
-               "--generate", str(arguments.generate), "--depth", str(arguments.depth), "--repeat", "1"]
+               "--generate", str(arguments.generate), "--depth", str(arguments.depth), "--repeat", "1",
+               "--kernels", arguments.kernels]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     prompt = re.search(r"^prompt \d+\s+([\d.]+)", output, re.MULTILINE)
     generate = re.search(r"^generate .*?@ \d+\s+([\d.]+)", output, re.MULTILINE)
@@ -118,6 +119,7 @@ def parse_arguments():
     peer.add_argument("--llama-cpp-python", action="store_true", help="the Python package")
     peer.add_argument("--measure-llama-cpp-python", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--build", default=str(ROOT / "build"), help="folder with bench/model_bench")
+    parser.add_argument("--kernels", default="auto", help="of this engine: avx2 beside a peer built for AVX2 alone")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--prompt", type=int, default=512, metavar="TOKENS")
     parser.add_argument("--generate", type=int, default=128, metavar="TOKENS")
@@ -136,7 +138,7 @@ def main():
         measure_llama_cpp_python(arguments)
         return
     measure_peer = llama_bench_speeds if arguments.llama_bench else llama_cpp_python_speeds
-    print(f"{processor()}, {arguments.threads} threads, commit {commit()}, medians of {arguments.repeat} pairs\n")
+    print(f"{processor()}, {arguments.threads} threads, kernels {arguments.kernels}, commit {commit()}, medians of {arguments.repeat} pairs\n")
     print("| model | test | this engine, tokens/s | peer, tokens/s | ratio |\n|---|---|---|---|---|")
     for model in arguments.models:
         own, peer = [], []

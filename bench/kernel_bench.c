@@ -119,7 +119,8 @@ static void bench_products(struct bench *bench, const struct quant_format *forma
     for (size_t i = 0; i < count; i++) {
         weights[i] = random_weight(bench, format, rows);
     }
-    for (size_t pass = 0; pass < PASSES; pass++) {
+    size_t passes = count == 1 ? 16 * PASSES : PASSES;
+    for (size_t pass = 0; pass < passes; pass++) {
         for (size_t i = 0; i < count; i++) {
             best = fmin(best, time_product(bench, weights[i], x, out, activations));
         }

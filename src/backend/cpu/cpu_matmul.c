@@ -147,6 +147,19 @@ static void add_bias(const struct weight *handle, size_t panel, size_t rows, flo
     }
 }
 
+static inline __attribute__((always_inline)) void
+store_rows(const float *from, size_t rows, const size_t count, bool adds, float *to, size_t width) {
+    for (size_t row = 0; row < rows; row++, from += PANEL_ROWS, to += width) {
+        if (adds) {
+            for (size_t i = 0; i < count; i++) {
+                to[i] += from[i];
+            }
+        } else {
+            memcpy(to, from, count * sizeof(float));
+        }
+    }
+}
+
 /* sums [rows][16] → the target's columns, by its epilogue. */
 static void store_panel(const struct matmul_job *job, const struct matmul_target *target,
                         size_t panel, size_t first_row, size_t rows, const float *sums) {
@@ -154,16 +167,12 @@ static void store_panel(const struct matmul_job *job, const struct matmul_target
     size_t first = panel * PANEL_ROWS;
     size_t count = size_min(PANEL_ROWS, width - first);
     float *out = job->plain_out != NULL ? job->plain_out : cpu_activation_of(target->out)->data;
-    for (size_t row = 0; row < rows; row++) {
-        float *to = out + (first_row + row) * width + first;
-        const float *from = sums + row * PANEL_ROWS;
-        if (target->epilogue == MATMUL_ADD) {
-            for (size_t i = 0; i < count; i++) {
-                to[i] += from[i];
-            }
-        } else {
-            memcpy(to, from, count * sizeof(float));
-        }
+    out += first_row * width + first;
+    bool adds = target->epilogue == MATMUL_ADD;
+    if (count == PANEL_ROWS) { /* a constant: vectors */
+        store_rows(sums, rows, PANEL_ROWS, adds, out, width);
+    } else {
+        store_rows(sums, rows, count, adds, out, width);
     }
 }
 
