@@ -83,7 +83,7 @@ export function notify(text, action = null) {
 }
 
 /* navigator.clipboard is there on https and localhost only. */
-export async function copyText(text) {
+async function copyText(text) {
   if (navigator.clipboard) {
     await navigator.clipboard.writeText(text);
     return;

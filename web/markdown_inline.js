@@ -13,7 +13,7 @@ const ENTITIES = { amp: "&", lt: "<", gt: ">", quot: "\"", nbsp: "\u00a0", "#39"
 const PUNCTUATION = /[\p{P}\p{S}]/u;
 
 /* What a link may lead to: nothing that runs, nothing of this page. */
-export function safeAddress(text) {
+function safeAddress(text) {
   try {
     const url = new URL(text);
     return ["http:", "https:", "mailto:"].includes(url.protocol) ? url.href : null;
