@@ -163,15 +163,16 @@ static bool read_members(struct schema_reader *reader, const json_t *schema,
     }
     object->members = calloc(json_object_size(properties) + json_array_size(required) + 1,
                              sizeof *object->members);
-    if (object->members == NULL) {
+    json_t *names = schema_required(schema);
+    if (object->members == NULL || names == NULL) {
         schema_fail(reader, ERROR_OUT_OF_MEMORY, "no memory");
+        json_decref(names);
         return false;
     }
     bool is_closed =
         others == NULL ? !reader->options.as_written && properties != NULL : json_is_false(others);
     const char *key;
     json_t *value;
-    json_t *names = schema_required(schema);
     json_object_foreach(properties, key, value) {
         object->members[object->count++] =
             (struct member){key, value, json_object_get(names, key) != NULL};
