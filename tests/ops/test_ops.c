@@ -176,32 +176,33 @@ static void run_product(struct backend *backend, const struct product *p, const 
     }
 }
 
-/* Σ|w||x| for each output: what a product's rounding error is measured against. */
-static double magnitude_of(const struct product *p, const float *x, size_t row, size_t output) {
+/* Σ|w||x| for each output [batch][rows]: what a product's rounding error is measured against. */
+static void magnitudes_of(const struct product *p, const float *x, double *magnitudes) {
     static float values[16384];
     size_t row_bytes = p->columns / p->format->block_values * p->format->block_bytes;
-    p->format->decode(p->data + output * row_bytes, values, p->columns);
-    double sum = 0;
-    for (size_t c = 0; c < p->columns; c++) {
-        sum += fabs((double)values[c] * (double)x[row * p->columns + c]);
+    for (size_t output = 0; output < p->rows; output++) {
+        p->format->decode(p->data + output * row_bytes, values, p->columns);
+        for (size_t row = 0; row < p->batch; row++) {
+            double sum = 0;
+            for (size_t c = 0; c < p->columns; c++) {
+                sum += fabs((double)values[c] * (double)x[row * p->columns + c]);
+            }
+            magnitudes[row * p->rows + output] = sum;
+        }
     }
-    return sum;
 }
 
-static void compare_products(const struct product *p, const float *x, const float *want,
+static void compare_products(const struct product *p, const double *magnitudes, const float *want,
                              const float *got, double bound, const char *kernels,
                              const char *what) {
-    for (size_t row = 0; row < p->batch; row++) {
-        for (size_t o = 0; o < p->rows; o++) {
-            double expected = (double)want[row * p->rows + o],
-                   actual = (double)got[row * p->rows + o];
-            double allowed = bound * magnitude_of(p, x, row, o) + 1e-30;
-            if (!(fabs(expected - actual) <= allowed)) {
-                fail_msg("%s (%s kernels) %s %zux%zu batch %zu, row %zu output %zu: expected "
-                         "%.9g, got %.9g, allowed difference %.3g",
-                         p->format->name, kernels, what, p->rows, p->columns, p->batch, row, o,
-                         expected, actual, allowed);
-            }
+    for (size_t i = 0; i < p->batch * p->rows; i++) {
+        double expected = (double)want[i], actual = (double)got[i];
+        double allowed = bound * magnitudes[i] + 1e-30;
+        if (!(fabs(expected - actual) <= allowed)) {
+            fail_msg("%s (%s kernels) %s %zux%zu batch %zu, row %zu output %zu: expected %.9g, "
+                     "got %.9g, allowed difference %.3g",
+                     p->format->name, kernels, what, p->rows, p->columns, p->batch, i / p->rows,
+                     i % p->rows, expected, actual, allowed);
         }
     }
 }
@@ -227,20 +228,24 @@ static void check_product(const struct format_row *format, const struct shape_ro
     float *x = calloc(p.batch * p.columns, sizeof *x);
     float *want = calloc(p.batch * p.rows, sizeof *want);
     float *got = calloc(p.batch * p.rows, sizeof *got);
+    double *magnitudes = calloc(p.batch * p.rows, sizeof *magnitudes);
     activations->fill(x, p.batch * p.columns);
+    magnitudes_of(&p, x, magnitudes);
     struct backend *reference = create_backend(1, "portable");
     run_product(reference, &p, x, want);
     reference->ops->free(reference);
     for (size_t set = 0; cpu_kernels_offered(set) != NULL; set++) {
         struct backend *fast = create_backend(2, cpu_kernels_offered(set));
         run_product(fast, &p, x, got);
-        compare_products(&p, x, want, got, activations->bound, fast->kernels, activations->name);
+        compare_products(&p, magnitudes, want, got, activations->bound, fast->kernels,
+                         activations->name);
         fast->ops->free(fast);
     }
     free(data);
     free(x);
     free(want);
     free(got);
+    free(magnitudes);
 }
 
 static void matmul_agrees_with_the_reference(void **state) {
