@@ -3,7 +3,7 @@
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from server_harness import FakeServer
-from web_browser import NARROW, NO_KEY, WIDE, ask, browser, script, send, visit
+from web_browser import NARROW, NO_KEY, WIDE, ask, browser, ended, script, send, visit
 
 pytestmark = pytest.mark.release_only
 
@@ -79,11 +79,9 @@ def test_axe_finds_nothing(chromium, server, theme, viewport):
 
 
 def test_the_key_dialog_has_no_violation(chromium, build_dir):
-    server = FakeServer(build_dir, "api_key=sesame")
-    with visit(chromium, server, allowed=NO_KEY, bypass_csp=True) as page:
+    with ended(FakeServer(build_dir, "api_key=sesame")) as server, visit(chromium, server, allowed=NO_KEY, bypass_csp=True) as page:
         page.wait_for_selector("#key-dialog[open]")
         assert violations(page) == []
-    server.stop()
 
 
 def test_a_screen_reader_is_told_of_the_answer_once(chromium, server):

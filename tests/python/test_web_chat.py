@@ -7,8 +7,8 @@ import socket
 
 import pytest
 from server_harness import FakeServer
-from web_browser import (NARROW, NO_KEY, OVERLOADED, SERVER_GONE, answer, ask, browser, script, scrolls_sideways, send,
-                         visit)
+from web_browser import (NARROW, NO_KEY, OVERLOADED, SERVER_GONE, answer, ask, browser, ended, script, scrolls_sideways,
+                         send, visit)
 
 pytestmark = pytest.mark.release_only
 
@@ -279,8 +279,7 @@ def test_the_servers_death_is_told_and_outlived(chromium, build_dir):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    server = FakeServer(build_dir, f"port={port}")
-    with visit(chromium, server, allowed=SERVER_GONE) as page:
+    with ended(FakeServer(build_dir, f"port={port}")) as server, visit(chromium, server, allowed=SERVER_GONE) as page:
         send(page, "[[tokens=900 delay=20]]")
         page.wait_for_selector(".answer[aria-busy=true] .markdown p")
         server.signal(signal.SIGKILL)
@@ -290,12 +289,11 @@ def test_the_servers_death_is_told_and_outlived(chromium, build_dir):
         assert "lost" in said.locator(".failure").inner_text()
         page.wait_for_selector("#outage:visible")
         assert "does not answer" in ask(page, script("alive")).locator(".failure").inner_text()
-        server = FakeServer(build_dir, f"port={port}")
-        page.wait_for_selector("#outage", state="hidden")
-        page.get_by_role("button", name="Try again").last.click()
-        page.wait_for_selector(".answer:last-child[aria-busy=false]:has-text('alive')")
-        assert page.locator(".failure:visible").count() == 1, "that of the first answer"
-    server.stop()
+        with ended(FakeServer(build_dir, f"port={port}")) as server:
+            page.wait_for_selector("#outage", state="hidden")
+            page.get_by_role("button", name="Try again").last.click()
+            page.wait_for_selector(".answer:last-child[aria-busy=false]:has-text('alive')")
+            assert page.locator(".failure:visible").count() == 1, "that of the first answer"
 
 
 @pytest.mark.parametrize("problem, said", [
@@ -313,8 +311,7 @@ def test_a_question_that_got_no_answer_is_not_asked_along(chromium, server):
 
 
 def test_a_key_is_asked_for_tried_and_kept_in_the_tab(chromium, build_dir):
-    server = FakeServer(build_dir, "api_key=sesame")
-    with visit(chromium, server, allowed=NO_KEY) as page:
+    with ended(FakeServer(build_dir, "api_key=sesame")) as server, visit(chromium, server, allowed=NO_KEY) as page:
         key = page.get_by_label("Key", exact=True)
         key.fill("wrong")
         key.press("Enter")
@@ -330,7 +327,6 @@ def test_a_key_is_asked_for_tried_and_kept_in_the_tab(chromium, build_dir):
         ask(page, script("still open"))
         assert page.locator("dialog[open]").count() == 0
         assert page.evaluate("Object.values(localStorage).join() + document.cookie").count("sesame") == 0
-    server.stop()
 
 
 def test_it_can_be_used_by_keyboard(page):

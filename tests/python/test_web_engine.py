@@ -8,7 +8,7 @@ import pytest
 from metrics_page import MetricsPage
 from prometheus_client.parser import text_string_to_metric_families
 from server_harness import FakeServer, RealServer, chat
-from web_browser import NARROW, SERVER_GONE, answer, browser, script, scrolls_sideways, send, visit
+from web_browser import NARROW, SERVER_GONE, answer, browser, ended, script, scrolls_sideways, send, visit
 
 pytestmark = pytest.mark.release_only
 
@@ -45,8 +45,7 @@ def figure(page, label):
 
 
 def test_a_real_model_answers_and_its_engine_is_seen_at_work(chromium, mistral, smollm2, tmp_path):
-    server = RealServer(mistral, smollm2, home=tmp_path)
-    with visit(chromium, server) as page:
+    with ended(RealServer(mistral, smollm2, home=tmp_path)) as server, visit(chromium, server) as page:
         send(page, "Tell a long story about the sea, a ship and a storm.")
         page.wait_for_selector(".answer[aria-busy=true] .markdown p")
         page.get_by_role("link", name="Engine").click()
@@ -67,7 +66,6 @@ def test_a_real_model_answers_and_its_engine_is_seen_at_work(chromium, mistral, 
         wait_for_value(page, "Time to first token, last 30 s", 0)
         wait_for_value(page, "Time between tokens, last 30 s", 0, 1)
         assert figure(page, "Requests") != "0" and int(figure(page, "Tokens generated").replace(",", "")) > 1
-    server.stop()
 
 
 @pytest.fixture(scope="module")
@@ -78,14 +76,12 @@ def server(build_dir):
 
 
 def test_before_anything_was_asked_it_says_so(chromium, build_dir):
-    server = FakeServer(build_dir)
-    with visit(chromium, server, "/#engine") as page:
+    with ended(FakeServer(build_dir)) as server, visit(chromium, server, "/#engine") as page:
         page.wait_for_selector("#engine-when:has-text('Nothing was asked yet.')")
         assert figure(page, "Requests") == "0" and value(page, "Requests under way") == 0
         assert plot(page, "Time to first token, last 30 s").locator("strong").first.inner_text() == "–"
         page.reload()
         page.wait_for_selector("#engine-view:visible")
-    server.stop()
 
 
 def test_plots_move_under_load_and_tell_what_was(chromium, server):
@@ -117,19 +113,17 @@ def test_plots_move_under_load_and_tell_what_was(chromium, server):
 
 
 def test_it_outlives_the_server(chromium, build_dir, free_port):
-    server = FakeServer(build_dir, f"port={free_port}")
-    with visit(chromium, server, "/#engine", allowed=SERVER_GONE) as page:
+    with ended(FakeServer(build_dir, f"port={free_port}")) as server, visit(chromium, server, "/#engine", allowed=SERVER_GONE) as page:
         server.request("POST", "/v1/chat/completions", chat("[[tokens=9]]"))
         page.wait_for_function("() => [...document.querySelectorAll('#figures dd')].some((one) => one.textContent !== '0')")
         server.signal(signal.SIGKILL)
         server.stop(expected=-signal.SIGKILL)
         page.wait_for_selector("#outage:visible")
         assert page.locator(".plot").count() == len(TITLES), "what was read stays to be seen"
-        server = FakeServer(build_dir, f"port={free_port}")
-        page.wait_for_selector("#outage", state="hidden")
-        page.wait_for_selector("#engine-when:has-text('Nothing was asked yet.')")
-        assert value(page, "Requests a second") in (0, pytest.approx(float("nan"), nan_ok=True)), "its counters began anew"
-    server.stop()
+        with ended(FakeServer(build_dir, f"port={free_port}")) as server:
+            page.wait_for_selector("#outage", state="hidden")
+            page.wait_for_selector("#engine-when:has-text('Nothing was asked yet.')")
+            assert value(page, "Requests a second") in (0, pytest.approx(float("nan"), nan_ok=True)), "its counters began anew"
 
 
 def test_without_a_server_it_says_what_is_missing(chromium, server):

@@ -35,6 +35,16 @@ def browser():
 
 
 @contextmanager
+def ended(server):
+    """The server of one test, ended with it, where it fails too."""
+    try:
+        yield server
+    finally:
+        if server.process.poll() is None:
+            server.stop()
+
+
+@contextmanager
 def visit(running, server, path="/", viewport=WIDE, theme="light", allowed=None, **options):
     """A page in a profile of its own. At the end it has said no error, asked nobody else, and broken no policy."""
     context = running.new_context(viewport=viewport, color_scheme=theme, accept_downloads=True, **options)
