@@ -21,12 +21,13 @@ ALLOWED = {
     "hub": {"base", "config"},
     "backend": {"base", "quant"},
     "model": {"base", "quant", "backend"},
+    "convert": {"base", "config", "quant", "backend", "model"},
     "engine": {"base", "quant", "backend", "model", "text", "grammar", "metrics"},
-    "server": {"base", "config", "metrics", "text", "grammar", "hub", "model", "engine"},
+    "server": {"base", "config", "metrics", "text", "grammar", "hub", "model", "convert", "engine"},
     "bench": {"base", "config", "text", "hub", "quant", "backend", "model", "engine"},
     "cli": {
-        "base", "config", "metrics", "text", "grammar", "hub", "quant", "backend", "model", "engine", "server",
-        "bench",
+        "base", "config", "metrics", "text", "grammar", "hub", "quant", "backend", "model", "convert", "engine",
+        "server", "bench",
     },
 }
 

@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from fake_hub import FakeHub
+from make_model import make_model
 from program import Program
 
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -23,13 +24,14 @@ def hub(smollm2):
 def test_the_examples_run(mistral, source_root, smollm2, hub, tmp_path):
     page = (source_root / "docs" / "command-line.md").read_text()
     commands = re.findall(r"^    (?=mistral |echo )(.*)$", page, re.MULTILINE)
-    assert len(commands) >= 11
+    assert len(commands) >= 12
     folder = tmp_path / ".local/share/mistral/models"
     folder.mkdir(parents=True)
     (folder / FILE).symlink_to(smollm2)
     (tmp_path / "config.toml").write_text(re.search(r"^    \[server\]\n(?:    .*\n)+", page, re.MULTILINE).group().replace("    ", ""))
     (tmp_path / ".env").write_text("MISTRAL_PORT=8081 # another\n")
     (tmp_path / "LICENSE").write_text((source_root / "LICENSE").read_text())
+    make_model(tmp_path / "model-f16.gguf", format="F16")
     environment = {**Program(mistral, tmp_path).environment, "HF_ENDPOINT": hub.url,
                    "PATH": f"{mistral.parent}:{os.environ['PATH']}"}
     for command in commands:

@@ -1,0 +1,111 @@
+/* source.c - see source.h: GGUF files, and what is alike for both kinds. */
+#include "convert/source.h"
+
+#include "base/arena.h"
+#include "model/hyperparameters.h"
+
+/* What a file says of its own format, and what holds for its own bytes only. */
+static bool is_replaced(struct string_view key) {
+    static const char *const keys[] = {"general.file_type", "general.quantization_version",
+                                       "general.alignment"};
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        if (string_view_is(key, keys[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool read_shape(struct source *source, struct error *error) {
+    struct hyperparameters hyperparameters;
+    if (!hyperparameters_read(source->gguf, &source->arena, &hyperparameters, error)) {
+        return false;
+    }
+    source->shape = (struct mix_shape){
+        .layer_count = hyperparameters.layer_count,
+        .group_size = hyperparameters.head_count / hyperparameters.kv_head_count,
+        .has_output = gguf_find_tensor(source->gguf, "output.weight") != NULL,
+    };
+    return true;
+}
+
+static bool open_gguf(struct source *source, struct error *error) {
+    if (!gguf_open(source->path, &source->gguf, error) || !read_shape(source, error)) {
+        return false;
+    }
+    const struct gguf *gguf = source->gguf;
+    source->tensor_count = gguf_tensor_count(gguf);
+    source->tensors =
+        arena_alloc(&source->arena, source->tensor_count + 1, sizeof *source->tensors);
+    if (source->tensors == NULL) {
+        return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for the tensors of '%s'",
+                         source->path);
+    }
+    for (size_t i = 0; i < source->tensor_count; i++) {
+        const struct gguf_tensor *tensor = gguf_tensor_at(gguf, i);
+        struct source_tensor *out = &source->tensors[i];
+        *out = (struct source_tensor){.name = tensor->name,
+                                      .format = tensor->format,
+                                      .dimension_count = tensor->dimension_count,
+                                      .row_count = tensor->row_count,
+                                      .data = tensor->data};
+        memcpy(out->dimensions, tensor->dimensions, sizeof out->dimensions);
+    }
+    for (size_t i = 0; i < gguf_value_count(gguf); i++) {
+        const struct gguf_value *value = gguf_value_at(gguf, i);
+        if (!is_replaced(value->key)) {
+            gguf_writer_add_value(&source->values, value);
+        }
+    }
+    return true;
+}
+
+bool source_open(const char *path, struct source *source, struct error *error) {
+    *source = (struct source){.path = path};
+    if (file_is_directory(path)) {
+        return error_set(error, ERROR_INVALID_ARGUMENT, "'%s' is a directory, not a GGUF file",
+                         path);
+    }
+    if (!open_gguf(source, error)) {
+        source_close(source);
+        return false;
+    }
+    return true;
+}
+
+void source_close(struct source *source) {
+    for (size_t i = 0; i < source->file_count; i++) {
+        file_unmap(&source->files[i]);
+    }
+    gguf_close(source->gguf);
+    gguf_writer_deinit(&source->values);
+    arena_deinit(&source->arena);
+    *source = (struct source){0};
+}
+
+const struct quant_format *source_main_format(const struct source *source) {
+    const struct quant_format *main_format = NULL;
+    size_t most = 0;
+    for (size_t i = 0; i < source->tensor_count; i++) {
+        const struct source_tensor *tensor = &source->tensors[i];
+        size_t values = tensor->dimensions[0] * tensor->row_count; /* checked when it was read */
+        if (values > most) {
+            most = values;
+            main_format = tensor->format;
+        }
+    }
+    return main_format;
+}
+
+static bool is_float(const struct quant_format *format) {
+    return format->type == TENSOR_F32 || format->type == TENSOR_F16 || format->type == TENSOR_BF16;
+}
+
+bool source_is_float(const struct source *source) {
+    for (size_t i = 0; i < source->tensor_count; i++) {
+        if (!is_float(source->tensors[i].format)) {
+            return false;
+        }
+    }
+    return true;
+}
