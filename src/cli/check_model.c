@@ -6,6 +6,7 @@
 #include "cli/check.h"
 #include "cli/load.h"
 #include "cli/terminal.h"
+#include "convert/prepare.h"
 #include "engine/memory_plan.h"
 #include "hub/hub.h"
 
@@ -78,17 +79,39 @@ static void check_speed(struct check *check, const struct memory_plan *plan) {
               rate / 1e9, threads, (double)read / 1e9, rate / (double)read);
 }
 
+/* Also what it is quantised to, and what that takes on the disk. */
+static void say_model(struct check *check, const char *path, const struct outline *outline) {
+    char size[32];
+    if (!outline->is_converted) {
+        check_add(check, CHECK_OK, "model", NULL, "%s", path);
+        return;
+    }
+    uint64_t bytes = gguf_file_bytes(outline->gguf);
+    bool is_kept = bytes <= (uint64_t)check->cli->config.quantization_cache_size;
+    terminal_format_bytes(size, sizeof size, bytes);
+    check_add(check, is_kept ? CHECK_OK : CHECK_WARNING, "model",
+              is_kept ? NULL : "raise quantization.cache_size, or 'mistral quantize' it once",
+              "%s; it is converted to %s of %s when it is loaded%s", path, size,
+              check->cli->config.dynamic_quantization ? check->cli->config.default_quantization
+                                                      : "its own format",
+              is_kept ? ", once" : ", each time: that is more than quantization.cache_size");
+}
+
 static void check_plan(struct check *check, const char *path) {
     struct engine_options engine = load_engine_options(&check->cli->config);
     struct memory_plan plan;
     struct error error = {0};
     struct string_buffer table = {0};
-    if (!memory_plan_for_file(path, &engine, check->root, &plan, &error)) {
+    struct outline outline = {0};
+    if (!outline_open(&check->cli->config, path, true, &outline, &error) ||
+        !memory_plan_for_gguf(outline.gguf, &engine, check->root, &plan, &error)) {
         check_add(check, CHECK_ERROR, "model", "is it whole? 'mistral pull --verify' compares it",
                   "%s", error.message);
+        outline_close(&outline);
         return;
     }
-    check_add(check, CHECK_OK, "model", NULL, "%s", path);
+    say_model(check, path, &outline);
+    outline_close(&outline);
     memory_plan_append_table(&plan, &table);
     if (table.length > 0) {
         table.data[--table.length] = '\0'; /* the last newline */

@@ -11,11 +11,19 @@ static void on_signal(int number) {
     requested = 1;
 }
 
-void interrupt_catch(void) {
-    struct sigaction action = {.sa_handler = on_signal};
+static void set_handler(void (*handler)(int number)) {
+    struct sigaction action = {.sa_handler = handler};
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+}
+
+void interrupt_catch(void) {
+    set_handler(on_signal);
+}
+
+void interrupt_release(void) {
+    set_handler(SIG_DFL);
 }
 
 bool interrupt_requested(void) {

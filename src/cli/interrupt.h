@@ -9,6 +9,9 @@
 /* From here on SIGINT and SIGTERM only set a flag. */
 void interrupt_catch(void);
 
+/* From here on they end the program again. */
+void interrupt_release(void);
+
 /* Whether one came since the last clear. */
 bool interrupt_requested(void);
 void interrupt_clear(void);

@@ -3,7 +3,9 @@
 
 #include "base/bytes.h"
 #include "base/clock.h"
+#include "cli/interrupt.h"
 #include "cli/terminal.h"
+#include "convert/prepare.h"
 #include "engine/memory_plan.h"
 #include "hub/hub.h"
 
@@ -54,6 +56,7 @@ struct engine_options load_single_options(const struct config *config, size_t to
 
 struct display {
     const char *name;
+    const char *verb; /* "loading", "quantising" */
     int64_t drawn_ns;
 };
 
@@ -65,21 +68,56 @@ static void show_progress(void *context, double fraction) {
     }
     display->drawn_ns = now;
     char line[256];
-    snprintf(line, sizeof line, "loading %.40s ", display->name);
+    snprintf(line, sizeof line, "%s %.40s ", display->verb, display->name);
     terminal_append_bar(line, sizeof line, fraction, BAR_WIDTH);
     terminal_draw_line(line);
 }
 
 /* A model that memory has no room for: the sums, above the error that says what to do. */
-static void explain_memory(const char *path, const struct engine_options *options) {
+static void explain_memory(const struct config *config, const char *path,
+                           const struct engine_options *options) {
+    struct outline outline = {0};
     struct memory_plan plan;
     struct error ignored = {0};
     struct string_buffer table = {0};
-    if (memory_plan_for_file(path, options, "", &plan, &ignored) && !plan.fits) {
+    if (outline_open(config, path, true, &outline, &ignored) &&
+        memory_plan_for_gguf(outline.gguf, options, "", &plan, &ignored) && !plan.fits) {
         memory_plan_append_table(&plan, &table);
         fprintf(stderr, "memory plan of %s:\n%s", path, string_buffer_text(&table));
     }
     string_buffer_deinit(&table);
+    outline_close(&outline);
+}
+
+static bool was_interrupted(void *context) {
+    (void)context;
+    return interrupt_requested();
+}
+
+/* Quantises or converts the model where that is to be done, and loads what came of it. */
+static bool load_path(const struct config *config, const char *path, struct display *display,
+                      const struct engine_options *options, struct engine **engine,
+                      struct error *error) {
+    struct prepared prepared;
+    struct engine_options own = *options;
+    const struct convert_watch watch = {show_progress, was_interrupted, display};
+    display->verb = "quantising";
+    interrupt_catch(); /* what is half written must go */
+    bool done = prepare_model(config, path, &watch, &prepared, error);
+    interrupt_release();
+    if (done && interrupt_requested()) {
+        prepared_release(&prepared);
+        done = error_set(error, ERROR_CANCELLED, "stopped");
+    }
+    if (!done) {
+        return false;
+    }
+    display->verb = "loading";
+    own.source_path = path;
+    done = engine_create(string_buffer_text(&prepared.path), &own, show_progress, display, engine,
+                         error);
+    prepared_release(&prepared);
+    return done;
 }
 
 bool load_model(const struct cli *cli, const char *name, const struct engine_options *options,
@@ -92,11 +130,11 @@ bool load_model(const struct cli *cli, const char *name, const struct engine_opt
     const char *slash = strrchr(name, '/');
     struct display display = {.name = slash == NULL ? name : slash + 1};
     bool done = hub_find_model(&cli->config, name, &path, error) &&
-                engine_create(string_buffer_text(&path), options, show_progress, &display,
-                              &generator->engine, error);
+                load_path(&cli->config, string_buffer_text(&path), &display, options,
+                          &generator->engine, error);
     terminal_clear_line();
     if (!done && error->code == ERROR_OUT_OF_MEMORY) {
-        explain_memory(string_buffer_text(&path), options);
+        explain_memory(&cli->config, string_buffer_text(&path), options);
     }
     string_buffer_deinit(&path);
     if (!done) {

@@ -48,8 +48,6 @@ bool preflight_model_type(const struct config *config, struct error *error) {
     static const struct {
         const char *type, *advice;
     } refused[] = {
-        {"plain", "folders of safetensors are not read: convert the model to GGUF with llama.cpp's "
-                  "convert_hf_to_gguf.py, and set auto"},
         {"lora", "adapters are not applied at run time: merge the adapter into its model, convert "
                  "that to GGUF, and set auto"},
         {"x-lora", "adapters are not applied at run time: merge the adapters into their model, "

@@ -183,10 +183,10 @@ const struct cli_command cli_quantize_command = {
     .name = "quantize",
     .usage = "IN OUT FORMAT",
     .summary = "write a model as GGUF in a smaller format",
-    .details =
-        "IN is a GGUF file of f32, f16 or bf16. OUT is the GGUF file to write. FORMAT is one "
-        "of\nq2_k q3_k_s q3_k_m q3_k_l q4_0 q4_1 q4_k_s q4_k_m q5_0 q5_1 q5_k_s q5_k_m "
-        "q6_k q8_0\nf16 bf16 f32, smallest first. Ctrl-C leaves nothing behind.\n",
+    .details = "IN is a GGUF file of f32, f16 or bf16, or a Hugging Face folder. OUT is the GGUF "
+               "file to write. FORMAT is one "
+               "of\nq2_k q3_k_s q3_k_m q3_k_l q4_0 q4_1 q4_k_s q4_k_m q5_0 q5_1 q5_k_s q5_k_m "
+               "q6_k q8_0\nf16 bf16 f32, smallest first. Ctrl-C leaves nothing behind.\n",
     .reader = READ_BY_QUANTIZE,
     .minimum_operands = 3,
     .maximum_operands = 3,

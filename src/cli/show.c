@@ -4,6 +4,7 @@
 #include "cli/cli.h"
 #include "cli/json_output.h"
 #include "cli/terminal.h"
+#include "convert/prepare.h"
 #include "model/gguf.h"
 
 #include <jansson.h>
@@ -248,6 +249,26 @@ static void print_summary(const struct gguf *gguf) {
            "path", gguf_path(gguf));
 }
 
+/* What it is quantised to when it is loaded, where that is not what it is. */
+static bool print_loaded(const struct config *config, const char *path, struct error *error) {
+    struct outline outline = {0};
+    if (!outline_open(config, path, true, &outline, error)) {
+        return false;
+    }
+    if (outline.is_converted) {
+        char size[32];
+        struct totals totals = count_tensors(outline.gguf);
+        terminal_format_bytes(size, sizeof size, gguf_file_bytes(outline.gguf));
+        printf("%-17s%s:", "loaded as", size);
+        for (size_t i = 0; i < totals.format_count; i++) {
+            printf(" %zu %s", totals.formats[i].tensors, totals.formats[i].format->name);
+        }
+        printf("\n");
+    }
+    outline_close(&outline);
+    return true;
+}
+
 static void print_metadata(const struct gguf *gguf) {
     for (size_t i = 0; i < gguf_value_count(gguf); i++) {
         const struct gguf_value *value = gguf_value_at(gguf, i);
@@ -284,9 +305,10 @@ static bool print_template(const struct gguf *gguf, struct error *error) {
 
 static bool show(struct cli *cli, struct error *error) {
     struct string_buffer path = {0};
-    struct gguf *gguf = NULL;
-    bool done =
-        cli_find_model(cli, &path, error) && gguf_open(string_buffer_text(&path), &gguf, error);
+    struct outline outline = {0};
+    bool done = cli_find_model(cli, &path, error) &&
+                outline_open(&cli->config, string_buffer_text(&path), false, &outline, error);
+    const struct gguf *gguf = outline.gguf;
     if (!done) {
         goto cleanup;
     }
@@ -303,9 +325,10 @@ static bool show(struct cli *cli, struct error *error) {
         }
     } else {
         print_summary(gguf);
+        done = print_loaded(&cli->config, string_buffer_text(&path), error);
     }
 cleanup:
-    gguf_close(gguf);
+    outline_close(&outline);
     string_buffer_deinit(&path);
     return done;
 }

@@ -5,6 +5,7 @@
 #include "cli/input.h"
 #include "cli/json_output.h"
 #include "cli/terminal.h"
+#include "convert/prepare.h"
 #include "engine/vocabulary.h"
 #include "model/gguf.h"
 
@@ -86,18 +87,19 @@ static bool print_tokens(const struct tokenizer *tokenizer, const struct token_l
 static bool tokenize(struct cli *cli, struct error *error) {
     struct string_buffer path = {0};
     struct string_buffer text = {0};
-    struct gguf *gguf = NULL;
+    struct outline outline = {0};
     struct tokenizer *tokenizer = NULL;
     struct token_list tokens = {0};
-    bool done =
-        cli_find_model(cli, &path, error) && gguf_open(string_buffer_text(&path), &gguf, error) &&
-        vocabulary_load(gguf, &tokenizer, error) && input_read(&cli->operands, 1, &text, error) &&
-        tokenizer_encode(tokenizer, string_buffer_text(&text), text.length, options.add_special,
-                         options.parse_special, &tokens, error) &&
-        print_tokens(tokenizer, &tokens, error);
+    bool done = cli_find_model(cli, &path, error) &&
+                outline_open(&cli->config, string_buffer_text(&path), false, &outline, error) &&
+                vocabulary_load(outline.gguf, &tokenizer, error) &&
+                input_read(&cli->operands, 1, &text, error) &&
+                tokenizer_encode(tokenizer, string_buffer_text(&text), text.length,
+                                 options.add_special, options.parse_special, &tokens, error) &&
+                print_tokens(tokenizer, &tokens, error);
     token_list_deinit(&tokens);
     tokenizer_free(tokenizer);
-    gguf_close(gguf);
+    outline_close(&outline);
     string_buffer_deinit(&text);
     string_buffer_deinit(&path);
     return done;

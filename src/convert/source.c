@@ -2,6 +2,7 @@
 #include "convert/source.h"
 
 #include "base/arena.h"
+#include "convert/checkpoint.h"
 #include "model/hyperparameters.h"
 
 /* What a file says of its own format, and what holds for its own bytes only. */
@@ -62,11 +63,9 @@ static bool open_gguf(struct source *source, struct error *error) {
 
 bool source_open(const char *path, struct source *source, struct error *error) {
     *source = (struct source){.path = path};
-    if (file_is_directory(path)) {
-        return error_set(error, ERROR_INVALID_ARGUMENT, "'%s' is a directory, not a GGUF file",
-                         path);
-    }
-    if (!open_gguf(source, error)) {
+    bool is_open =
+        file_is_directory(path) ? checkpoint_open(source, error) : open_gguf(source, error);
+    if (!is_open) {
         source_close(source);
         return false;
     }

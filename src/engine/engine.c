@@ -461,7 +461,9 @@ static void fill_info(struct engine *engine, size_t context_length, double load_
     const struct hyperparameters *h = model_hyperparameters(engine->model);
     struct engine_info *info = &engine->info;
     const char *name = copy_string(engine, "general.name", NULL);
-    info->path = gguf_path(engine->gguf);
+    const char *source = engine->options.source_path;
+    info->path = source == NULL ? gguf_path(engine->gguf)
+                                : arena_copy_text(&engine->arena, source, strlen(source));
     info->architecture = h->architecture;
     info->name = name != NULL && name[0] != '\0' ? name : file_name(info->path);
     info->format = dominant_format(engine->gguf, &info->parameter_count);

@@ -26,6 +26,8 @@ struct memory_plan; /* engine/memory_plan.h */
 
 /* Filled from the configuration by cli/ and server/; engine/ itself never reads it. */
 struct engine_options {
+    const char *source_path;     /* what info.path says: where a converted file came from; NULL: the
+                                    file's own path */
     size_t thread_count;         /* 0: one a physical core */
     size_t max_sequence_length;  /* tokens; 0: the model's own context; clamped to it */
     size_t max_total_tokens;     /* of the KV pool */

@@ -235,16 +235,15 @@ void memory_plan_log(const struct memory_plan *plan) {
     }
 }
 
-bool memory_plan_for_file(const char *path, const struct engine_options *given, const char *root,
-                          struct memory_plan *plan, struct error *error) {
+bool memory_plan_for_gguf(const struct gguf *gguf, const struct engine_options *given,
+                          const char *root, struct memory_plan *plan, struct error *error) {
     struct engine_options options = *given;
-    struct gguf *gguf = NULL;
     struct backend *backend = NULL;
     struct hyperparameters hyperparameters;
     struct memory_limits limits;
     struct arena arena = {0};
     memory_limits_read(root, &limits);
-    bool done = engine_options_complete(&options, error) && gguf_open(path, &gguf, error);
+    bool done = engine_options_complete(&options, error);
     const struct cpu_backend_options cpu = {.thread_count = options.thread_count,
                                             .kernels = options.kernels,
                                             .mapped_weights = options.mapped_weights};
@@ -254,7 +253,6 @@ bool memory_plan_for_file(const char *path, const struct engine_options *given, 
     if (backend != NULL) {
         backend->ops->free(backend);
     }
-    gguf_close(gguf);
     arena_deinit(&arena);
     return done;
 }

@@ -54,9 +54,9 @@ bool memory_plan_make(const struct gguf *gguf, struct backend *backend,
 bool memory_plan_check(const struct memory_plan *plan, const struct engine_options *options,
                        struct error *error);
 
-/* The plan for a file, without loading it. `root`: see memory_limits_read. */
-bool memory_plan_for_file(const char *path, const struct engine_options *options, const char *root,
-                          struct memory_plan *plan, struct error *error);
+/* The plan for a file that is open, without loading it. `root`: see memory_limits_read. */
+bool memory_plan_for_gguf(const struct gguf *gguf, const struct engine_options *options,
+                          const char *root, struct memory_plan *plan, struct error *error);
 
 /* A table, one row a line, two blanks in front. */
 void memory_plan_append_table(const struct memory_plan *plan, struct string_buffer *out);

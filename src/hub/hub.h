@@ -1,10 +1,11 @@
 /*
  * hub.h - the models folder: what lies in it, and fetching what is missing from Hugging Face.
  *
- * A model is one GGUF file. People name it by its path, by its name in the models folder (with or
- * without .gguf), or by an alias of the table in aliases.c. Nothing here prints: progress goes to a
- * callback, trouble to struct error with the way out in it. Blocking calls, any thread, except that
- * one folder is filled by one pull of a file at a time (a lock on the unfinished file sees to it).
+ * A model is one GGUF file, or a folder of safetensors as Hugging Face has them. People name it by
+ * its path, by its name in the models folder (with or without .gguf), or by an alias of the table
+ * in aliases.c. Nothing here prints: progress goes to a callback, trouble to struct error with the
+ * way out in it. Blocking calls, any thread, except that one folder is filled by one pull of a file
+ * at a time (a lock on the unfinished file sees to it).
  */
 #ifndef MISTRAL_HUB_HUB_H
 #define MISTRAL_HUB_HUB_H
@@ -34,10 +35,10 @@ const struct hub_alias *hub_aliases(void);
 bool hub_models_folder(const struct config *config, struct string_buffer *path,
                        struct error *error);
 
-/* Appends the path of the GGUF file that `name` means: a path, a name in the models folder, or an
- * alias[:format] whose file is there. For names from the command line and from settings, which may
- * be any path; not for names out of requests. ERROR_NOT_FOUND says how to get the model, or the
- * nearest name. */
+/* Appends the path of the GGUF file or of the folder of safetensors that `name` means: a path, a
+ * name in the models folder, or an alias[:format] whose file is there. For names from the command
+ * line and from settings, which may be any path; not for names out of requests. ERROR_NOT_FOUND
+ * says how to get the model, or the nearest name. */
 bool hub_find_model(const struct config *config, const char *name, struct string_buffer *path,
                     struct error *error);
 
@@ -49,9 +50,9 @@ const char *hub_store_name(enum hub_store store);
 /* What a store says of a model. All owned; release with hub_model_deinit. */
 struct hub_model {
     char *name;       /* in the models folder: its path below it, without .gguf */
-    char *path;       /* of the GGUF file */
+    char *path;       /* of the GGUF file, or of the folder */
     char *real_path;  /* without symbolic links: one file under several names has one of these */
-    uint64_t bytes;   /* of that file */
+    uint64_t bytes;   /* of that file, or of the folder's weights */
     int64_t modified; /* seconds since the epoch */
     enum hub_store store;
     char digest[65]; /* what the store gives as the model's checksum, 64 lower-case digits; "" */
@@ -73,7 +74,8 @@ struct hub_model_list {
     size_t count, capacity;
 };
 
-/* The GGUF files below a folder, a few levels deep; a folder that does not exist has none. */
+/* The GGUF files, and folders of safetensors, below a folder, a few levels deep; a folder that does
+ * not exist has none. */
 bool hub_list_models(const char *folder, struct hub_model_list *list, struct error *error);
 void hub_model_list_deinit(struct hub_model_list *list);
 

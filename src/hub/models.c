@@ -59,9 +59,51 @@ bool hub_model_list_append(struct hub_model_list *list, struct hub_model *model)
     return true;
 }
 
-static bool append_model(struct hub_model_list *list, const char *name, const char *path,
-                         const struct stat *status) {
-    struct hub_model model = {.name = strndup(name, strlen(name) - 5),
+bool models_is_folder(const char *path) {
+    static const char *const weights[] = {"model.safetensors", "model.safetensors.index.json"};
+    bool has_weights = false;
+    struct string_buffer file = {0};
+    string_buffer_append_format(&file, "%s/config.json", path);
+    bool has_config = file_exists(string_buffer_text(&file));
+    for (size_t i = 0; has_config && !has_weights && i < sizeof weights / sizeof weights[0]; i++) {
+        string_buffer_clear(&file);
+        string_buffer_append_format(&file, "%s/%s", path, weights[i]);
+        has_weights = file_exists(string_buffer_text(&file));
+    }
+    string_buffer_deinit(&file);
+    return has_weights;
+}
+
+static bool ends_in_safetensors(const char *name, size_t length) {
+    static const char end[] = ".safetensors";
+    return length >= sizeof end && strcmp(name + length - (sizeof end - 1), end) == 0;
+}
+
+/* The weights of a model's folder, and the newest change of any. */
+static void measure_folder(const char *path, struct stat *status) {
+    DIR *directory = opendir(path);
+    const struct dirent *entry;
+    status->st_size = 0;
+    while (directory != NULL && (entry = readdir(directory)) != NULL) {
+        struct string_buffer file = {0};
+        struct stat inner;
+        string_buffer_append_format(&file, "%s/%s", path, entry->d_name);
+        if (ends_in_safetensors(entry->d_name, strlen(entry->d_name)) &&
+            stat(string_buffer_text(&file), &inner) == 0) {
+            status->st_size += inner.st_size;
+            status->st_mtime =
+                inner.st_mtime > status->st_mtime ? inner.st_mtime : status->st_mtime;
+        }
+        string_buffer_deinit(&file);
+    }
+    if (directory != NULL) {
+        closedir(directory);
+    }
+}
+
+static bool append_model(struct hub_model_list *list, const char *name, size_t name_length,
+                         const char *path, const struct stat *status) {
+    struct hub_model model = {.name = strndup(name, name_length),
                               .path = strdup(path),
                               .real_path = realpath(path, NULL),
                               .bytes = (uint64_t)status->st_size,
@@ -90,12 +132,15 @@ static bool list_folder(struct hub_model_list *list, const char *folder, const c
         string_buffer_append_format(&inner, "%s%s", name, entry->d_name);
         done = !path.failed && !inner.failed;
         if (done && stat(string_buffer_text(&path), &status) == 0) {
-            if (S_ISDIR(status.st_mode) && depth < MODELS_MAX_DEPTH) {
+            if (S_ISDIR(status.st_mode) && models_is_folder(path.data)) {
+                measure_folder(path.data, &status);
+                done = append_model(list, inner.data, inner.length, path.data, &status);
+            } else if (S_ISDIR(status.st_mode) && depth < MODELS_MAX_DEPTH) {
                 string_buffer_append_char(&inner, '/');
                 done = list_folder(list, string_buffer_text(&path), string_buffer_text(&inner),
                                    depth + 1);
             } else if (S_ISREG(status.st_mode) && ends_in_gguf(inner.data, inner.length)) {
-                done = append_model(list, inner.data, path.data, &status);
+                done = append_model(list, inner.data, inner.length - 5, path.data, &status);
             }
         }
         string_buffer_deinit(&path);
@@ -335,7 +380,9 @@ static enum finding find_alias(struct search *search) {
 static void fail_not_found(const struct search *search) {
     if (file_is_directory(search->name)) {
         error_set(search->error, ERROR_INVALID_ARGUMENT,
-                  "'%s' is a directory; a model is one GGUF file", search->name);
+                  "'%s' is a directory without config.json and model.safetensors; a model is one "
+                  "GGUF file, or a folder with those",
+                  search->name);
         return;
     }
     if (reference_is_remote(search->name)) {
@@ -388,7 +435,7 @@ static bool search_stores(struct search *search) {
 
 bool hub_find_model(const struct config *config, const char *name, struct string_buffer *path,
                     struct error *error) {
-    if (is_file(name)) {
+    if (is_file(name) || models_is_folder(name)) {
         string_buffer_append_text(path, name);
         return true;
     }

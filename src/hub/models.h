@@ -7,6 +7,9 @@
 
 #include <stdbool.h>
 
+/* Whether a folder is a model as Hugging Face keeps one: config.json beside safetensors. */
+bool models_is_folder(const char *path);
+
 /* Appends the path of the file of that name right in the folder, case not counted. */
 bool models_find_file(const char *folder, const char *name, struct string_buffer *path);
 

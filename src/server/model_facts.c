@@ -1,6 +1,7 @@
 /* model_facts.c - see model_facts.h. */
 #include "server/model_facts.h"
 
+#include "convert/prepare.h"
 #include "model/gguf.h"
 #include "server/fill_in_middle.h"
 #include "text/chat_traits.h"
@@ -100,14 +101,16 @@ static void read_template(const struct gguf *gguf, struct model_facts *facts) {
     }
 }
 
-bool model_facts_read(const char *path, struct model_facts *facts, struct error *error) {
-    struct gguf *gguf = NULL;
+bool model_facts_read(const struct config *config, const char *path, struct model_facts *facts,
+                      struct error *error) {
+    struct outline outline;
     struct string_view text = {0};
     struct error ignored;
     *facts = (struct model_facts){0};
-    if (!gguf_open(path, &gguf, error)) {
+    if (!outline_open(config, path, false, &outline, error)) {
         return false;
     }
+    const struct gguf *gguf = outline.gguf;
     if (gguf_read_string(gguf, "general.architecture", &text, &ignored)) {
         copy_view(text, facts->architecture, sizeof facts->architecture);
     }
@@ -120,7 +123,7 @@ bool model_facts_read(const char *path, struct model_facts *facts, struct error 
     read_format(gguf, facts);
     read_template(gguf, facts);
     facts->can_insert = has_middle_marks(gguf);
-    gguf_close(gguf);
+    outline_close(&outline);
     return true;
 }
 
@@ -178,12 +181,13 @@ static void write_value(struct json_writer *json, const struct gguf_value *value
     }
 }
 
-bool model_facts_write_metadata(const char *path, bool verbose, struct json_writer *json,
-                                struct error *error) {
-    struct gguf *gguf = NULL;
-    if (!gguf_open(path, &gguf, error)) {
+bool model_facts_write_metadata(const struct config *config, const char *path, bool verbose,
+                                struct json_writer *json, struct error *error) {
+    struct outline outline;
+    if (!outline_open(config, path, false, &outline, error)) {
         return false;
     }
+    const struct gguf *gguf = outline.gguf;
     uint64_t parameters = 0;
     for (size_t i = 0; i < gguf_tensor_count(gguf); i++) {
         const struct gguf_tensor *tensor = gguf_tensor_at(gguf, i);
@@ -200,15 +204,17 @@ bool model_facts_write_metadata(const char *path, bool verbose, struct json_writ
         }
     }
     json_write_integer_member(json, "general.parameter_count", (int64_t)parameters);
-    gguf_close(gguf);
+    outline_close(&outline);
     return true;
 }
 
-bool model_facts_write_tensors(const char *path, struct json_writer *json, struct error *error) {
-    struct gguf *gguf = NULL;
-    if (!gguf_open(path, &gguf, error)) {
+bool model_facts_write_tensors(const struct config *config, const char *path,
+                               struct json_writer *json, struct error *error) {
+    struct outline outline;
+    if (!outline_open(config, path, false, &outline, error)) {
         return false;
     }
+    const struct gguf *gguf = outline.gguf;
     json_write_array_begin(json);
     for (size_t i = 0; i < gguf_tensor_count(gguf); i++) {
         const struct gguf_tensor *tensor = gguf_tensor_at(gguf, i);
@@ -225,7 +231,7 @@ bool model_facts_write_tensors(const char *path, struct json_writer *json, struc
         json_write_object_end(json);
     }
     json_write_array_end(json);
-    gguf_close(gguf);
+    outline_close(&outline);
     return true;
 }
 

@@ -1,6 +1,8 @@
 /*
  * model_facts.h - what a model's file says of it, without loading it.
  *
+ * `config` says what a folder of safetensors is loaded as; NULL: GGUF files only.
+ *
  * Reads the file's head, its vocabulary and its template: milliseconds, and from a disk; for a
  * worker, not for the event loop. Each call stands for itself.
  */
@@ -10,6 +12,7 @@
 #include "base/error.h"
 #include "base/json_writer.h"
 #include "base/string_buffer.h"
+#include "config/config.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -26,15 +29,17 @@ struct model_facts {
 };
 
 /* A file that cannot be read is an error; facts are then empty. */
-bool model_facts_read(const char *path, struct model_facts *facts, struct error *error);
+bool model_facts_read(const struct config *config, const char *path, struct model_facts *facts,
+                      struct error *error);
 void model_facts_deinit(struct model_facts *facts);
 
 /* Writes the file's metadata as the members of an object that is open: numbers, texts, arrays; a
  * long array as [] unless `verbose`. The template is left out: it has a place of its own. */
-bool model_facts_write_metadata(const char *path, bool verbose, struct json_writer *json,
-                                struct error *error);
+bool model_facts_write_metadata(const struct config *config, const char *path, bool verbose,
+                                struct json_writer *json, struct error *error);
 /* [{"name":…,"type":…,"shape":[…]}, …] */
-bool model_facts_write_tensors(const char *path, struct json_writer *json, struct error *error);
+bool model_facts_write_tensors(const struct config *config, const char *path,
+                               struct json_writer *json, struct error *error);
 
 /* "134.52M", "7.2B", as Ollama writes it. */
 void model_facts_write_size(uint64_t parameter_count, char text[16]);

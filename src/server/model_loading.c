@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "convert/prepare.h"
 
 #include <event2/event.h>
 #include <stdlib.h>
@@ -103,11 +104,17 @@ static void run_load(struct task *task) {
     struct engine_options own =
         options->engine == NULL ? engine_options_default() : *options->engine;
     struct engine *engine = NULL;
+    struct prepared prepared = {0};
+    const struct convert_watch watch = {.progress = note_progress, .context = model};
     own.metrics_model = model->id;
+    own.source_path = model->path;
     own.other_models_bytes = model->manager->planned_bytes;
     own.shrink_kv = own.shrink_kv && model->may_shrink;
     model->has_failed =
-        !engine_create(model->path, &own, note_progress, model, &engine, &model->error);
+        !prepare_model(options->config, model->path, &watch, &prepared, &model->error) ||
+        !engine_create(string_buffer_text(&prepared.path), &own, note_progress, model, &engine,
+                       &model->error);
+    prepared_release(&prepared);
     if (!model->has_failed &&
         !served_model_init(&model->served, &options->served, model->id, engine, &model->error)) {
         model->has_failed = true;

@@ -92,7 +92,8 @@ static void read_stores(struct file_request *request) {
     struct tags_request *wanted = (struct tags_request *)request;
     struct error ignored; /* a file that is no model is listed with what is known */
     if (wanted->adopted_path != NULL) {
-        (void)model_facts_read(wanted->adopted_path, &wanted->adopted_facts, &ignored);
+        (void)model_facts_read(wanted->config, wanted->adopted_path, &wanted->adopted_facts,
+                               &ignored);
     }
     if (wanted->config == NULL) {
         return;
@@ -100,7 +101,8 @@ static void read_stores(struct file_request *request) {
     wanted->failed = !hub_list_all(wanted->config, &wanted->list, &wanted->error);
     wanted->facts = calloc(wanted->list.count + 1, sizeof *wanted->facts);
     for (size_t i = 0; wanted->facts != NULL && i < wanted->list.count; i++) {
-        (void)model_facts_read(wanted->list.models[i].path, &wanted->facts[i], &ignored);
+        (void)model_facts_read(wanted->config, wanted->list.models[i].path, &wanted->facts[i],
+                               &ignored);
     }
 }
 

@@ -126,7 +126,7 @@ static void write_texts(struct json_writer *json, struct show_request *wanted) {
 
 static bool write_all(struct show_request *wanted, const char *path, struct error *cause) {
     struct json_writer json = {.out = &wanted->text};
-    if (!model_facts_read(path, &wanted->facts, cause)) {
+    if (!model_facts_read(wanted->config, path, &wanted->facts, cause)) {
         return false;
     }
     json_write_object_begin(&json);
@@ -134,11 +134,11 @@ static bool write_all(struct show_request *wanted, const char *path, struct erro
     ollama_write_details(&json, &wanted->facts);
     json_write_key(&json, "model_info");
     json_write_object_begin(&json);
-    bool ok = model_facts_write_metadata(path, wanted->verbose, &json, cause);
+    bool ok = model_facts_write_metadata(wanted->config, path, wanted->verbose, &json, cause);
     json_write_object_end(&json);
     json_write_key(&json, "tensors");
     if (wanted->verbose) {
-        ok = ok && model_facts_write_tensors(path, &json, cause);
+        ok = ok && model_facts_write_tensors(wanted->config, path, &json, cause);
     } else {
         json_write_raw(&json, "[]", 2);
     }

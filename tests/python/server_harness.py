@@ -16,9 +16,10 @@ WAIT = 30  # seconds, for what should take milliseconds: a loaded machine is no 
 
 
 def own_environment():
-    """This process's, without what somebody may have set there for a server of theirs."""
-    return {name: value for name, value in os.environ.items()
+    """This process's, without what somebody may have set there for a server of theirs; and models of f32 stay it."""
+    kept = {name: value for name, value in os.environ.items()
             if not name.startswith(("MISTRAL_", "OLLAMA_", "DEFAULT_MODEL"))}
+    return {**kept, "MISTRAL_DYNAMIC_QUANTIZATION": "false"}
 
 
 class Server:

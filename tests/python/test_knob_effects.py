@@ -194,6 +194,7 @@ def model_cache_size(world):
 @effect("model_type")
 def model_type(world):
     assert "merge the adapter" in world.refused("--model-type", "lora")
+    assert "is a file" in world.refused("--model-type", "plain")
 
 
 @effect("default_quantization")
@@ -205,6 +206,20 @@ def default_quantization(world):
         paths = [path for _, path, _ in hub.requests]
     assert any("m-Q8_0.gguf" in path for path in paths), paths
     assert not any("m-Q4_0.gguf" in path for path in paths), paths
+
+
+@effect("dynamic_quantization", "quantization_cache_size")
+def quantising_at_load(world):
+    def formats(*settings):
+        server = world.serve("--dynamic-quantization", *settings)
+        return server.wait_log(lambda e: e["event"] == "model_loaded")["format"]
+
+    cache = world.folder / ".cache" / "mistral" / "converted"
+    assert formats("--no-dynamic-quantization") == "F32"
+    assert formats("--quantization-cache-size", "0") == "Q5_1"  # rows are too short for Q5_K
+    assert list(cache.glob("*")) == []
+    assert formats() == "Q5_1"
+    assert len(list(cache.glob("*"))) == 1
 
 
 # ---- inference ----
@@ -367,8 +382,6 @@ NOT_ON_A_CPU = {
     "simd_reduction": ("metal.simd_reduction", "--no-simd-reduction"),
     "async_dispatch": ("metal.async_dispatch", "--no-async-dispatch"),
     "command_queue_size": ("metal.command_queue_size", "--command-queue-size", "8"),
-    "dynamic_quantization": ("quantization.dynamic_quantization", "--dynamic-quantization"),
-    "quantization_cache_size": ("quantization.cache_size", "--quantization-cache-size", "2G"),
 }
 EFFECTS.update({name: says_not_applicable(*row) for name, row in NOT_ON_A_CPU.items()})
 
