@@ -4,8 +4,8 @@
  * A format stores a row of values as blocks of `block_values` values in `block_bytes` bytes; a
  * row's length is a whole number of blocks. Formats of one family live in one file
  * (legacy_quants.c: Q4_0 to Q8_0; k_quants.c: Q2_K to Q6_K; float_formats.c). Everything here is
- * the plain reference: portable C, no SIMD, pure functions, any thread. Layouts are those of the
- * GGUF specification (ggml's block structs), read as little-endian bytes, so a block needs no
+ * the plain reference: portable C, no intrinsics, pure functions, any thread. Layouts are those of
+ * the GGUF specification (ggml's block structs), read as little-endian bytes, so a block needs no
  * alignment.
  */
 #ifndef MISTRAL_QUANT_QUANT_H
