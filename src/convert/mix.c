@@ -1,6 +1,7 @@
 /*
- * mix.c - see mix.h. The rules are facts of llama.cpp's src/llama-quant.cpp for the llama family,
- * as of 2026; tests/python/test_quantize.py compares the files with those of llama-quantize.
+ * mix.c - see mix.h. The rules are facts of llama.cpp's src/llama-quant.cpp (as llama-cpp-python
+ * 0.3.36 carries it) for the llama family; tests/python/test_quantize.py spells them out for eight
+ * layers.
  */
 #include "convert/mix.h"
 

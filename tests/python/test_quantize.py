@@ -11,7 +11,7 @@ import pytest
 from make_model import default_codec, encode, make_model
 from program import Program, wait_until
 
-# A width of 256, so that K-quants fit; rows of 96 in ffn_down, where they do not.
+# A width of 256, so that K-quants fit.
 SHAPE = {"layers": 8, "heads": 8, "kv_heads": 2, "head_dim": 32, "width": 256, "feed_forward": 512, "vocabulary": 500}
 FORMATS = "q2_k q3_k_s q3_k_m q3_k_l q4_0 q4_1 q4_k_s q4_k_m q5_0 q5_1 q5_k_s q5_k_m q6_k q8_0 f16 bf16 f32".split()
 
@@ -51,6 +51,51 @@ def test_every_tensor_is_its_encoders_bytes(program, plain, tmp_path, name):
     for tensor in after.values():
         counts[tensor.tensor_type.name] = counts.get(tensor.tensor_type.name, 0) + 1
     assert told["formats"] == counts
+
+
+BETTER = {0, 3, 6, 7}  # of eight layers: the first and last eighth, and every third between them
+
+# Of each mix: the format of most matrices, and those of attn_v, ffn_down and attn_output by layer, as llama-quantize
+# of llama-cpp-python 0.3.36 chooses them (src/llama-quant.cpp) where four query heads share a key-value head.
+MIXES = {
+    "q2_k": ("Q2_K", lambda layer: ("Q4_K", "Q3_K", "Q3_K")),
+    "q3_k_s": ("Q3_K", lambda layer: ("Q3_K", "Q3_K", "Q3_K")),
+    "q3_k_m": ("Q3_K", lambda layer: ("Q5_K" if layer < 2 else "Q4_K", "Q4_K", "Q4_K")),
+    "q3_k_l": ("Q3_K", lambda layer: ("Q5_K", "Q5_K", "Q5_K")),
+    "q4_k_s": ("Q4_K", lambda layer: ("Q5_K" if layer < 4 else "Q4_K", "Q5_K" if layer < 1 else "Q4_K", "Q4_K")),
+    "q4_k_m": ("Q4_K", lambda layer: (("Q6_K", "Q6_K") if layer in BETTER else ("Q4_K", "Q4_K")) + ("Q4_K",)),
+    "q5_k_s": ("Q5_K", lambda layer: ("Q5_K", "Q5_K", "Q5_K")),
+    "q5_k_m": ("Q5_K", lambda layer: (("Q6_K", "Q6_K") if layer in BETTER else ("Q5_K", "Q5_K")) + ("Q5_K",)),
+    **{name.lower(): (name, lambda layer, name=name: (name, name, name))
+       for name in ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q6_K", "Q8_0")},
+}
+
+
+@pytest.mark.parametrize("name", MIXES)
+def test_formats_are_mixed_as_llama_quantize_mixes_them(program, plain, tmp_path, name):
+    program.good("quantize", str(plain), str(tmp_path / "out.gguf"), name)
+    made = {tensor.name: tensor.tensor_type.name for tensor in gguf.GGUFReader(tmp_path / "out.gguf").tensors}
+    base, special = MIXES[name]
+    for layer in range(SHAPE["layers"]):
+        parts = dict(zip(("attn_v", "ffn_down", "attn_output"), special(layer)))
+        for part in ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"):
+            assert made[f"blk.{layer}.{part}.weight"] == parts.get(part, base), (layer, part)
+        assert made[f"blk.{layer}.attn_norm.weight"] == "F32"
+    assert made["token_embd.weight"] == base
+    assert made["output.weight"] == ("Q8_0" if name == "q8_0" else "Q6_K")
+
+
+def test_rows_that_do_not_fit_get_the_next_format(program, tmp_path):
+    """Rows of 96 are whole blocks of 32 values but not of 256; rows of 40 are neither."""
+    for width, heads, wanted in ((96, 3, {"q2_k": "Q4_0", "q3_k_s": "Q4_0", "q4_k_s": "Q5_0", "q5_k_s": "Q5_1", "q6_k": "Q8_0"}),
+                                 (40, 2, {"q4_0": "F16", "q4_k_s": "F16", "q8_0": "F16"})):
+        source = make_model(tmp_path / f"{width}.gguf", width=width, heads=heads, kv_heads=1, head_dim=16, tied=True)
+        for name, format_name in wanted.items():
+            program.good("quantize", str(source), str(tmp_path / "out.gguf"), name, "--force")
+            made = tensors(tmp_path / "out.gguf")
+            assert made["blk.0.attn_q.weight"].tensor_type.name == format_name, name
+            # The embedding is the output matrix here, and so better.
+            assert made["token_embd.weight"].tensor_type.name == ("F16" if width == 40 else "Q8_0"), name
 
 
 def test_the_metadata_is_kept(program, plain, tmp_path):
