@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -163,7 +164,9 @@ def nginx(source_root, stack, tmp_path):
     subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "tls.key", "-out", "tls.crt",
                     "-days", "1", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"],
                    cwd=tmp_path, check=True, capture_output=True)
-    port = stack.port + 1 if stack.port < 65000 else stack.port - 1
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
     text = (source_root / "stacks/common/nginx/mistral.conf").read_text()
     for old, new in (("127.0.0.1:8080", f"127.0.0.1:{stack.port}"), ("listen 443", f"listen 127.0.0.1:{port}"),
                      ("mistral.example", "localhost"), ("/etc/nginx/tls/mistral", f"{tmp_path}/tls")):
@@ -185,7 +188,7 @@ def nginx(source_root, stack, tmp_path):
 
 def test_nginx_passes_a_stream_on_as_it_is_written(nginx):
     url, context = nginx
-    body = json.dumps(chat("go on", max_tokens=400, stream=True, ignore_eos=True)).encode()
+    body = json.dumps(chat("go on", max_tokens=900, stream=True, ignore_eos=True)).encode()
     request = urllib.request.Request(f"{url}/v1/chat/completions", body,
                                      {"Content-Type": "application/json", "Authorization": "Bearer sesame"})
     times = []
