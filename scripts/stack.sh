@@ -78,7 +78,7 @@ running_pid() {
     [ -f "$PID_FILE" ] || return 1
     pid=$(cat "$PID_FILE")
     # A number that now belongs to another program is not ours.
-    kill -0 "$pid" 2>/dev/null && ps -p "$pid" -o args= | grep -q 'mistral.* serve' && printf '%s\n' "$pid"
+    kill -0 "$pid" 2>/dev/null && ps -ww -p "$pid" -o args= | grep -q 'mistral.* serve' && printf '%s\n' "$pid"
 }
 
 # What clients must send, of the shell or of the settings; empty: nothing.

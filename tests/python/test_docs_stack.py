@@ -109,5 +109,6 @@ def test_the_usage_section_works_as_written(source_root, mistral, tmp_path, free
                     assert count == 1, name
                 (stack / ".env").write_text(text + "OLLAMA_API_PORT=0\n")
             assert done.returncode == 0, (command, done.stdout, done.stderr)
+        assert "stopped: process" in done.stdout, "the last one stops it, however long the path of the program"
     finally:
         subprocess.run(["bash", "../../scripts/mistral-stop.sh"], cwd=stack, env=environment, capture_output=True)
