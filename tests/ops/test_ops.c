@@ -273,7 +273,7 @@ static void matmul_agrees_on_extreme_scales(void **state) {
 
 static void matmul_agrees_on_extreme_activations(void **state) {
     (void)state;
-    const struct shape_row shape = {24, 512, 19};
+    const struct shape_row shape = {24, 512, 35};
     for (size_t f = 0; f < FORMAT_COUNT; f++) {
         for (size_t a = 2; a < sizeof activation_kinds / sizeof activation_kinds[0]; a++) {
             check_product(&formats[f], &shape, WEIGHT_NORMAL, &activation_kinds[a]);
@@ -285,7 +285,7 @@ static void matmul_agrees_on_extreme_activations(void **state) {
  */
 static void mapped_weights_give_the_same_bits(void **state) {
     (void)state;
-    enum { ROWS = 50, BATCH = 19 };
+    enum { ROWS = 50, BATCH = 35 };
     static float x[BATCH * 768], packed[BATCH * ROWS], mapped[BATCH * ROWS];
     for (size_t set = 0; cpu_kernels_offered(set) != NULL; set++) {
         struct cpu_backend_options options = {

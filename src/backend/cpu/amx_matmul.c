@@ -5,15 +5,16 @@
  * So one instruction multiplies 16 activation rows with a sub-block of 16 weight rows, into 16 × 16
  * exact sums. These go through memory into the vector unit, where scaling and adding is
  * avx512_blocks.h's, as for a single row: the result is AVX-512's bit for bit, and rows left over
- * are given to it. What bounds the speed is that scaling, a conversion and a multiply-add for each
- * sum of 32 (or 16) products, not the tiles.
+ * are given to it. What bounds the speed is storing the sums and scaling them, not the tiles: with
+ * sub-blocks of 16 columns, or a scale for each 32 columns on both sides, vectors alone are as fast
+ * or faster, so only Q4_K and Q5_K come here.
  */
 #include "backend/cpu/avx512_blocks.h"
 
 enum {
     TILE_ROWS = 16,
-    TILES =
-        4, /* sums of so many sub-blocks are on their way together, to hide the tiles' latency */
+    LEAST_ROWS = 2 * TILE_ROWS, /* below, setting tiles up costs what they gain */
+    TILES = 4, /* sub-blocks whose sums are on their way together: a product's latency is long */
 };
 
 /* As the processor reads it: 64 bytes. Tiles 0 … 3 hold sums, 4 activations, 5 weights. */
@@ -26,15 +27,9 @@ struct tile_config {
 
 _Static_assert(sizeof(struct tile_config) == 64, "the processor's layout");
 
-/* For sub-blocks of `columns`. */
-#define TILE_CONFIG(columns)                                                                       \
-    {                                                                                              \
-        .palette = 1,                                                                              \
-        .column_bytes = {64, 64, 64, 64, (columns), 64},                                           \
-        .rows = {16, 16, 16, 16, 16, (columns) / 4},                                               \
-    }
-
-static const struct tile_config config_16 = TILE_CONFIG(16), config_32 = TILE_CONFIG(32);
+/* For sub-blocks of 32 columns. */
+static const struct tile_config config = {
+    .palette = 1, .column_bytes = {64, 64, 64, 64, 32, 64}, .rows = {16, 16, 16, 16, 16, 8}};
 
 /* Sums of TILES sub-blocks: [sub-block][activation row][weight row]. */
 struct tile_sums {
@@ -43,34 +38,26 @@ struct tile_sums {
 
 /* activations: 16 rows of one sub-block, `stride` bytes apart. Tile numbers are constants, and the
  * macro of one intrinsic. */
-#define TILE_PRODUCT(number, activations, stride, weights, is_signed, to)                          \
+#define TILE_PRODUCT(number, activations, stride, weights, to)                                     \
     do {                                                                                           \
         _tile_zero(number);                                                                        \
         _tile_loadd(4, (activations), (stride));                                                   \
         _tile_loadd(5, (weights), GROUP_BYTES);                                                    \
-        if (is_signed) {                                                                           \
-            _tile_dpbssd(number, 4, 5);                                                            \
-        } else {                                                                                   \
-            _tile_dpbsud(number, 4, 5);                                                            \
-        }                                                                                          \
+        _tile_dpbsud(number, 4, 5);                                                                \
         _tile_stored(number, (to), PANEL_ROWS * sizeof(int32_t));                                  \
     } while (0)
 
 /* Sub-blocks first … first + 3 of a chunk, whose activations and weights lie so many bytes apart.
  */
 INLINE void tile_products(const int8_t *activations, size_t stride, size_t activation_step,
-                          const uint8_t *weights, size_t weight_step, const bool is_signed,
-                          struct tile_sums *sums) {
-    TILE_PRODUCT(0, activations, stride, weights, is_signed, sums->at[0]);
-    TILE_PRODUCT(1, activations + activation_step, stride, weights + weight_step, is_signed,
-                 sums->at[1]);
-    TILE_PRODUCT(2, activations + 2 * activation_step, stride, weights + 2 * weight_step, is_signed,
+                          const uint8_t *weights, size_t weight_step, struct tile_sums *sums) {
+    TILE_PRODUCT(0, activations, stride, weights, sums->at[0]);
+    TILE_PRODUCT(1, activations + activation_step, stride, weights + weight_step, sums->at[1]);
+    TILE_PRODUCT(2, activations + 2 * activation_step, stride, weights + 2 * weight_step,
                  sums->at[2]);
-    TILE_PRODUCT(3, activations + 3 * activation_step, stride, weights + 3 * weight_step, is_signed,
+    TILE_PRODUCT(3, activations + 3 * activation_step, stride, weights + 3 * weight_step,
                  sums->at[3]);
 }
-
-/* ---- blocks of 256 ---- */
 
 /* 16 rows against a chunk. */
 INLINE void tile_256(const struct unpacked_256 *w, const uint8_t *activations, size_t stride,
@@ -85,7 +72,7 @@ INLINE void tile_256(const struct unpacked_256 *w, const uint8_t *activations, s
     }
     for (size_t s = 0; s < layout.sub_blocks; s += TILES) {
         tile_products(x->q + s * groups * 4, stride, groups * 4, w->q[s * groups],
-                      groups * GROUP_BYTES, false, &integers);
+                      groups * GROUP_BYTES, &integers);
 #pragma GCC unroll 4
         for (size_t i = 0; i < TILES; i++) {
             __m512 scale = _mm512_load_ps(w->scales.scale[s + i]);
@@ -105,8 +92,8 @@ INLINE void tile_256(const struct unpacked_256 *w, const uint8_t *activations, s
 
 INLINE void multiply_256(const struct unpacked_256 *w, const uint8_t *x, size_t stride,
                          size_t row_count, float *sums, const struct packed_layout layout) {
-    if (row_count >= TILE_ROWS) {
-        _tile_loadconfig(layout.sub_blocks == 16 ? &config_16 : &config_32);
+    if (row_count >= LEAST_ROWS) {
+        _tile_loadconfig(&config);
         for (; row_count >= TILE_ROWS; row_count -= TILE_ROWS) {
             tile_256(w, x, stride, layout, sums);
             x += TILE_ROWS * stride;
@@ -119,65 +106,9 @@ INLINE void multiply_256(const struct unpacked_256 *w, const uint8_t *x, size_t 
     }
 }
 
-/* ---- blocks of 32 ---- */
-
-/* 16 rows against blocks first … first + blocks - 1 of a chunk: TILES or one. */
-INLINE void tile_32(const struct unpacked_32 *w, const uint8_t *activations, size_t stride,
-                    size_t first, const size_t blocks, const struct packed_layout layout,
-                    float *out) {
-    const struct q8_block32 *x = (const struct q8_block32 *)(const void *)activations + first;
-    struct tile_sums integers;
-    if (blocks == TILES) {
-        tile_products(x->q, stride, sizeof *x, w->q[first], sizeof w->q[0], is_signed(layout),
-                      &integers);
-    } else {
-        TILE_PRODUCT(0, x->q, stride, w->q[first], is_signed(layout), integers.at[0]);
-    }
-#pragma GCC unroll 16
-    for (size_t t = 0; t < TILE_ROWS; t++) {
-        const struct q8_block32 *row = (const void *)((const uint8_t *)x + t * stride);
-        __m512 sum = _mm512_loadu_ps(out + t * PANEL_ROWS);
-#pragma GCC unroll 4
-        for (size_t i = 0; i < blocks; i++) {
-            sum = add_block_32(sum, _mm512_load_si512(integers.at[i][t]), &w->scales, first + i,
-                               row + i, layout);
-        }
-        _mm512_storeu_ps(out + t * PANEL_ROWS, sum);
-    }
-}
-
-INLINE void multiply_32(const struct unpacked_32 *w, const uint8_t *x, size_t stride,
-                        size_t row_count, size_t columns, float *sums,
-                        const struct packed_layout layout) {
-    if (row_count >= TILE_ROWS) {
-        _tile_loadconfig(&config_32);
-        for (; row_count >= TILE_ROWS; row_count -= TILE_ROWS) {
-            size_t first = 0, blocks = columns / 32;
-            for (; first + TILES <= blocks; first += TILES) {
-                tile_32(w, x, stride, first, TILES, layout, sums);
-            }
-            for (; first < blocks; first++) {
-                tile_32(w, x, stride, first, 1, layout, sums);
-            }
-            x += TILE_ROWS * stride;
-            sums += TILE_ROWS * PANEL_ROWS;
-        }
-        _tile_release();
-    }
-    if (row_count > 0) {
-        avx512_matmul_kernel(layout.type)->multiply(w, x, stride, row_count, columns, sums);
-    }
-}
-
 /* ---- one function a format; the rest is AVX-512's ---- */
 
 #define CONSTANT(...) ((const struct packed_layout)__VA_ARGS__)
-
-#define DEFINE_MULTIPLY_32(name, LAYOUT)                                                           \
-    static void multiply_##name(const void *unpacked, const uint8_t *x, size_t stride,             \
-                                size_t row_count, size_t columns, float *sums) {                   \
-        multiply_32(unpacked, x, stride, row_count, columns, sums, CONSTANT(LAYOUT));              \
-    }
 
 #define DEFINE_MULTIPLY_256(name, LAYOUT)                                                          \
     static void multiply_##name(const void *unpacked, const uint8_t *x, size_t stride,             \
@@ -186,16 +117,8 @@ INLINE void multiply_32(const struct unpacked_32 *w, const uint8_t *x, size_t st
         multiply_256(unpacked, x, stride, row_count, sums, CONSTANT(LAYOUT));                      \
     }
 
-DEFINE_MULTIPLY_32(q4_0, LAYOUT_Q4_0)
-DEFINE_MULTIPLY_32(q4_1, LAYOUT_Q4_1)
-DEFINE_MULTIPLY_32(q5_0, LAYOUT_Q5_0)
-DEFINE_MULTIPLY_32(q5_1, LAYOUT_Q5_1)
-DEFINE_MULTIPLY_32(q8_0, LAYOUT_Q8_0)
-DEFINE_MULTIPLY_256(q2_k, LAYOUT_Q2_K)
-DEFINE_MULTIPLY_256(q3_k, LAYOUT_Q3_K)
 DEFINE_MULTIPLY_256(q4_k, LAYOUT_Q4_K)
 DEFINE_MULTIPLY_256(q5_k, LAYOUT_Q5_K)
-DEFINE_MULTIPLY_256(q6_k, LAYOUT_Q6_K)
 
 #define ROW(TYPE, name, ENCODING)                                                                  \
     [TENSOR_##TYPE] = {ENCODING, LAYOUT_##TYPE, avx512_unpack_##name, multiply_##name,             \
@@ -203,13 +126,10 @@ DEFINE_MULTIPLY_256(q6_k, LAYOUT_Q6_K)
 
 const struct matmul_kernel *amx_matmul_kernel(enum tensor_type type) {
     static const struct matmul_kernel kernels[] = {
-        ROW(Q4_0, q4_0, ENCODING_Q8_32),  ROW(Q4_1, q4_1, ENCODING_Q8_32),
-        ROW(Q5_0, q5_0, ENCODING_Q8_32),  ROW(Q5_1, q5_1, ENCODING_Q8_32),
-        ROW(Q8_0, q8_0, ENCODING_Q8_32),  ROW(Q2_K, q2_k, ENCODING_Q8_256),
-        ROW(Q3_K, q3_k, ENCODING_Q8_256), ROW(Q4_K, q4_k, ENCODING_Q8_256),
-        ROW(Q5_K, q5_k, ENCODING_Q8_256), ROW(Q6_K, q6_k, ENCODING_Q8_256),
+        ROW(Q4_K, q4_k, ENCODING_Q8_256),
+        ROW(Q5_K, q5_k, ENCODING_Q8_256),
     };
     bool has_tiles = (size_t)type < sizeof kernels / sizeof kernels[0] &&
-                     kernels[type].multiply != NULL; /* float formats have none */
+                     kernels[type].multiply != NULL; /* the others have none */
     return has_tiles ? &kernels[type] : avx512_matmul_kernel(type);
 }
