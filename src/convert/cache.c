@@ -397,6 +397,7 @@ static bool make_entry(const char *folder, const char *name, const struct plan *
             unlink(path);
         }
         if (done) {
+            flock(file, LOCK_SH); /* others may open it now */
             hold->file = file;
         } else {
             close(file);

@@ -5,7 +5,6 @@
  */
 #include "convert/mix.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 

@@ -1,7 +1,6 @@
 /* source.c - see source.h: GGUF files, and what is alike for both kinds. */
 #include "convert/source.h"
 
-#include "base/arena.h"
 #include "convert/checkpoint.h"
 #include "model/hyperparameters.h"
 
