@@ -56,6 +56,8 @@ extern const struct cli_command cli_perplexity_command;
 extern const struct cli_command cli_config_command;
 extern const struct cli_command cli_check_command;
 extern const struct cli_command cli_bench_serve_command;
+extern const struct cli_command cli_bench_engine_command;
+extern const struct cli_command cli_bench_compare_command;
 extern const struct cli_command cli_quantize_command;
 
 /* Appends the path of the model that operand 0 names. */

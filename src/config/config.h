@@ -32,8 +32,9 @@ enum config_reader {
     READ_BY_CONFIG = 1 << 7, /* these two read every row, whatever it says */
     READ_BY_CHECK = 1 << 8,
     READ_BY_QUANTIZE = 1 << 9,
+    READ_BY_BENCH = 1 << 10, /* of an engine; a server is measured from outside */
     READ_BY_PULLERS = READ_BY_PULL | READ_BY_SERVE,
-    READ_BY_ENGINE_USERS = READ_BY_SERVE | READ_BY_RUN | READ_BY_PERPLEXITY,
+    READ_BY_ENGINE_USERS = READ_BY_SERVE | READ_BY_RUN | READ_BY_PERPLEXITY | READ_BY_BENCH,
     READ_BY_MODEL_FINDERS = READ_BY_ENGINE_USERS | READ_BY_PULL | READ_BY_LIST | READ_BY_SHOW |
                             READ_BY_TOKENIZE | READ_BY_QUANTIZE,
     READ_BY_ALL = READ_BY_MODEL_FINDERS,

@@ -402,3 +402,13 @@ void model_forward(struct model *model, const struct batch *batch, struct kv_cac
     }
     ops->step_end(backend);
 }
+
+void model_occupy_kv(struct model *model, const struct batch *batch, struct kv_cache *kv) {
+    struct backend *backend = model->backend;
+    const struct hyperparameters *h = &model->hyperparameters;
+    backend->ops->step_begin(backend, batch, &model->rope);
+    for (size_t i = 0; i < h->layer_count; i++) {
+        backend->ops->rope_store(backend, model->q, model->k, model->v, h->head_count, kv, i);
+    }
+    backend->ops->step_end(backend);
+}

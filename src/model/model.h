@@ -38,6 +38,10 @@ struct model_pool {
 void model_forward(struct model *model, const struct batch *batch, struct kv_cache *kv,
                    float *logits, const struct model_pool *pools, size_t pool_count);
 
+/* Writes some K and V for every row of the batch and computes nothing else, so that a benchmark can
+ * measure at a long context without reading one: its speed does not depend on the values. */
+void model_occupy_kv(struct model *model, const struct batch *batch, struct kv_cache *kv);
+
 /* The KV cache's layout for this model and a number of blocks: f16, all there from the start. */
 struct kv_layout model_kv_layout(const struct model *model, size_t block_count);
 

@@ -24,7 +24,7 @@ ALLOWED = {
     "convert": {"base", "config", "quant", "backend", "model"},
     "engine": {"base", "quant", "backend", "model", "text", "grammar", "metrics"},
     "server": {"base", "config", "metrics", "text", "grammar", "hub", "model", "convert", "engine"},
-    "bench": {"base", "config", "text", "hub", "quant", "backend", "model", "engine"},
+    "bench": {"base", "config", "text", "hub", "quant", "backend", "model", "convert", "engine"},
     "cli": {
         "base", "config", "metrics", "text", "grammar", "hub", "quant", "backend", "model", "convert", "engine",
         "server", "bench",
