@@ -66,6 +66,7 @@ needs_to_test_the_stack() {
     cat <<'TABLE'
 command:promtool|prometheus|prometheus
 command:nginx|nginx-light|nginx
+command:valgrind|valgrind|
 TABLE
 }
 

@@ -92,7 +92,7 @@ static bool report(struct comparing *comparing, const struct measurement *old,
             snprintf(after, sizeof after, "%.4g", middle(new));
         }
         const char *style = terminal_style(stdout, failed ? STYLE_ERROR : STYLE_PLAIN);
-        printf("%s%-32s %12s %12s  %-12s %s%s\n", style, row->name, before, after, row->unit,
+        printf("%s%-36s %12s %12s  %-12s %s%s\n", style, row->name, before, after, row->unit,
                verdict, terminal_style(stdout, STYLE_PLAIN));
         return true;
     }
@@ -123,7 +123,11 @@ static bool compare_one(struct comparing *comparing, const struct measurement *n
     }
     bool failed = comparing->judges && comparison.verdict == STATISTICS_WORSE &&
                   1 / comparison.ratio.value > 1 + comparing->allowed;
-    statistics_append_verdict(&comparison, "better", "worse", &verdict);
+    if (is_exact(new) && comparison.verdict == STATISTICS_NO_DIFFERENCE) {
+        string_buffer_append_text(&verdict, "the same");
+    } else {
+        statistics_append_verdict(&comparison, "better", "worse", &verdict);
+    }
     bool done = report(comparing, old, new, string_buffer_text(&verdict), &comparison, failed);
     string_buffer_deinit(&verdict);
     return done;
@@ -143,21 +147,22 @@ static bool report_missing(struct comparing *comparing) {
 }
 
 static bool compare_all(struct comparing *comparing, struct error *error) {
+    comparing->rows = options.json ? json_array() : NULL;
     if (!options.json) {
-        printf("%s%-32s %12s %12s  %-12s %s%s\n", terminal_style(stdout, STYLE_BOLD), "measurement",
+        printf("%s%-36s %12s %12s  %-12s %s%s\n", terminal_style(stdout, STYLE_BOLD), "measurement",
                "old", "new", "unit", "verdict", terminal_style(stdout, STYLE_PLAIN));
-    } else if ((comparing->rows = json_array()) == NULL) {
-        return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for the comparison");
     }
-    bool done = true;
+    bool done = !options.json || comparing->rows != NULL;
     for (size_t i = 0; done && i < comparing->new.count; i++) {
         done = compare_one(comparing, &comparing->new.rows[i], error);
     }
-    done = done && report_missing(comparing);
-    return done && (!options.json ||
-                    json_output_print(json_pack("{s:O, s:I}", "comparisons", comparing->rows,
-                                                "failed", (json_int_t)comparing->failed),
-                                      error));
+    if (!done || !report_missing(comparing)) {
+        return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for the comparison");
+    }
+    return (!options.json ||
+            json_output_print(json_pack("{s:O, s:I}", "comparisons", comparing->rows, "failed",
+                                        (json_int_t)comparing->failed),
+                              error));
 }
 
 static bool bench_compare(struct cli *cli, struct error *error) {

@@ -58,6 +58,7 @@ extern const struct cli_command cli_check_command;
 extern const struct cli_command cli_bench_serve_command;
 extern const struct cli_command cli_bench_engine_command;
 extern const struct cli_command cli_bench_compare_command;
+extern const struct cli_command cli_bench_kernels_command;
 extern const struct cli_command cli_quantize_command;
 
 /* Appends the path of the model that operand 0 names. */

@@ -17,12 +17,23 @@
 #include <string.h>
 
 static const struct cli_command *const commands[] = {
-    &cli_run_command,           &cli_serve_command,    &cli_pull_command,
-    &cli_list_command,          &cli_show_command,     &cli_tokenize_command,
-    &cli_perplexity_command,    &cli_config_command,   &cli_check_command,
-    &cli_health_command,        &cli_rm_command,       &cli_cp_command,
-    &cli_bench_serve_command,   &cli_quantize_command, &cli_bench_engine_command,
+    &cli_run_command,
+    &cli_serve_command,
+    &cli_pull_command,
+    &cli_list_command,
+    &cli_show_command,
+    &cli_tokenize_command,
+    &cli_perplexity_command,
+    &cli_config_command,
+    &cli_check_command,
+    &cli_health_command,
+    &cli_rm_command,
+    &cli_cp_command,
+    &cli_bench_serve_command,
+    &cli_quantize_command,
+    &cli_bench_engine_command,
     &cli_bench_compare_command,
+    &cli_bench_kernels_command,
 };
 
 enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };

@@ -1,0 +1,337 @@
+/* kernel_bench.c - see kernel_bench.h. */
+#include "bench/kernel_bench.h"
+
+#include "base/bytes.h"
+#include "base/random.h"
+#include "engine/sampler.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The sizes of a 7B model's parts, more than the caches hold; or of hardly anything. */
+struct sizes {
+    size_t columns, matrix_bytes, prompt_rows, most_matrix_rows_of_a_prompt;
+    size_t context, long_context, attention_rows, vocabulary;
+};
+
+static const struct sizes large_sizes = {4096,  (size_t)256 << 20, 512, 4096, 8192, 32768, 128,
+                                         131072};
+static const struct sizes small_sizes = {1024, (size_t)64 << 10, 64, 64, 512, 2048, 32, 32768};
+
+enum { HEADS = 32, KV_HEADS = 8, HEAD_DIM = 128, MATRIX_ROWS_MULTIPLE = 16, DECODE_ROWS = 16 };
+
+static const enum tensor_type formats[] = {
+    TENSOR_F32,  TENSOR_F16,  TENSOR_BF16, TENSOR_Q4_0, TENSOR_Q4_1, TENSOR_Q5_0, TENSOR_Q5_1,
+    TENSOR_Q8_0, TENSOR_Q2_K, TENSOR_Q3_K, TENSOR_Q4_K, TENSOR_Q5_K, TENSOR_Q6_K};
+
+static const enum kv_element elements[] = {KV_ELEMENT_F16, KV_ELEMENT_Q8_0};
+
+static const struct {
+    const char *name;
+    float temperature, top_p, min_p, repeat_penalty;
+    int32_t top_k;
+} samplings[] = {
+    {"greedy", 0, 1, 0, 1, 0},
+    {"temperature", 0.8F, 1, 0, 1, 0},
+    {"top-p", 0.8F, 0.95F, 0, 1, 0},
+    {"top-k, top-p, min-p, penalty", 0.8F, 0.95F, 0.05F, 1.1F, 40},
+};
+
+enum {
+    FORMAT_COUNT = sizeof formats / sizeof formats[0],
+    ROW_COUNTS = 3, /* 1, DECODE_ROWS, the sizes' prompt_rows */
+    MATMUL_CASES = FORMAT_COUNT * ROW_COUNTS,
+    ELEMENT_COUNT = sizeof elements / sizeof elements[0],
+    ATTENTION_CASES = ELEMENT_COUNT * 4, /* two contexts, one row and many */
+    SAMPLING_CASES = sizeof samplings / sizeof samplings[0],
+};
+
+struct kernel_bench {
+    struct sizes sizes;
+    struct backend *backend;
+    struct random_state random;
+    /* The case that was prepared; what it does not use is NULL. */
+    void (*call)(struct kernel_bench *bench);
+    struct weight *weight;
+    uint8_t *data; /* what the weight was made of */
+    struct activation *x, *k, *out;
+    struct kv_cache *kv;
+    uint32_t *table;
+    struct sampler *sampler;
+    float *logits;
+    struct batch_span span;
+    struct batch batch;
+    struct attention_shape shape;
+};
+
+/* --- cases by number --- */
+
+struct matmul_case {
+    const struct quant_format *format;
+    size_t rows; /* of activations */
+};
+
+static struct matmul_case matmul_case_of(const struct kernel_bench *bench, size_t index) {
+    const size_t rows[ROW_COUNTS] = {1, DECODE_ROWS, bench->sizes.prompt_rows};
+    return (struct matmul_case){quant_format_of(formats[index / ROW_COUNTS]),
+                                rows[index % ROW_COUNTS]};
+}
+
+struct attention_case {
+    enum kv_element element;
+    size_t tokens; /* of the context, the rows included */
+    size_t rows;
+};
+
+static struct attention_case attention_case_of(const struct kernel_bench *bench, size_t index) {
+    return (struct attention_case){
+        elements[index / 4], index / 2 % 2 == 0 ? bench->sizes.context : bench->sizes.long_context,
+        index % 2 == 0 ? 1 : bench->sizes.attention_rows};
+}
+
+size_t kernel_bench_count(void) {
+    return MATMUL_CASES + ATTENTION_CASES + SAMPLING_CASES;
+}
+
+void kernel_bench_name(const struct kernel_bench *bench, size_t index, char *name, size_t size) {
+    if (index < MATMUL_CASES) {
+        struct matmul_case c = matmul_case_of(bench, index);
+        snprintf(name, size, "matmul %s x %zu", c.format->name, c.rows);
+    } else if (index < MATMUL_CASES + ATTENTION_CASES) {
+        struct attention_case c = attention_case_of(bench, index - MATMUL_CASES);
+        snprintf(name, size, "attention %s x %zu after %zu", kv_element_name(c.element), c.rows,
+                 c.tokens - c.rows);
+    } else {
+        snprintf(name, size, "sampling %s", samplings[index - MATMUL_CASES - ATTENTION_CASES].name);
+    }
+}
+
+/* --- data --- */
+
+static void release(struct kernel_bench *bench) {
+    const struct backend_ops *ops = bench->backend->ops;
+    struct activation **activations[] = {&bench->x, &bench->k, &bench->out};
+    for (size_t i = 0; i < sizeof activations / sizeof activations[0]; i++) {
+        if (*activations[i] != NULL) {
+            ops->activation_free(bench->backend, *activations[i]);
+            *activations[i] = NULL;
+        }
+    }
+    if (bench->weight != NULL) {
+        ops->weight_free(bench->backend, bench->weight);
+    }
+    if (bench->kv != NULL) {
+        ops->kv_free(bench->backend, bench->kv);
+    }
+    sampler_free(bench->sampler);
+    free(bench->data);
+    free(bench->table);
+    free(bench->logits);
+    bench->weight = NULL;
+    bench->data = NULL;
+    bench->kv = NULL;
+    bench->sampler = NULL;
+    bench->table = NULL;
+    bench->logits = NULL;
+}
+
+static bool out_of_memory(struct error *error) {
+    return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for the benchmark's data");
+}
+
+static bool create_activation(struct kernel_bench *bench, size_t rows, size_t columns,
+                              struct activation **out, struct error *error) {
+    float *values = calloc(rows, columns * sizeof *values);
+    bool done = values != NULL || out_of_memory(error);
+    done =
+        done && bench->backend->ops->activation_create(bench->backend, rows, columns, out, error);
+    if (done) {
+        for (size_t i = 0; i < rows * columns; i++) {
+            values[i] = (float)random_uniform(&bench->random) - 0.5F;
+        }
+        bench->backend->ops->activation_write(bench->backend, *out, rows, values);
+    }
+    free(values);
+    return done;
+}
+
+static bool create_weight(struct kernel_bench *bench, const struct quant_format *format,
+                          size_t rows, struct error *error) {
+    size_t columns = bench->sizes.columns;
+    size_t bytes = rows * (columns / format->block_values) * format->block_bytes;
+    uint8_t *data = malloc(bytes);
+    if (data == NULL) {
+        return out_of_memory(error);
+    }
+    for (size_t i = 0; i + 8 <= bytes; i += 8) {
+        /* Small exponents wherever a scale may stand: no infinity, which would be slow. */
+        uint64_t word = random_next(&bench->random) & UINT64_C(0x2f2f2f2f2f2f2f2f);
+        memcpy(data + i, &word, sizeof word);
+    }
+    const struct weight_source source = {format, data, rows, columns};
+    bench->data = data; /* the weight may use them where they stand */
+    return bench->backend->ops->weight_create(bench->backend, &source, WEIGHT_MATRIX,
+                                              &bench->weight, error);
+}
+
+/* --- products --- */
+
+static void call_matmul(struct kernel_bench *bench) {
+    const struct backend_ops *ops = bench->backend->ops;
+    const struct matmul_target target = {
+        .weight = bench->weight, .out = bench->out, .epilogue = MATMUL_STORE};
+    const struct rope rope = {0, NULL, 1};
+    ops->step_begin(bench->backend, &bench->batch, &rope);
+    ops->matmul(bench->backend, bench->x, &target, 1);
+    ops->step_end(bench->backend);
+}
+
+static bool prepare_matmul(struct kernel_bench *bench, struct matmul_case c,
+                           struct kernel_bench_work *work, struct error *error) {
+    const struct sizes *sizes = &bench->sizes;
+    size_t row_bytes = sizes->columns / c.format->block_values * c.format->block_bytes;
+    size_t rows = sizes->matrix_bytes / row_bytes / MATRIX_ROWS_MULTIPLE * MATRIX_ROWS_MULTIPLE;
+    if (c.rows == sizes->prompt_rows) { /* bound by arithmetic: a part of the matrix is enough */
+        rows = size_min(rows, sizes->most_matrix_rows_of_a_prompt);
+    }
+    bench->call = call_matmul;
+    bench->span = (struct batch_span){0, c.rows, 0, NULL};
+    *work = (struct kernel_bench_work){.bytes = (double)(rows * row_bytes),
+                                       .operations = 2.0 * (double)(c.rows * rows * sizes->columns),
+                                       .is_integer = c.format->block_values > 1};
+    return create_weight(bench, c.format, rows, error) &&
+           create_activation(bench, c.rows, sizes->columns, &bench->x, error) &&
+           create_activation(bench, c.rows, rows, &bench->out, error);
+}
+
+/* --- attention --- */
+
+static void call_attention(struct kernel_bench *bench) {
+    const struct rope rope = {0, NULL, 1};
+    bench->backend->ops->step_begin(bench->backend, &bench->batch, &rope);
+    bench->backend->ops->attention(bench->backend, bench->x, bench->kv, 0, &bench->shape,
+                                   bench->out);
+    bench->backend->ops->step_end(bench->backend);
+}
+
+/* Writes the whole context, so that its pages are there. */
+static void fill_context(struct kernel_bench *bench, size_t tokens, size_t rows) {
+    const struct backend_ops *ops = bench->backend->ops;
+    const struct rope rope = {0, NULL, 1};
+    for (size_t at = 0; at < tokens; at += rows) {
+        const struct batch_span span = {0, size_min(rows, tokens - at), at, bench->table};
+        const struct batch batch = {.row_count = span.row_count, .span_count = 1, .spans = &span};
+        ops->step_begin(bench->backend, &batch, &rope);
+        ops->rope_store(bench->backend, bench->x, bench->k, bench->k, HEADS, bench->kv, 0);
+        ops->step_end(bench->backend);
+    }
+}
+
+static bool prepare_attention(struct kernel_bench *bench, struct attention_case c,
+                              struct kernel_bench_work *work, struct error *error) {
+    size_t blocks = size_divide_up(c.tokens, KV_BLOCK_TOKENS), block_bytes = 0;
+    const struct kv_layout layout = {1, blocks, KV_HEADS, HEAD_DIM, c.element, false};
+    bench->table = calloc(blocks, sizeof *bench->table);
+    if (bench->table == NULL) {
+        return out_of_memory(error);
+    }
+    for (size_t i = 0; i < blocks; i++) {
+        bench->table[i] = (uint32_t)i;
+    }
+    if (!create_activation(bench, c.rows, (size_t)HEADS * HEAD_DIM, &bench->x, error) ||
+        !create_activation(bench, c.rows, (size_t)KV_HEADS * HEAD_DIM, &bench->k, error) ||
+        !create_activation(bench, c.rows, (size_t)HEADS * HEAD_DIM, &bench->out, error) ||
+        !kv_block_bytes(&layout, &block_bytes) ||
+        !bench->backend->ops->kv_create(bench->backend, &layout, &bench->kv, error)) {
+        return false;
+    }
+    fill_context(bench, c.tokens, c.rows);
+    bench->call = call_attention;
+    bench->span = (struct batch_span){0, c.rows, c.tokens - c.rows, bench->table};
+    bench->shape = (struct attention_shape){HEADS, KV_HEADS, HEAD_DIM, 0.088F, 0};
+    double seen = (double)c.tokens - (double)(c.rows - 1) / 2; /* keys of a row, on average */
+    *work = (struct kernel_bench_work){.bytes = (double)(blocks * block_bytes),
+                                       .operations = 4.0 * (double)c.rows * seen *
+                                                     (double)(HEADS * HEAD_DIM)};
+    return true;
+}
+
+/* --- sampling --- */
+
+static void call_sampling(struct kernel_bench *bench) {
+    sampler_accept(bench->sampler, sampler_sample(bench->sampler, bench->logits));
+}
+
+static bool prepare_sampling(struct kernel_bench *bench, size_t index,
+                             struct kernel_bench_work *work, struct error *error) {
+    size_t vocabulary = bench->sizes.vocabulary;
+    struct sampling_params params = sampling_params_default();
+    params.temperature = samplings[index].temperature;
+    params.top_k = samplings[index].top_k;
+    params.top_p = samplings[index].top_p;
+    params.min_p = samplings[index].min_p;
+    params.repeat_penalty = samplings[index].repeat_penalty;
+    params.seed = 1;
+    bench->logits = calloc(vocabulary, sizeof *bench->logits);
+    if (bench->logits == NULL) {
+        return out_of_memory(error);
+    }
+    for (size_t i = 0; i < vocabulary; i++) { /* a sum of uniforms, about as wide as a model's */
+        for (int j = 0; j < 6; j++) {
+            bench->logits[i] += 3 * ((float)random_uniform(&bench->random) - 0.5F);
+        }
+    }
+    bench->call = call_sampling;
+    *work = (struct kernel_bench_work){.bytes = (double)(vocabulary * sizeof *bench->logits)};
+    return sampler_create(&params, vocabulary, &bench->sampler, error);
+}
+
+/* --- life --- */
+
+bool kernel_bench_prepare(struct kernel_bench *bench, size_t index, struct kernel_bench_work *work,
+                          struct error *error) {
+    release(bench);
+    random_seed(&bench->random, index + 1);
+    size_t sampling = index - MATMUL_CASES - ATTENTION_CASES;
+    bool done =
+        index < MATMUL_CASES ? prepare_matmul(bench, matmul_case_of(bench, index), work, error)
+        : index < MATMUL_CASES + ATTENTION_CASES
+            ? prepare_attention(bench, attention_case_of(bench, index - MATMUL_CASES), work, error)
+            : prepare_sampling(bench, sampling, work, error);
+    bench->batch =
+        (struct batch){.row_count = bench->span.row_count, .span_count = 1, .spans = &bench->span};
+    return done;
+}
+
+__attribute__((noinline)) void kernel_bench_call(struct kernel_bench *bench) {
+    bench->call(bench);
+}
+
+bool kernel_bench_create(const struct kernel_bench_options *options, struct kernel_bench **out,
+                         struct error *error) {
+    struct kernel_bench *bench = calloc(1, sizeof *bench);
+    if (bench == NULL) {
+        return out_of_memory(error);
+    }
+    bench->sizes = options->small ? small_sizes : large_sizes;
+    if (!cpu_backend_create(&options->cpu, &bench->backend, error)) {
+        free(bench);
+        return false;
+    }
+    *out = bench;
+    return true;
+}
+
+void kernel_bench_free(struct kernel_bench *bench) {
+    if (bench == NULL) {
+        return;
+    }
+    release(bench);
+    bench->backend->ops->free(bench->backend);
+    free(bench);
+}
+
+const char *kernel_bench_kernels(const struct kernel_bench *bench) {
+    return bench->backend->kernels;
+}
