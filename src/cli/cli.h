@@ -59,6 +59,7 @@ extern const struct cli_command cli_bench_serve_command;
 extern const struct cli_command cli_bench_engine_command;
 extern const struct cli_command cli_bench_compare_command;
 extern const struct cli_command cli_bench_kernels_command;
+extern const struct cli_command cli_tune_command;
 extern const struct cli_command cli_quantize_command;
 
 /* Appends the path of the model that operand 0 names. */

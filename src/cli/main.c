@@ -34,6 +34,7 @@ static const struct cli_command *const commands[] = {
     &cli_bench_engine_command,
     &cli_bench_compare_command,
     &cli_bench_kernels_command,
+    &cli_tune_command,
 };
 
 enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
