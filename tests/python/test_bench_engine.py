@@ -167,8 +167,8 @@ def test_a_file_that_is_missing_is_named(program, tmp_path):
 def test_the_commands_of_the_guide_run(mistral, source_root, smollm2, tmp_path):
     """As they stand, but shorter: at the end of an engine's benchmark, less to measure."""
     page = (source_root / "docs/benchmarking.md").read_text()
-    commands = [line for line in re.findall(r"^    (mistral bench (?:engine|compare) .*)$", page, re.MULTILINE)]
-    assert len(commands) >= 5
+    commands = [line for line in re.findall(r"^    (mistral (?:bench (?:engine|compare|kernels)|tune) .*)$", page, re.MULTILINE)]
+    assert len(commands) >= 7
     folder = tmp_path / ".local/share/mistral/models"
     folder.mkdir(parents=True)
     (folder / "SmolLM2-135M-Instruct.Q4_1.gguf").symlink_to(smollm2)
