@@ -4,7 +4,7 @@
     bench/compare_engines.py MODEL.gguf... --llama-bench PATH [-- LLAMA-BENCH ARGUMENTS]
     bench/compare_engines.py MODEL.gguf... --llama-cpp-python
 
-Runs bench/model_bench (from --build, default build/) and the peer alternately, --repeat times each, and
+Runs 'mistral bench engine' (from --build, default build/) and the peer alternately, --repeat times each, and
 prints a Markdown table of medians and of the ratio of each pair's median, with hardware and commit above it.
 The peer is any program that takes llama-bench's options and prints its JSON (llama.cpp, ik_llama.cpp), or
 llama.cpp as the Python package llama-cpp-python carries it. Speeds are tokens a second.
@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import pathlib
-import re
 import statistics
 import subprocess
 import sys
@@ -24,15 +23,15 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 def own_speeds(arguments, model):
-    """Medians of one model_bench run: (prompt, generate)."""
-    command = [str(pathlib.Path(arguments.build) / "bench" / "model_bench"), model,
-               "--threads", str(arguments.threads), "--prompt", str(arguments.prompt),
-               "--generate", str(arguments.generate), "--depth", str(arguments.depth), "--repeat", "1",
-               "--kernels", arguments.kernels]
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    prompt = re.search(r"^prompt \d+\s+([\d.]+)", output, re.MULTILINE)
-    generate = re.search(r"^generate .*?@ \d+\s+([\d.]+)", output, re.MULTILINE)
-    return float(prompt.group(1)), float(generate.group(1))
+    """One round of each: (prompt, generate)."""
+    command = [str(pathlib.Path(arguments.build) / "mistral"), "bench", "engine", model, "--json", "--no-limits",
+               "--num-threads", str(arguments.threads), "--kernels", arguments.kernels, "--repeat", "1"]
+
+    def run(*tests):
+        output = subprocess.run(command + list(tests), check=True, capture_output=True, text=True).stdout
+        return json.loads(output)["measurements"][0]["median"]
+    return (run("--prompt", str(arguments.prompt), "--generate", "0"),
+            run("--prompt", "0", "--generate", str(arguments.generate), "--depth", str(arguments.depth)))
 
 
 def llama_bench_speeds(arguments, model):
@@ -118,7 +117,7 @@ def parse_arguments():
     peer.add_argument("--llama-bench", metavar="PATH", help="a program with llama-bench's options")
     peer.add_argument("--llama-cpp-python", action="store_true", help="the Python package")
     peer.add_argument("--measure-llama-cpp-python", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--build", default=str(ROOT / "build"), help="folder with bench/model_bench")
+    parser.add_argument("--build", default=str(ROOT / "build"), help="folder with the program")
     parser.add_argument("--kernels", default="auto", help="of this engine: avx2 beside a peer built for AVX2 alone")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--prompt", type=int, default=512, metavar="TOKENS")

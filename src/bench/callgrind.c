@@ -95,7 +95,7 @@ bool callgrind_count(const char *const *arguments, const char *function, uint64_
         all[used++] = *arguments++;
     }
     bool done = run_to_end((char *const *)all, error);
-    done = read_profiles(folder, counts, count, error) && done;
+    done = read_profiles(folder, counts, count, done ? error : NULL) && done;
     rmdir(folder);
     return done;
 }

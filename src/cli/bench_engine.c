@@ -218,6 +218,7 @@ static bool start_engine(struct run *run, struct error *error) {
     const struct engine_bench_options engine = {
         .cpu = {.thread_count = thread_count(config),
                 .kernels = config->kernels,
+                .mapped_weights = !config->repack_weights,
                 .plain_attention = !config->use_flash_attention},
         .kv_element = element,
         .prefill_chunk = (size_t)config->prefill_chunk_size,

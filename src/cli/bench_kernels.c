@@ -80,6 +80,7 @@ static bool start(struct run *run, struct error *error) {
     const struct kernel_bench_options bench = {
         .cpu = {.thread_count = thread_count(run),
                 .kernels = config->kernels,
+                .mapped_weights = !config->repack_weights,
                 .plain_attention = !config->use_flash_attention},
         .small = options.instructions || options.once};
     return kernel_bench_create(&bench, &run->bench, error) && choose_cases(run, error) &&

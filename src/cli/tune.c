@@ -93,6 +93,13 @@ static const struct tunable tunables[] = {
      "q8_0 rounds keys and values further",
      {"f16", "q8_0"},
      2},
+    {"resources",
+     "repack_weights",
+     SETTING_SWITCH,
+     MEMBER(repack_weights),
+     "on takes memory for a second form of the weights",
+     {"true", "false"},
+     2},
 };
 #undef MEMBER
 
@@ -538,7 +545,8 @@ const struct cli_command cli_tune_command = {
     .usage = "MODEL",
     .summary = "find the settings that make a model fastest on this machine",
     .details =
-        "Runs the model with many combinations of threads, batch, prompt chunk and KV type, and\n"
+        "Runs the model with many combinations of threads, batch, prompt chunk, KV type and "
+        "repacking, and\n"
         "recommends a change only when it was faster beyond the noise. Nothing is changed: what "
         "is\n"
         "recommended is printed, and written with --output, to be used with --config.\n",

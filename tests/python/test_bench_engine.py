@@ -42,7 +42,7 @@ def test_every_combination_is_measured_and_told_as_json(program):
         "prompt 8 after 32", "prompt 16 after 32", "generate 4 after 32", "generate 4 x 3 after 32"]
     for row in told["measurements"]:
         assert len(row["samples"]) == 3 and row["low"] <= row["median"] <= row["high"] and "limit" not in row
-    assert told["system"]["settings"] == "resources.num_threads=1" and told["system"]["threads"] == 1
+    assert told["system"]["settings"].startswith("resources.num_threads=1") and told["system"]["threads"] == 1
     assert not told["partial"]
 
 
