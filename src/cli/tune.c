@@ -326,9 +326,10 @@ static bool measure(void *context, size_t candidate, size_t times, struct error 
     terminal_draw_line(string_buffer_text(&line));
     string_buffer_deinit(&line);
     if (!load_model(tuning->cli, tuning->cli->operands.texts[0], &engine, &generator, error)) {
-        scores->refused = candidate != 0; /* what is set now must run */
-        return scores->refused;
+        scores->refused = candidate != 0 && error->code != ERROR_CANCELLED;
+        return scores->refused; /* what is set now must run */
     }
+    interrupt_catch();                                 /* loading let go of it */
     bool done = score_once(&generator, &score, error); /* brings pages and caches in */
     for (size_t i = 0; done && i < times && scores->count < HALVING_MOST_SCORES; i++) {
         done = score_once(&generator, &score, error);
