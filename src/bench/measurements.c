@@ -52,18 +52,55 @@ const struct measurement *measurements_find(const struct measurements *measureme
     return NULL;
 }
 
+bool measurements_add_baseline(struct measurements *measurements, struct measurement *row,
+                               struct error *error) {
+    row->baseline = arena_alloc(&measurements->arena, row->capacity, sizeof *row->baseline);
+    return row->baseline != NULL || error_set(error, ERROR_OUT_OF_MEMORY,
+                                              "no memory for the baseline of '%.60s'", row->name);
+}
+
+bool measurement_compare(const struct measurement *row, struct statistics_comparison *comparison,
+                         struct string_buffer *verdict, struct error *error) {
+    if (!statistics_compare_pairs(row->samples, row->baseline, row->baseline_count,
+                                  row->more_is_better, comparison, error)) {
+        return false;
+    }
+    if (row->baseline_count > 0) {
+        statistics_append_verdict(comparison, "faster", "slower", verdict);
+    }
+    return !verdict->failed || error_set(error, ERROR_OUT_OF_MEMORY, "no memory for a verdict");
+}
+
 /* --- writing --- */
 
 static json_t *number(double value) {
     return isfinite(value) ? json_real(value) : json_null();
 }
 
-static json_t *samples_to_json(const struct measurement *row) {
+static json_t *samples_to_json(const double *values, size_t count) {
     json_t *samples = json_array();
-    for (size_t i = 0; i < row->count; i++) {
-        json_array_append_new(samples, number(row->samples[i]));
+    for (size_t i = 0; i < count; i++) {
+        json_array_append_new(samples, number(values[i]));
     }
     return samples;
+}
+
+/* NULL on failure. */
+static json_t *baseline_to_json(const struct measurement *row, struct error *error) {
+    struct statistics_interval median;
+    struct statistics_comparison comparison;
+    struct string_buffer verdict = {0};
+    json_t *json = NULL;
+    if (statistics_median_interval(row->baseline, row->baseline_count, &median, error) &&
+        measurement_compare(row, &comparison, &verdict, error)) {
+        json = json_pack("{s:o, s:o, s:o, s:o, s:o, s:s?}", "samples",
+                         samples_to_json(row->baseline, row->baseline_count), "median",
+                         number(median.value), "ratio", number(comparison.ratio.value), "low",
+                         number(comparison.ratio.low), "high", number(comparison.ratio.high),
+                         "verdict", verdict.data);
+    }
+    string_buffer_deinit(&verdict);
+    return json;
 }
 
 static json_t *row_to_json(const struct measurement *row, struct error *error) {
@@ -71,13 +108,19 @@ static json_t *row_to_json(const struct measurement *row, struct error *error) {
     if (!statistics_median_interval(row->samples, row->count, &median, error)) {
         return NULL;
     }
-    json_t *json = json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o}", "name", row->name, "unit",
-                             row->unit, "better", row->more_is_better ? "higher" : "lower",
-                             "samples", samples_to_json(row), "median", number(median.value), "low",
-                             number(median.low), "high", number(median.high));
+    json_t *json =
+        json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o}", "name", row->name, "unit", row->unit,
+                  "better", row->more_is_better ? "higher" : "lower", "samples",
+                  samples_to_json(row->samples, row->count), "median", number(median.value), "low",
+                  number(median.low), "high", number(median.high));
     if (row->limit > 0) {
         json_object_set_new(json, "limit", number(row->limit));
         json_object_set_new(json, "limit_by", json_string(row->limit_by));
+    }
+    if (row->baseline != NULL &&
+        json_object_set_new(json, "baseline", baseline_to_json(row, error)) != 0) {
+        json_decref(json);
+        return NULL;
     }
     return json;
 }

@@ -8,7 +8,13 @@
  *                      "limit_by": "memory bandwidth"}]}
  *
  * low and high are the 95 % interval of the median, null for fewer than three samples; limit and
- * limit_by are left out where there is none. A reader takes a file with other members beside these.
+ * limit_by are left out where there is none. Where another engine was measured in turn there is
+ *
+ *   "baseline": {"samples": […], "median": …, "ratio": 1.42, "low": 1.35, "high": 1.49,
+ *                "verdict": "1.42 × faster, 95 % 1.35–1.49"}
+ *
+ * with null for what too few rounds do not tell. A reader takes a file with other members beside
+ * these, and leaves the baseline out.
  * One owner, one thread at a time.
  */
 #ifndef MISTRAL_BENCH_MEASUREMENTS_H
@@ -29,6 +35,9 @@ struct measurement {
     bool more_is_better;
     double *samples; /* [count] of [capacity] */
     size_t count, capacity;
+    double *baseline; /* [baseline_count] of [capacity], another engine's in turn with ours, so
+                       * never more than ours; NULL: none is measured */
+    size_t baseline_count;
     double limit;         /* what the machine allows, in the same unit; 0: not told */
     const char *limit_by; /* "memory bandwidth"; NULL without a limit */
 };
@@ -54,6 +63,15 @@ struct measurement *measurements_add(struct measurements *measurements, const ch
 /* NULL when there is none of that name. */
 const struct measurement *measurements_find(const struct measurements *measurements,
                                             const char *name);
+
+/* Room for another engine's samples beside the row's own. */
+bool measurements_add_baseline(struct measurements *measurements, struct measurement *row,
+                               struct error *error);
+
+/* What the full rounds of both engines say: of a speed "1.42 × faster, 95 % 1.35–1.49", appended to
+ * the verdict; nothing before the first round. The row has a baseline. */
+bool measurement_compare(const struct measurement *row, struct statistics_comparison *comparison,
+                         struct string_buffer *verdict, struct error *error);
 
 /* The whole document; `partial`: the run was ended early. NULL when memory runs out. */
 json_t *measurements_to_json(const struct measurements *measurements,

@@ -3,7 +3,8 @@
  * model, beside what its memory and its arithmetic allow. No server, no scheduler, no sampling.
  *
  * All tests are run once, then all again, so that what slows the machine down for a while falls on
- * every test alike.
+ * every test alike. Another engine's program, where one is named, is run right after each of ours:
+ * A B A B ….
  */
 #include "base/arithmetic.h"
 #include "base/bandwidth.h"
@@ -11,6 +12,7 @@
 #include "base/processors.h"
 #include "bench/engine_bench.h"
 #include "bench/measurements.h"
+#include "bench/peer_command.h"
 #include "bench/synthetic_model.h"
 #include "cli/cli.h"
 #include "cli/interrupt.h"
@@ -35,7 +37,7 @@ enum {
 #define BANDWIDTH_PASSES 1.5 /* seconds */
 
 static struct {
-    const char *synthetic;
+    const char *synthetic, *baseline_command;
     const char *prompts, *generates, *depths, *streams;
     int64_t repeat;
     bool limits, json, csv, markdown;
@@ -59,6 +61,8 @@ static const struct argument_option option_table[] = {
      "answers generated together [1]"},
     {"repeat", 'r', ARGUMENT_INTEGER, &options.repeat, 1, 1000, "N",
      "times that each is measured [5]"},
+    {"baseline-command", 0, ARGUMENT_TEXT, &options.baseline_command, 0, 0, "COMMAND",
+     "another engine in turn with ours, such as 'PATH/llama-bench -m FILE.gguf -t 2'"},
     {"limits", 0, ARGUMENT_SWITCH, &options.limits, 0, 0, NULL,
      "measure the machine's bandwidth and arithmetic too [yes]"},
     {"json", 0, ARGUMENT_SWITCH, &options.json, 0, 0, NULL,
@@ -145,6 +149,11 @@ static bool make_plan(struct plan *plan, struct error *error) {
                             error);
         }
     }
+    if (done && options.baseline_command != NULL && plan->max_streams > 1) {
+        return error_set(error, ERROR_INVALID_ARGUMENT,
+                         "--baseline-command: llama-bench generates one answer at a time, so leave "
+                         "--streams at 1");
+    }
     return done &&
            (plan->count > 0 || error_set(error, ERROR_INVALID_ARGUMENT,
                                          "nothing to measure: --prompt and --generate are 0"));
@@ -169,11 +178,12 @@ struct run {
     struct synthetic_model synthetic;
     struct gguf *gguf;
     struct engine_bench *bench;
+    struct peer_command *peer; /* NULL: none is compared with */
     struct system_information system;
     struct measurements measurements;
     double bandwidth; /* bytes a second; 0: not measured */
     struct arithmetic arithmetic;
-    bool interrupted;
+    bool partial; /* ended before all was measured */
 };
 
 static void show_loading(void *context, double fraction) {
@@ -204,6 +214,17 @@ static bool open_model(struct run *run, struct error *error) {
                 system_information_add_model(&run->system, string_buffer_text(&path), error);
     string_buffer_deinit(&path);
     return done;
+}
+
+static bool open_peer(struct run *run, struct error *error) {
+    if (options.baseline_command == NULL) {
+        return true;
+    }
+    if (!peer_command_create(options.baseline_command, &run->peer, error)) {
+        return error_prefix(error, "--baseline-command");
+    }
+    return system_information_add(&run->system, "baseline", "Baseline", options.baseline_command,
+                                  error);
 }
 
 static size_t thread_count(const struct config *config) {
@@ -269,7 +290,8 @@ static bool add_rows(struct run *run, struct error *error) {
         name_test(test, name, sizeof name);
         struct measurement *row = measurements_add(&run->measurements, name, "tokens/s", true,
                                                    (size_t)options.repeat, error);
-        done = row != NULL;
+        done = row != NULL &&
+               (run->peer == NULL || measurements_add_baseline(&run->measurements, row, error));
         if (done && options.limits) {
             row->limit = engine_bench_limit(run->bench, test, run->bandwidth, &run->arithmetic);
             row->limit_by = test->generates ? "memory bandwidth" : "arithmetic";
@@ -278,50 +300,115 @@ static bool add_rows(struct run *run, struct error *error) {
     return done;
 }
 
-static void measure(struct run *run) {
+static bool interrupted(struct error *error) {
+    return error_set(error, ERROR_CANCELLED, "interrupted: the results are partial");
+}
+
+/* One sample of ours, and one of the other engine. */
+static bool measure_once(struct run *run, size_t round, size_t index, struct error *error) {
+    const struct engine_bench_test *test = &run->plan.tests[index];
+    struct measurement *row = &run->measurements.rows[index];
+    char line[192];
+    double speed;
+    snprintf(line, sizeof line, "round %zu of %lld: %s", round + 1, (long long)options.repeat,
+             row->name);
+    terminal_draw_line(line);
+    if (interrupt_requested() || !engine_bench_run(run->bench, test, interrupt_requested, &speed)) {
+        return interrupted(error);
+    }
+    row->samples[row->count++] = speed;
+    if (run->peer == NULL) {
+        return true;
+    }
+    size_t used = strlen(line);
+    snprintf(line + used, sizeof line - used, ", baseline");
+    terminal_draw_line(line);
+    if (!peer_command_run(run->peer, test, interrupt_requested, &speed, error)) {
+        return interrupt_requested() ? interrupted(error)
+                                     : error_prefix(error, "--baseline-command, %s", row->name);
+    }
+    row->baseline[row->baseline_count++] = speed;
+    return true;
+}
+
+static bool measure(struct run *run, struct error *error) {
     interrupt_catch();
     for (size_t round = 0; round < (size_t)options.repeat; round++) {
         for (size_t i = 0; i < run->plan.count; i++) {
-            struct measurement *row = &run->measurements.rows[i];
-            char line[192];
-            double speed;
-            snprintf(line, sizeof line, "round %zu of %lld: %s", round + 1,
-                     (long long)options.repeat, row->name);
-            terminal_draw_line(line);
-            if (interrupt_requested() ||
-                !engine_bench_run(run->bench, &run->plan.tests[i], interrupt_requested, &speed)) {
-                run->interrupted = true;
-                return;
+            if (!measure_once(run, round, i, error)) {
+                return false;
             }
-            row->samples[row->count++] = speed;
         }
     }
+    return true;
 }
 
 /* --- output --- */
 
-/* Columns of the table; `separator` and `edge` make it plain or Markdown. */
-static bool print_table(const struct run *run, const char *format, struct error *error) {
-    for (size_t i = 0; i < run->measurements.count; i++) {
-        const struct measurement *row = &run->measurements.rows[i];
-        struct statistics_interval median;
-        char interval[48] = "", limit[32] = "", share[32] = "", value[32];
-        if (!statistics_median_interval(row->samples, row->count, &median, error)) {
-            return false;
+/* How a table is written: a test's columns, those of a baseline behind them, and the head's. */
+struct table_form {
+    const char *row, *baseline, *head_start, *head_end;
+    const char *rule, *baseline_rule; /* below the head; NULL: none */
+};
+
+static bool print_baseline(const struct measurement *row, const char *format, struct error *error) {
+    struct statistics_interval median;
+    struct statistics_comparison comparison;
+    struct string_buffer verdict = {0};
+    char value[32] = "";
+    bool done = statistics_median_interval(row->baseline, row->baseline_count, &median, error) &&
+                measurement_compare(row, &comparison, &verdict, error);
+    if (done) {
+        if (row->baseline_count > 0) {
+            snprintf(value, sizeof value, "%.2f", median.value);
         }
-        snprintf(value, sizeof value, "%.2f", median.value);
-        if (row->count >= STATISTICS_FEWEST) {
-            snprintf(interval, sizeof interval, "%.2f to %.2f", median.low < 0 ? 0 : median.low,
-                     median.high);
-        }
-        if (row->limit > 0) {
-            snprintf(limit, sizeof limit, "%.2f", row->limit);
-            snprintf(share, sizeof share, "%.0f %%", 100 * median.value / row->limit);
-        }
-        printf(format, row->name, row->count > 0 ? value : "", interval, limit, share,
-               row->limit > 0 ? row->limit_by : "");
+        printf(format, value, string_buffer_text(&verdict));
     }
+    string_buffer_deinit(&verdict);
+    return done;
+}
+
+static bool print_row(const struct measurement *row, const struct table_form *form,
+                      struct error *error) {
+    struct statistics_interval median;
+    char interval[48] = "", limit[32] = "", share[32] = "", value[32];
+    if (!statistics_median_interval(row->samples, row->count, &median, error)) {
+        return false;
+    }
+    snprintf(value, sizeof value, "%.2f", median.value);
+    if (row->count >= STATISTICS_FEWEST) {
+        snprintf(interval, sizeof interval, "%.2f to %.2f", median.low < 0 ? 0 : median.low,
+                 median.high);
+    }
+    if (row->limit > 0) {
+        snprintf(limit, sizeof limit, "%.2f", row->limit);
+        snprintf(share, sizeof share, "%.0f %%", 100 * median.value / row->limit);
+    }
+    printf(form->row, row->name, row->count > 0 ? value : "", interval, limit,
+           row->count > 0 ? share : "", row->limit > 0 ? row->limit_by : "");
+    if (row->baseline != NULL && !print_baseline(row, form->baseline, error)) {
+        return false;
+    }
+    printf("\n");
     return true;
+}
+
+static bool print_table(const struct run *run, const struct table_form *form, struct error *error) {
+    bool compares = run->peer != NULL;
+    printf("\n%s", form->head_start);
+    printf(form->row, "test", "tokens/s", "95 %", "limit", "of it", "limited by");
+    if (compares) {
+        printf(form->baseline, "baseline", "verdict");
+    }
+    printf("%s\n", form->head_end);
+    if (form->rule != NULL) {
+        printf("%s%s\n", form->rule, compares ? form->baseline_rule : "");
+    }
+    bool done = true;
+    for (size_t i = 0; done && i < run->measurements.count; i++) {
+        done = print_row(&run->measurements.rows[i], form, error);
+    }
+    return done;
 }
 
 static void print_facts(const struct run *run, const char *format) {
@@ -331,45 +418,69 @@ static void print_facts(const struct run *run, const char *format) {
 }
 
 static bool print_markdown(const struct run *run, struct error *error) {
+    const struct table_form form = {"| %s | %s | %s | %s | %s | %s |", " %s | %s |", "", "",
+                                    "|---|---:|---|---:|---:|---|",    "---:|---|"};
     print_facts(run, "- %s: %s\n");
-    printf("\n| test | tokens/s | 95 %% | limit | of it | limited by |\n"
-           "|---|---:|---|---:|---:|---|\n");
-    return print_table(run, "| %s | %s | %s | %s | %s | %s |\n", error);
+    return print_table(run, &form, error);
 }
 
 static bool print_plain(const struct run *run, struct error *error) {
-    const char *bold = terminal_style(stdout, STYLE_BOLD);
-    const char *plain = terminal_style(stdout, STYLE_PLAIN);
+    const struct table_form form = {
+        "%-28s %10s  %-20s %10s %6s  %-16s", " %10s  %s", terminal_style(stdout, STYLE_BOLD),
+        terminal_style(stdout, STYLE_PLAIN), NULL,        NULL};
     print_facts(run, "%-28s %s\n");
-    printf("\n%s%-28s %10s  %-20s %10s %6s  %s%s\n", bold, "test", "tokens/s", "95 %", "limit",
-           "of it", "limited by", plain);
-    return print_table(run, "%-28s %10s  %-20s %10s %6s  %s\n", error);
+    return print_table(run, &form, error);
 }
 
-static bool print_csv(const struct run *run) {
-    printf("test,round,tokens_per_second,limit\n");
-    for (size_t i = 0; i < run->measurements.count; i++) {
-        const struct measurement *row = &run->measurements.rows[i];
-        for (size_t j = 0; j < row->count; j++) {
-            printf("%s,%zu,%.4f,%.4f\n", row->name, j + 1, row->samples[j], row->limit);
+/* A line a sample; what the rounds together say of the baseline is on each of a test's. */
+static bool print_csv_row(const struct measurement *row, struct error *error) {
+    struct statistics_comparison comparison = {0};
+    struct string_buffer verdict = {0};
+    bool done = row->baseline == NULL || measurement_compare(row, &comparison, &verdict, error);
+    for (size_t j = 0; done && j < row->count; j++) {
+        printf("%s,%zu,%.4f,%.4f", row->name, j + 1, row->samples[j], row->limit);
+        if (row->baseline != NULL && j < row->baseline_count) {
+            printf(",%.4f,%.4f,", row->baseline[j], comparison.ratio.value);
+            if (row->baseline_count >= STATISTICS_FEWEST) {
+                printf("%.4f,%.4f", comparison.ratio.low, comparison.ratio.high);
+            } else {
+                printf(",");
+            }
+            printf(",\"%s\"", string_buffer_text(&verdict));
+        } else if (row->baseline != NULL) {
+            printf(",,,,,");
         }
+        printf("\n");
     }
-    return true;
+    string_buffer_deinit(&verdict);
+    return done;
+}
+
+static bool print_csv(const struct run *run, struct error *error) {
+    printf("test,round,tokens_per_second,limit%s\n",
+           run->peer != NULL ? ",baseline_tokens_per_second,ratio,ratio_low,ratio_high,verdict"
+                             : "");
+    bool done = true;
+    for (size_t i = 0; done && i < run->measurements.count; i++) {
+        done = print_csv_row(&run->measurements.rows[i], error);
+    }
+    return done;
 }
 
 static bool print_results(const struct run *run, struct error *error) {
     terminal_clear_line();
     if (options.json) {
-        json_t *document = measurements_to_json(&run->measurements, &run->system, "engine",
-                                                run->interrupted, error);
+        json_t *document =
+            measurements_to_json(&run->measurements, &run->system, "engine", run->partial, error);
         return document != NULL && json_output_print(document, error);
     }
-    return options.csv        ? print_csv(run)
+    return options.csv        ? print_csv(run, error)
            : options.markdown ? print_markdown(run, error)
                               : print_plain(run, error);
 }
 
 static void deinit(struct run *run) {
+    peer_command_free(run->peer);
     engine_bench_free(run->bench);
     gguf_close(run->gguf);
     synthetic_model_deinit(&run->synthetic);
@@ -383,13 +494,15 @@ static bool bench_engine(struct cli *cli, struct error *error) {
     bool done =
         make_plan(&run.plan, error) && system_information_read(&run.system, error) &&
         system_information_add_settings(&run.system, &cli->config, cli->command->reader, error) &&
-        open_model(&run, error) && start_engine(&run, error) && measure_limits(&run, error) &&
-        add_rows(&run, error);
+        open_peer(&run, error) && open_model(&run, error) && start_engine(&run, error) &&
+        measure_limits(&run, error) && add_rows(&run, error);
     if (done) {
-        measure(&run);
-        done = print_results(&run, error) &&
-               (!run.interrupted ||
-                error_set(error, ERROR_CANCELLED, "interrupted: the results are partial"));
+        done = measure(&run, error);
+        run.partial = !done;
+        /* A baseline that fails at once leaves nothing to tell. */
+        if (done || interrupt_requested() || run.measurements.rows[0].baseline_count > 0) {
+            done = print_results(&run, done ? error : NULL) && done;
+        }
     }
     terminal_clear_line();
     deinit(&run);
@@ -402,7 +515,9 @@ const struct cli_command cli_bench_engine_command = {
     .summary = "measure reading and generating, beside the machine's limits",
     .details =
         "Each --depth is combined with each --prompt, and with each --generate and --streams.\n"
-        "The limits are measured: memory bandwidth for generating, arithmetic for prompts.\n",
+        "The limits are measured: memory bandwidth for generating, arithmetic for prompts.\n"
+        "A --baseline-command is split into words without a shell; each test puts llama-bench's\n"
+        "options behind it (-p, -n, -d, -r 1 -o json) and runs it in turn with ours.\n",
     .reader = READ_BY_BENCH,
     .minimum_operands = 0,
     .maximum_operands = 1,

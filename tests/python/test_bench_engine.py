@@ -3,16 +3,18 @@
 import csv
 import io
 import json
+import math
 import os
 import re
 import signal
 import subprocess
+import sys
 
 import jsonschema
 import pytest
 
 from make_model import make_model
-from program import Program
+from program import Program, wait_until
 
 TINY = ("--synthetic", "tiny:q4_k_m")
 SCHEMA = {
@@ -97,6 +99,143 @@ def test_an_interrupt_leaves_partial_results(program):
     assert told["partial"] and 0 <= len(told["measurements"][0]["samples"]) < 1000
 
 
+# --- beside another engine ---
+
+PEER = """
+import json, os, signal, sys, time
+record = os.path.join(os.path.dirname(__file__), "record")
+with open(record, "a") as file:
+    file.write(json.dumps(sys.argv[1:]) + "\\n")
+calls = sum(1 for _ in open(record))
+"""
+
+
+@pytest.fixture
+def peer(tmp_path):
+    """Makes a program with llama-bench's manners; `answer` is what it does after it recorded its arguments."""
+    def make(answer, name="peer"):
+        path = tmp_path / "peer folder" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!{sys.executable}\n{PEER}{answer}\n")
+        path.chmod(0o755)
+        return path
+    make.calls = lambda: [json.loads(line) for line in (tmp_path / "peer folder/record").read_text().splitlines()]
+    return make
+
+
+def speed_of(value):
+    return f'print(json.dumps([{{"avg_ts": 1e9}}, {{"avg_ts": {value}}}]))'
+
+
+BESIDE = ("bench", "engine", *TINY, "--no-limits", "--num-threads", "1")
+
+
+def test_another_engine_runs_the_same_tests_with_its_own_options(program, peer):
+    command = f"'{peer(speed_of(2))}' -m \"a \\\"b\\\" $HOME\" c\\ d '' -t 2"
+    program.good(*BESIDE, "-p", "8", "-n", "4", "-d", "0,32", "-r", "2", "--baseline-command", command)
+    given = ["-m", 'a "b" $HOME', "c d", "", "-t", "2"]
+    assert all(arguments[:len(given)] == given for arguments in peer.calls())
+    told = [arguments[len(given):] for arguments in peer.calls()]
+    always = {"-r": "1", "-o": "json"}
+    round = [{"-p": "8", "-n": "0", **always}, {"-p": "0", "-n": "4", **always},
+             {"-p": "8", "-n": "0", "-d": "32", **always}, {"-p": "0", "-n": "4", "-d": "32", **always}]
+    assert [dict(zip(options[::2], options[1::2], strict=True)) for options in told] == 2 * round
+
+
+@pytest.mark.parametrize("theirs, better", [(0.5, "faster"), (1e12, "slower")])
+def test_ratio_interval_and_verdict_follow_from_the_rounds(program, peer, tmp_path, theirs, better):
+    command = str(peer(speed_of(f"{theirs} * calls"))).replace(" ", "\\ ")
+    text = program.good(*BESIDE, "-p", "8", "-n", "0", "-r", "4", "--json", "--baseline-command", command)
+    told = json.loads(text)
+    jsonschema.validate(told, SCHEMA)
+    row, = told["measurements"]
+    beside = row["baseline"]
+    assert beside["samples"] == [theirs * call for call in (1, 2, 3, 4)] and beside["median"] == theirs * 2.5
+    ratios = [ours / other for ours, other in zip(row["samples"], beside["samples"], strict=True)]
+    assert beside["ratio"] == pytest.approx(math.prod(ratios) ** (1 / 4)) and beside["low"] < beside["ratio"] < beside["high"]
+    shown = beside["ratio"] if better == "faster" else 1 / beside["ratio"]
+    assert beside["verdict"].startswith(f"{shown:.2f} × {better}, 95 % ")
+    assert told["system"]["baseline"] == command
+    (tmp_path / "told.json").write_text(text)
+    assert "no difference" in program.good("bench", "compare", "told.json", "told.json", cwd=tmp_path)
+
+
+def test_every_form_of_output_has_the_baseline(program, peer):
+    common = (*BESIDE, "-p", "8", "-n", "0", "-r", "3", "--baseline-command", f"'{peer(speed_of(0.25))}'")
+    rows = list(csv.DictReader(io.StringIO(program.good(*common, "--csv"))))
+    assert [float(row["baseline_tokens_per_second"]) for row in rows] == [0.25] * 3
+    ratio = math.prod(float(row["tokens_per_second"]) / 0.25 for row in rows) ** (1 / 3)
+    for row in rows:
+        assert float(row["ratio"]) == pytest.approx(ratio, rel=1e-3)
+        assert float(row["ratio_low"]) <= ratio <= float(row["ratio_high"]) and " × faster, 95 % " in row["verdict"]
+    plain = program.good(*common)
+    assert re.search(r"^prompt 8 .* 0\.25  \d+\.\d\d × faster, 95 % \d", plain, re.MULTILINE)
+    table = [line for line in program.good(*common, "--markdown").splitlines() if line.startswith("|")]
+    assert len(table) == 3 and len({line.count("|") for line in table}) == 1
+    assert table[0].endswith("| baseline | verdict |") and " × faster, " in table[2]
+    fewer = json.loads(program.good(*common, "-r", "1", "--json"))["measurements"][0]["baseline"]
+    assert fewer["low"] is None and fewer["verdict"].startswith("too few rounds to tell")
+
+
+def test_the_engines_take_turns_and_a_late_failure_leaves_partial_results(program, peer):
+    """Had ours run all its rounds first, it would have more samples when the other ends at its third call."""
+    command = f"'{peer('sys.exit(3) if calls == 3 else ' + speed_of(5))}'"
+    done = program(*BESIDE, "-p", "8", "-n", "4", "-r", "5", "--json", "--baseline-command", command)
+    assert done.returncode == 1 and "prompt 8: '" in done.err and "failed with exit code 3" in done.err
+    told = json.loads(done.out)
+    assert told["partial"]
+    assert [(len(row["samples"]), row["baseline"]["samples"]) for row in told["measurements"]] == [(2, [5]), (1, [5])]
+
+
+@pytest.mark.parametrize("answer, code, message", [
+    ('sys.exit("loading\\nno such \\x1b[31mmodel\\n")', 1, "failed with exit code 1: no such  [31mmodel"),
+    ("os.kill(os.getpid(), signal.SIGKILL)", 1, "was ended by signal 9"),
+    ('print("| model | t/s |")', 1, "printed no JSON: does it take '-o json'?"),
+    ("pass", 1, "printed no JSON"),
+    ('print("[]")', 1, "has no speed: avg_ts of its last element"),
+    ('print("{}")', 1, "has no speed"),
+    ('print(\'[{"avg_ts": 4}, {"avg_ns": 3}]\')', 1, "has no speed"),
+    ('print(\'[{"avg_ts": 0}]\')', 1, "has no speed"),
+    ('print(\'[{"avg_ts": 4, "n_prompt": 512, "n_gen": 128}]\')', 1, "measured another test last"),
+    ('print("[" + " " * (17 << 20) + "]")', 1, "printed more than 16 MiB"),
+])
+def test_a_baseline_that_does_not_answer_is_told(program, peer, answer, code, message):
+    said = program.bad(code, *BESIDE, "-p", "8", "-n", "0", "--baseline-command", f"'{peer(answer)}'")
+    assert said.startswith("--baseline-command, prompt 8: ") and message in said
+
+
+@pytest.mark.parametrize("command, code, message", [
+    ("no-such-llama-bench -m x", 3, "there is no program 'no-such-llama-bench'"),
+    ("/nowhere/llama-bench", 3, "there is no program '/nowhere/llama-bench'"),
+    ("/tmp", 3, "there is no program '/tmp'"),
+    ("  ", 2, "the command is empty"),
+    ("sh -c 'x", 2, "a quote is not closed"),
+    (" ".join(["x"] * 300), 2, "more than 256 words"),
+])
+def test_a_command_that_cannot_be_run_is_refused_before_measuring(program, command, code, message):
+    assert program.bad(code, *BESIDE, "--baseline-command", command) == f"--baseline-command: {message}"
+
+
+def test_several_streams_have_no_baseline(program, peer):
+    said = program.bad(2, *BESIDE, "-b", "1,2", "--baseline-command", f"'{peer(speed_of(1))}'")
+    assert "llama-bench generates one answer at a time" in said
+
+
+def test_an_interrupt_ends_the_other_engine_too(program, peer, tmp_path):
+    waits = 'open(record + ".pid", "w").write(str(os.getpid())); os.rename(record + ".pid", record + ".ready"); time.sleep(300)'
+    command = f"'{peer('if calls == 2: ' + waits + chr(10) + speed_of(5))}'"
+    process = program.start(*BESIDE, "-p", "8", "-n", "0", "-r", "3", "--json", "--baseline-command", command)
+    ready = tmp_path / "peer folder/record.ready"
+    wait_until(ready.exists, 60)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and b"interrupted: the results are partial" in err
+    told = json.loads(out)
+    assert told["partial"] and told["measurements"][0]["baseline"]["samples"] == [5]
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(ready.read_text()), 0)
+
+
 # --- compare ---
 
 def results(path, **rows):
@@ -164,7 +303,7 @@ def test_a_file_that_is_missing_is_named(program, tmp_path):
 
 
 @pytest.mark.release_only
-def test_the_commands_of_the_guide_run(mistral, source_root, smollm2, tmp_path):
+def test_the_commands_of_the_guide_run(mistral, source_root, smollm2, tmp_path, peer):
     """As they stand, but shorter: at the end of an engine's benchmark, less to measure."""
     page = (source_root / "docs/benchmarking.md").read_text()
     commands = [line for line in re.findall(r"^    (mistral (?:bench (?:engine|compare|kernels)|tune) .*)$", page, re.MULTILINE)]
@@ -172,7 +311,7 @@ def test_the_commands_of_the_guide_run(mistral, source_root, smollm2, tmp_path):
     folder = tmp_path / ".local/share/mistral/models"
     folder.mkdir(parents=True)
     (folder / "SmolLM2-135M-Instruct.Q4_1.gguf").symlink_to(smollm2)
-    environment = {**Program(mistral, tmp_path).environment, "PATH": f"{mistral.parent}:{os.environ['PATH']}"}
+    environment = {**Program(mistral, tmp_path).environment, "PATH": f"{mistral.parent}:{peer(speed_of(10), 'llama-bench').parent}:{os.environ['PATH']}"}
     for command in commands:
         shorter = re.sub(r"(bench engine [^>]*)", r"\1 --prompt 16 --generate 4 --no-limits ", command)
         done = subprocess.run(["bash", "-c", shorter], cwd=tmp_path, env=environment, capture_output=True, text=True)
