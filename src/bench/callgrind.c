@@ -5,7 +5,6 @@
 #include "base/file.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-extern char **environ;
+extern char **environ; // NOLINT(readability-redundant-declaration): macOS declares none
 
 enum { MOST_ARGUMENTS = 32, PROFILE_LIMIT = 1 << 26 };
 
@@ -49,7 +48,11 @@ static bool read_total(const char *path, uint64_t *total, struct error *error) {
         return error_prefix(error, "callgrind left too few profiles");
     }
     const char *line = strstr(text, "\ntotals: ");
-    bool done = (line != NULL && sscanf(line, "\ntotals: %" SCNu64, total) == 1) ||
+    const char *digits = line == NULL ? "" : line + strlen("\ntotals: ");
+    char *end = NULL;
+    errno = 0;
+    *total = strtoull(digits, &end, 10);
+    bool done = (end != digits && errno == 0) ||
                 error_set(error, ERROR_FORMAT, "%s: callgrind's profile has no totals", path);
     free(text);
     return done;
