@@ -313,6 +313,10 @@ static bool measure_once(struct run *run, size_t round, size_t index, struct err
     snprintf(line, sizeof line, "round %zu of %lld: %s", round + 1, (long long)options.repeat,
              row->name);
     terminal_draw_line(line);
+    if (run->peer != NULL) { /* it had the caches until now, and llama-bench warms up too */
+        const struct engine_bench_test warm_up = {true, 1, 0, 1};
+        engine_bench_run(run->bench, &warm_up, interrupt_requested, &speed);
+    }
     if (interrupt_requested() || !engine_bench_run(run->bench, test, interrupt_requested, &speed)) {
         return interrupted(error);
     }
