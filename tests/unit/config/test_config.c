@@ -276,7 +276,6 @@ static void command_line_mistakes_are_named(void **state) {
         {LIST("--count", "10"), "--count takes an integer from 1 to 9, not '10'"},
         {LIST("-n9x"), "--count takes an integer from 1 to 9, not '9x'"},
         {LIST("--number", "nan"), "--number takes a number from 0 to 1, not 'nan'"},
-        {LIST("--endpoint", "x"), "--endpoint is a setting that this subcommand does not read"},
         {LIST("--config", "/nonexistent.toml"),
          "cannot open '/nonexistent.toml': No such file or directory"},
     };
@@ -284,6 +283,8 @@ static void command_line_mistakes_are_named(void **state) {
         run(load, READ_BY_SERVE, NULL, NULL, NULL, cases[i].arguments, options);
         assert_refused(load, cases[i].message);
     }
+    run(load, READ_BY_PULL, NULL, NULL, NULL, LIST("--temperature", "1"), options);
+    assert_refused(load, "--temperature is a setting that this subcommand does not read");
 }
 
 static void operands_and_options_mix(void **state) {
