@@ -17,7 +17,7 @@ struct sizes {
 
 static const struct sizes large_sizes = {4096,  (size_t)256 << 20, 512, 4096, 8192, 32768, 128,
                                          131072};
-static const struct sizes small_sizes = {1024, (size_t)64 << 10, 64, 64, 512, 2048, 32, 32768};
+static const struct sizes small_sizes = {1024, (size_t)64 << 10, 64, 64, 256, 1024, 16, 32768};
 
 enum { HEADS = 32, KV_HEADS = 8, HEAD_DIM = 128, MATRIX_ROWS_MULTIPLE = 16, DECODE_ROWS = 16 };
 
