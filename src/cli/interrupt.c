@@ -5,6 +5,7 @@
 #include <stddef.h>
 
 static volatile sig_atomic_t requested = 0;
+static size_t catching = 0; /* how many have asked to, and not let go */
 
 static void on_signal(int number) {
     (void)number;
@@ -19,11 +20,14 @@ static void set_handler(void (*handler)(int number)) {
 }
 
 void interrupt_catch(void) {
+    catching++;
     set_handler(on_signal);
 }
 
 void interrupt_release(void) {
-    set_handler(SIG_DFL);
+    if (--catching == 0) {
+        set_handler(SIG_DFL);
+    }
 }
 
 bool interrupt_requested(void) {

@@ -170,7 +170,7 @@ const struct cli_command cli_pull_command = {
         "MODEL is an alias (smollm2, mistral-7b-instruct:Q4_K_M; 'mistral list --aliases' shows "
         "all)\n"
         "or a Hugging Face repository, hf:owner/name, hf:owner/name:Q4_K_M, "
-        "hf:owner/name:file.gguf, or a model of Ollama's registry, ollama:mistral:7b.\n"
+        "hf:owner/name:file.gguf,\nor a model of Ollama's registry, ollama:mistral:7b.\n"
         "What an interrupted pull has fetched is kept, and the next one goes on from there.\n",
     .reader = READ_BY_PULL,
     .minimum_operands = 1,

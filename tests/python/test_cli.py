@@ -136,7 +136,7 @@ def test_aliases(program):
         ("smollm2", 3, "'smollm2' is not in {folder} yet; get it with: mistral pull smollm2"),
         ("smolm2", 3, "no model 'smolm2': no file, no name in {folder}, no alias; did you mean 'smollm2'? ('mistral list' shows what is there)"),
         ("/nonexistent.gguf", 3, "no model '/nonexistent.gguf': no file, no name in {folder}, no alias ('mistral list' shows what is there)"),
-        ("/tmp", 2, "'/tmp' is a directory; a model is one GGUF file"),
+        ("/tmp", 2, "'/tmp' is a directory without config.json and model.safetensors; a model is one GGUF file, or a folder with those"),
         ("hf:o/r", 3, "'hf:o/r' names a download: 'mistral pull' fetches it and prints the name to use here"),
         ("", 3, "no model '': no file, no name in {folder}, no alias ('mistral list' shows what is there)"),
     ],

@@ -111,6 +111,7 @@ def test_settings_are_logged_with_their_origin(serve, nonsense, tmp_path):
         "server.port": ("0", "--port"),
         "server.api_key": ("(set)", f"{tmp_path}/c.env:1:1"),
         "inference.max_sequence_length": ("64", "environment variable MISTRAL_MAX_SEQ_LEN"),
+        "quantization.dynamic_quantization": ("false", "environment variable MISTRAL_DYNAMIC_QUANTIZATION"),
     }
     assert "sesame" not in json.dumps(server.log)
     assert server.get("/v1/models")[0] == 401
