@@ -180,7 +180,7 @@ static int64_t f32_plain(void) {
     return (int64_t)(sums[0] + sums[SUMS - 1]);
 }
 
-#define CALL(lanes) (2.0 * ROUNDS * SUMS * (lanes))
+#define CALL(lanes) (2.0 * (double)(ROUNDS * SUMS * (lanes)))
 
 /* Best first; the last is offered everywhere. */
 static const struct way int8_ways[] = {

@@ -25,7 +25,7 @@ static bool has_room(const struct halving_candidate *candidate, size_t times) {
 }
 
 bool halving_run(struct halving *halving, size_t *best, struct error *error) {
-    size_t order[HALVING_MOST_CANDIDATES], left = halving->count;
+    size_t order[HALVING_MOST_CANDIDATES] = {0}, left = halving->count;
     for (size_t i = 0; i < left; i++) {
         order[i] = i;
     }

@@ -143,9 +143,10 @@ static bool out_of_memory(struct error *error) {
 static bool create_activation(struct kernel_bench *bench, size_t rows, size_t columns,
                               struct activation **out, struct error *error) {
     float *values = calloc(rows, columns * sizeof *values);
-    bool done = values != NULL || out_of_memory(error);
-    done =
-        done && bench->backend->ops->activation_create(bench->backend, rows, columns, out, error);
+    if (values == NULL) {
+        return out_of_memory(error);
+    }
+    bool done = bench->backend->ops->activation_create(bench->backend, rows, columns, out, error);
     if (done) {
         for (size_t i = 0; i < rows * columns; i++) {
             values[i] = (float)random_uniform(&bench->random) - 0.5F;
