@@ -9,7 +9,6 @@
 #include "base/arithmetic.h"
 #include "base/bandwidth.h"
 #include "base/bytes.h"
-#include "base/processors.h"
 #include "bench/engine_bench.h"
 #include "bench/measurements.h"
 #include "bench/peer_command.h"
@@ -17,6 +16,7 @@
 #include "cli/cli.h"
 #include "cli/interrupt.h"
 #include "cli/json_output.h"
+#include "cli/load.h"
 #include "cli/terminal.h"
 #include "hub/hub.h"
 
@@ -227,17 +227,13 @@ static bool open_peer(struct run *run, struct error *error) {
                                   error);
 }
 
-static size_t thread_count(const struct config *config) {
-    return config->num_threads > 0 ? (size_t)config->num_threads : processors_physical();
-}
-
 static bool start_engine(struct run *run, struct error *error) {
     const struct config *config = &run->cli->config;
     enum kv_element element = KV_ELEMENT_F16;
     char threads[32];
     kv_element_of_name(config->kv_cache_dtype, &element);
     const struct engine_bench_options engine = {
-        .cpu = {.thread_count = thread_count(config),
+        .cpu = {.thread_count = load_thread_count(config),
                 .kernels = config->kernels,
                 .mapped_weights = !config->repack_weights,
                 .plain_attention = !config->use_flash_attention},
@@ -255,7 +251,7 @@ static bool start_engine(struct run *run, struct error *error) {
 }
 
 static bool measure_limits(struct run *run, struct error *error) {
-    size_t threads = thread_count(&run->cli->config);
+    size_t threads = load_thread_count(&run->cli->config);
     char text[96];
     if (!options.limits) {
         return true;

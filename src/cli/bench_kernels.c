@@ -5,13 +5,13 @@
 #include "base/arithmetic.h"
 #include "base/bandwidth.h"
 #include "base/clock.h"
-#include "base/processors.h"
 #include "bench/callgrind.h"
 #include "bench/kernel_bench.h"
 #include "bench/measurements.h"
 #include "cli/cli.h"
 #include "cli/interrupt.h"
 #include "cli/json_output.h"
+#include "cli/load.h"
 #include "cli/terminal.h"
 
 #include <inttypes.h>
@@ -69,10 +69,7 @@ static bool choose_cases(struct run *run, struct error *error) {
 }
 
 static size_t thread_count(const struct run *run) {
-    const struct config *config = &run->cli->config;
-    return options.instructions || options.once ? 1
-           : config->num_threads > 0            ? (size_t)config->num_threads
-                                                : processors_physical();
+    return options.instructions || options.once ? 1 : load_thread_count(&run->cli->config);
 }
 
 static bool start(struct run *run, struct error *error) {

@@ -2,7 +2,6 @@
 #include "base/bandwidth.h"
 #include "base/bytes.h"
 #include "base/file.h"
-#include "base/processors.h"
 #include "cli/check.h"
 #include "cli/load.h"
 #include "cli/terminal.h"
@@ -59,8 +58,7 @@ static void check_folder(struct check *check) {
 static void check_speed(struct check *check, const struct memory_plan *plan) {
     double rate;
     struct error error = {0};
-    size_t threads = check->cli->config.num_threads > 0 ? (size_t)check->cli->config.num_threads
-                                                        : processors_physical();
+    size_t threads = load_thread_count(&check->cli->config);
     size_t bytes = MEASURED_BYTES;
     if (plan->limits.available_bytes > 0) {
         bytes = size_min(bytes, (size_t)(plan->limits.available_bytes / 4));

@@ -3,6 +3,7 @@
 
 #include "base/bytes.h"
 #include "base/clock.h"
+#include "base/processors.h"
 #include "cli/interrupt.h"
 #include "cli/terminal.h"
 #include "convert/prepare.h"
@@ -40,6 +41,10 @@ struct engine_options load_engine_options(const struct config *config) {
         .prefix_cache_bytes = (size_t)config->prefix_cache_size,
         .kernels = config->kernels,
     };
+}
+
+size_t load_thread_count(const struct config *config) {
+    return config->num_threads > 0 ? (size_t)config->num_threads : processors_physical();
 }
 
 struct engine_options load_single_options(const struct config *config, size_t tokens) {

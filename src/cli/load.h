@@ -8,6 +8,9 @@
 /* What the settings say; a subcommand may change it before it loads. */
 struct engine_options load_engine_options(const struct config *config);
 
+/* Threads that the settings mean: 0 is one a physical core. */
+size_t load_thread_count(const struct config *config);
+
 /* For one request at a time: the KV pool has room for `tokens` of it (0: the settings' pool). */
 struct engine_options load_single_options(const struct config *config, size_t tokens);
 

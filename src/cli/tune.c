@@ -329,7 +329,6 @@ static bool measure(void *context, size_t candidate, size_t times, struct error 
         scores->refused = candidate != 0 && error->code != ERROR_CANCELLED;
         return scores->refused; /* what is set now must run */
     }
-    interrupt_catch();                                 /* loading let go of it */
     bool done = score_once(&generator, &score, error); /* brings pages and caches in */
     for (size_t i = 0; done && i < times && scores->count < HALVING_MOST_SCORES; i++) {
         done = score_once(&generator, &score, error);
