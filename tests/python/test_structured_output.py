@@ -5,7 +5,6 @@ grammar accepts and rejects, text by text, is in test_grammar.py.
 """
 
 import datetime
-import decimal
 import json
 import re
 from typing import Literal
@@ -146,7 +145,7 @@ class Household(pydantic.BaseModel):
     name: str = pydantic.Field(min_length=1, max_length=6)
     pet: Cat | Dog = pydantic.Field(discriminator="kind")
     rooms: list[Literal["hall", "attic"]] = pydantic.Field(max_length=2)
-    rent: decimal.Decimal = pydantic.Field(ge=0, le=1000)
+    rent: float = pydantic.Field(ge=0, le=1000)
     address: tuple[str, int] | None = None
 
 
