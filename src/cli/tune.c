@@ -550,7 +550,7 @@ const struct cli_command cli_tune_command = {
         "recommends a change only when it was faster beyond the noise. Nothing is changed: what "
         "is\n"
         "recommended is printed, and written with --output, to be used with --config.\n",
-    .reader = READ_BY_SERVE,
+    .reader = READ_BY_BENCH | READ_BY_TUNE,
     .minimum_operands = 1,
     .maximum_operands = 1,
     .options = option_table,
