@@ -8,9 +8,18 @@ set -euo pipefail
 ROOMS="base quant metrics model engine backend"
 OBJECTS="$PROJECT_ROOT/build/macos"
 
+# What src/backend/meson.build gives a file's compiler beside the others' flags, in zig's spelling.
+processor_of() { # FILE
+    case $1 in
+        */neon_matmul.c) say generic+v8_2a+dotprod ;;
+        */neon_i8mm.c) say generic+v8_2a+dotprod+i8mm ;;
+        *) say generic ;;
+    esac
+}
+
 # _DARWIN_C_SOURCE stands where the build has _GNU_SOURCE: both mean "POSIX and the system's own".
 compile_one() {
-    "$PYTHON_ENVIRONMENT/bin/python" -m ziglang cc -target aarch64-macos -std=gnu17 \
+    "$PYTHON_ENVIRONMENT/bin/python" -m ziglang cc -target aarch64-macos -mcpu="$(processor_of "$1")" -std=gnu17 \
         -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror \
         -Wno-missing-field-initializers -ffp-contract=off -D_GNU_SOURCE -D_DARWIN_C_SOURCE \
         -DMISTRAL_VERSION='"0"' \

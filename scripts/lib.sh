@@ -62,6 +62,13 @@ fuzzer|libclang-rt-dev|llvm
 TABLE
 }
 
+needs_to_emulate_arm64() {
+    cat <<'TABLE'
+command:qemu-aarch64-static|qemu-user-static|
+command:aarch64-linux-gnu-gcc|gcc-aarch64-linux-gnu libc6-dev-arm64-cross|
+TABLE
+}
+
 needs_to_test_the_stack() {
     cat <<'TABLE'
 command:promtool|prometheus|prometheus

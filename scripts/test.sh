@@ -18,6 +18,7 @@ build-sanitize/ and build-threads/, and runs:
 and, only when asked for:
   fuzz         every fuzz target for a minute, from the committed seeds (FUZZ_SECONDS: another time)
   macos        compiles what needs no third-party header for arm64 macOS
+  arm64        on x86-64 Linux: the kernels' tests on emulated arm64 processors (on arm64, unit has them)
 
   --fast         everything but the three sanitizers
   --only STAGE   only this stage; may be given more than once
@@ -33,9 +34,10 @@ RELEASE_FOLDER="$PROJECT_ROOT/build"
 SANITIZED_FOLDER="$PROJECT_ROOT/build-sanitize"
 THREADS_FOLDER="$PROJECT_ROOT/build-threads"
 FUZZ_FOLDER="$PROJECT_ROOT/build-fuzz"
+ARM64_FOLDER="$PROJECT_ROOT/build-arm64"
 RESULTS="$RELEASE_FOLDER/test-results"
 
-ALL_STAGES="unit python lint sanitizers threads fuzz macos"
+ALL_STAGES="unit python lint sanitizers threads fuzz macos arm64"
 
 parse_arguments() {
     local only="" extra=""
@@ -169,6 +171,32 @@ stage_fuzz() {
 
 stage_macos() {
     bash "$PROJECT_ROOT/scripts/check-macos.sh" --results "$RESULTS/macos.txt"
+}
+
+run_emulated_tests() { # PROCESSOR BEST_KERNELS [test name...]: of qemu's processors, and what is to be chosen on it
+    local processor=$1 best=$2
+    shift 2
+    say "on an emulated processor: $processor"
+    QEMU_CPU=$processor TEST_BEST_KERNELS=$best run_unit_tests "$ARM64_FOLDER" "arm64-$best" "$@"
+}
+
+# The first processor has everything, the second the dot product instructions alone, the third neither.
+stage_arm64() {
+    local status=0
+    if [ "$(uname -s)-$(uname -m)" != Linux-x86_64 ]; then
+        say "nothing to emulate here: the unit tests run the kernels of this processor"
+        return 0
+    fi
+    ensure_packages needs_to_emulate_arm64
+    set -- --cross-file "$PROJECT_ROOT/tests/arm64/cross.ini" -Dkernels_only=true -Dbuildtype=release -Dwerror=true
+    if [ -f "$ARM64_FOLDER/build.ninja" ]; then # what a folder is built for cannot change
+        shift 2
+    fi
+    build_program "$ARM64_FOLDER" all "$@"
+    run_emulated_tests max i8mm || status=1
+    run_emulated_tests neoverse-n1 neon dispatch || status=1
+    run_emulated_tests cortex-a53 portable dispatch ops || status=1
+    return "$status"
 }
 
 run_stage() {

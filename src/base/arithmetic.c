@@ -7,6 +7,7 @@
 #include "base/arithmetic.h"
 
 #include "base/clock.h"
+#include "base/processors.h"
 #include "base/thread_pool.h"
 
 #include <stdatomic.h>
@@ -16,9 +17,6 @@
 #include <immintrin.h>
 #elif defined(__aarch64__)
 #include <arm_neon.h>
-#if defined(__linux__)
-#include <sys/auxv.h>
-#endif
 #endif
 
 enum { ROUNDS = 4096, SUMS = 12, CHUNKS_A_THREAD = 16 };
@@ -112,17 +110,6 @@ __attribute__((target("avx512f"))) static int64_t f32_avx512(void) {
 
 #elif defined(__aarch64__)
 
-#if defined(__linux__)
-/* HWCAP_ASIMDDP of the kernel's <asm/hwcap.h>. */
-static bool has_dot_product(void) {
-    return (getauxval(AT_HWCAP) & (1UL << 20)) != 0;
-}
-#else
-static bool has_dot_product(void) {
-    return true; /* every Apple processor since the M1 */
-}
-#endif
-
 __attribute__((target("arch=armv8.2-a+dotprod"))) static int64_t int8_dot_product(void) {
     int32x4_t sums[SUMS] = {0};
     int8x16_t x = vdupq_n_s8(1), y = vdupq_n_s8(2);
@@ -130,6 +117,21 @@ __attribute__((target("arch=armv8.2-a+dotprod"))) static int64_t int8_dot_produc
         for (size_t k = 0; k < SUMS; k++) {
             __asm__ volatile("" : "+w"(x));
             sums[k] = vdotq_s32(sums[k], x, y);
+        }
+    }
+    for (size_t k = 1; k < SUMS; k++) {
+        sums[0] = vaddq_s32(sums[0], sums[k]);
+    }
+    return vaddvq_s32(sums[0]);
+}
+
+__attribute__((target("arch=armv8.2-a+i8mm"))) static int64_t int8_matrices(void) {
+    int32x4_t sums[SUMS] = {0};
+    int8x16_t x = vdupq_n_s8(1), y = vdupq_n_s8(2);
+    for (size_t i = 0; i < ROUNDS; i++) {
+        for (size_t k = 0; k < SUMS; k++) {
+            __asm__ volatile("" : "+w"(x));
+            sums[k] = vmmlaq_s32(sums[k], x, y);
         }
     }
     for (size_t k = 1; k < SUMS; k++) {
@@ -188,7 +190,8 @@ static const struct way int8_ways[] = {
     {"vpdpbusd, 512 bits", CALL(64), has_avx512_vnni, int8_avx512_vnni},
     {"vpmaddubsw and vpmaddwd, 256 bits", CALL(32), has_avx2, int8_avx2},
 #elif defined(__aarch64__)
-    {"sdot, 128 bits", CALL(16), has_dot_product, int8_dot_product},
+    {"smmla, 128 bits", CALL(32), processors_have_int8_matrices, int8_matrices},
+    {"sdot, 128 bits", CALL(16), processors_have_dot_product, int8_dot_product},
 #endif
     {"portable C", CALL(1), always, int8_plain},
 };

@@ -10,6 +10,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
 
 static size_t online(void) {
     long count = sysconf(_SC_NPROCESSORS_ONLN);
@@ -37,6 +40,22 @@ void processors_read_name(const char *root, char *name, size_t size) {
         snprintf(name, size, "processor");
     }
 }
+
+#if defined(__aarch64__)
+static bool feature(const char *name) {
+    int present = 0;
+    size_t size = sizeof present;
+    return sysctlbyname(name, &present, &size, NULL, 0) == 0 && present != 0;
+}
+
+bool processors_have_dot_product(void) {
+    return feature("hw.optional.arm.FEAT_DotProd");
+}
+
+bool processors_have_int8_matrices(void) {
+    return feature("hw.optional.arm.FEAT_I8MM");
+}
+#endif
 
 #else
 
@@ -93,5 +112,16 @@ void processors_read_name(const char *root, char *name, size_t size) {
         fclose(file);
     }
 }
+
+#if defined(__aarch64__)
+/* HWCAP_ASIMDDP and HWCAP2_I8MM of Linux' <asm/hwcap.h>, which older ones lack. */
+bool processors_have_dot_product(void) {
+    return (getauxval(AT_HWCAP) & 1UL << 20) != 0;
+}
+
+bool processors_have_int8_matrices(void) {
+    return (getauxval(AT_HWCAP2) & 1UL << 13) != 0;
+}
+#endif
 
 #endif

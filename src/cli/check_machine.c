@@ -33,9 +33,10 @@ static void check_processor(struct check *check) {
                   "%s, %zu cores: kernels is %s, which it cannot run; its best is %s", name, cores,
                   asked, best);
     } else if (strcmp(best, "portable") == 0) {
-        check_add(check, CHECK_WARNING, "processor",
-                  "expect a fraction of the speed of a processor with AVX2",
-                  "%s, %zu cores: no fast kernels for it, the portable ones are used", name, cores);
+        check_add(
+            check, CHECK_WARNING, "processor",
+            "expect a fraction of the speed of a processor with AVX2 or, on arm64, dot products",
+            "%s, %zu cores: no fast kernels for it, the portable ones are used", name, cores);
     } else if (strcmp(asked, "auto") != 0 && strcmp(asked, best) != 0) {
         check_add(check, CHECK_WARNING, "processor", "leave kernels at auto, but to compare",
                   "%s, %zu cores: its best kernels are %s, but kernels is %s", name, cores, best,

@@ -242,10 +242,17 @@ static void check_independence(const struct attention_form *form, size_t index) 
     free_sequence(&s);
 }
 
+/* Emulated, short sequences only, each in two of the forms: tiled and plain. */
+static bool is_left_out(size_t form, size_t index) {
+    return IS_EMULATED && (attention_cases[index].length > 200 || index % 3 != form % 3);
+}
+
 static void for_each_attention(void (*check)(const struct attention_form *form, size_t index)) {
     for (size_t f = 0; f < sizeof attention_forms / sizeof attention_forms[0]; f++) {
         for (size_t i = 0; i < sizeof attention_cases / sizeof attention_cases[0]; i++) {
-            check(&attention_forms[f], i);
+            if (!is_left_out(f, i)) {
+                check(&attention_forms[f], i);
+            }
         }
     }
 }

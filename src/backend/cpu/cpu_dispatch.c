@@ -4,6 +4,8 @@
  */
 #include "backend/cpu/cpu.h"
 
+#include "base/processors.h"
+
 #include <string.h>
 #if defined(__x86_64__) && defined(__linux__)
 #include <cpuid.h>
@@ -41,6 +43,11 @@ static bool has_amx(void) {
     return false;
 #endif
 }
+#elif defined(__aarch64__)
+/* The set multiplies one or two rows with the dot product instructions. */
+static bool has_i8mm(void) {
+    return processors_have_int8_matrices() && processors_have_dot_product();
+}
 #endif
 
 static bool always(void) {
@@ -53,6 +60,9 @@ static const struct kernel_set sets[] = {
     {&cpu_kernels_amx, has_amx},
     {&cpu_kernels_avx512, has_avx512},
     {&cpu_kernels_avx2, has_avx2},
+#elif defined(__aarch64__)
+    {&cpu_kernels_i8mm, has_i8mm},
+    {&cpu_kernels_neon, processors_have_dot_product},
 #endif
     {&cpu_kernels_portable, always},
 };
