@@ -134,8 +134,9 @@ const struct cpu_kernels *cpu_kernels_choose(const char *name, struct error *err
 struct cpu_weight {
     const struct matmul_kernel *kernel; /* of a WEIGHT_MATRIX, else NULL */
     const struct quant_format *format;
-    const uint8_t *data; /* the file's rows (borrowed) or what `owned` holds */
-    void *owned;         /* packed panels, or a vector as f32; NULL when borrowed */
+    const uint8_t *data;      /* the file's rows (borrowed) or what `owned` holds */
+    void *owned;              /* packed panels, or a vector as f32; NULL when borrowed */
+    struct weight_slab *slab; /* that `owned` lies in */
     size_t rows, columns;
     size_t row_bytes;   /* of a row in the file's form */
     size_t panel_bytes; /* of a packed panel; 0 when not packed */
@@ -194,9 +195,10 @@ struct cpu_backend {
     float *cosines, *sines;           /* [max_rows][max_head_dim / 2] */
     float *thread_scratch;            /* [thread_count][thread_scratch_floats] */
     size_t thread_scratch_floats;
-    float *partials;     /* [ATTENTION_PARTIALS][max_head_dim + 2]: sums over segments of keys */
-    float *logit_rows;   /* [max_rows][max_columns]: normed rows of cpu_logits */
-    bool mapped_weights; /* matrices are not packed when they are created */
+    float *partials;   /* [ATTENTION_PARTIALS][max_head_dim + 2]: sums over segments of keys */
+    float *logit_rows; /* [max_rows][max_columns]: normed rows of cpu_logits */
+    struct weight_slab *slabs; /* newest first */
+    bool mapped_weights;       /* matrices are not packed when they are created */
     bool plain_attention;
     float *plain_scores; /* [thread_count][plain_scores_floats], of the plain form only */
     size_t plain_scores_floats;
@@ -227,6 +229,11 @@ static inline float *cpu_scratch(const struct cpu_backend *cpu, size_t thread_in
     return cpu->thread_scratch + thread_index * cpu->thread_scratch_floats;
 }
 
+/* Cache-line aligned; large ones ask for huge pages, which spare the TLB. Whoever writes first
+ * brings the pages in, so let that be all threads. NULL when memory runs out. Freed by free. */
+void *cpu_allocate(size_t bytes);
+size_t cpu_allocated_bytes(size_t bytes); /* what that takes */
+
 /* Bytes of one encoded row; a multiple of 8. */
 size_t encoding_row_bytes(enum encoding encoding, size_t columns);
 
@@ -253,6 +260,12 @@ static inline bool cpu_weight_is_mapped(const struct cpu_weight *weight) {
     return weight->kernel->layout.block_values > 0 && weight->panel_bytes == 0;
 }
 
+/* cpu_weights.c */
+bool cpu_weight_create(struct backend *backend, const struct weight_source *source,
+                       enum weight_use use, struct weight **out, struct error *error);
+void cpu_weight_free(struct backend *backend, struct weight *handle);
+size_t cpu_weight_bytes(struct backend *backend, const struct weight_source *source,
+                        enum weight_use use);
 /* cpu_matmul.c */
 void cpu_matmul(struct backend *backend, const struct activation *x,
                 const struct matmul_target *targets, size_t target_count);

@@ -4,7 +4,7 @@
  * Owns every buffer the CPU ops need. The engine thread calls in; worker threads run only inside
  * thread_pool_run and touch only what the running op hands them.
  */
-#include "backend/cpu/packed.h"
+#include "backend/cpu/cpu.h"
 
 #include "base/bytes.h"
 
@@ -14,21 +14,16 @@
 
 enum { ALIGNMENT = 64, HUGE_PAGE_BYTES = 2 << 20 };
 
-/* What `allocate` takes. */
-static size_t allocated_bytes(size_t bytes) {
+size_t cpu_allocated_bytes(size_t bytes) {
     size_t alignment = bytes >= HUGE_PAGE_BYTES ? HUGE_PAGE_BYTES : ALIGNMENT;
     return size_divide_up(size_max(bytes, 1), alignment) * alignment;
 }
 
-/* Cache-line aligned; large ones ask for huge pages, which spare the TLB in a pass over all the
- * weights. Whoever writes first brings the pages in, so let that be all threads. NULL when memory
- * runs out or the product overflows. */
-static void *allocate_untouched(size_t count, size_t size) {
-    size_t bytes;
-    if (!size_multiply(count, size, &bytes) || bytes > SIZE_MAX / 2) {
+void *cpu_allocate(size_t bytes) {
+    if (bytes > SIZE_MAX / 2) {
         return NULL;
     }
-    size_t total = allocated_bytes(bytes);
+    size_t total = cpu_allocated_bytes(bytes);
     void *memory = aligned_alloc(bytes >= HUGE_PAGE_BYTES ? HUGE_PAGE_BYTES : ALIGNMENT, total);
 #ifdef MADV_HUGEPAGE
     if (memory != NULL && total >= HUGE_PAGE_BYTES) {
@@ -38,11 +33,12 @@ static void *allocate_untouched(size_t count, size_t size) {
     return memory;
 }
 
-/* The same, zeroed. */
+/* The same for [count][size] bytes, zeroed. */
 static void *allocate(size_t count, size_t size) {
-    void *memory = allocate_untouched(count, size);
+    size_t bytes;
+    void *memory = size_multiply(count, size, &bytes) ? cpu_allocate(bytes) : NULL;
     if (memory != NULL) {
-        memset(memory, 0, allocated_bytes(count * size));
+        memset(memory, 0, cpu_allocated_bytes(bytes));
     }
     return memory;
 }
@@ -107,126 +103,16 @@ static bool size_scratch(struct cpu_backend *cpu, struct error *error) {
                 "thread scratch", error);
 }
 
-/* ---- weights ---- */
-
-struct pack_job {
-    struct cpu_backend *cpu;
-    const struct cpu_weight *from; /* the matrix in the file's form */
-    uint8_t *packed;
-    size_t panels, panel_bytes, blocks; /* blocks: of a row */
-};
-
-static void pack_panels(void *context, size_t thread_index) {
-    const struct pack_job *job = context;
-    (void)thread_index;
-    size_t panel;
-    while ((panel = thread_pool_next_chunk(job->cpu->pool)) < job->panels) {
-        cpu_pack_blocks(job->from, panel, 0, job->blocks, job->packed + panel * job->panel_bytes);
-    }
-}
-
-static bool pack_matrix(struct cpu_backend *cpu, struct cpu_weight *weight, struct error *error) {
-    const struct cpu_weight from = *weight;
-    struct pack_job job = {.cpu = cpu,
-                           .from = &from,
-                           .panels = size_divide_up(weight->rows, PANEL_ROWS),
-                           .blocks = weight->columns / weight->format->block_values};
-    job.panel_bytes = job.blocks * packed_offsets(weight->kernel->layout).total;
-    job.packed = allocate_untouched(job.panels, job.panel_bytes);
-    if (job.packed == NULL) {
-        return error_set(error, ERROR_OUT_OF_MEMORY,
-                         "no memory for %zu bytes of packed weights; without repack_weights it "
-                         "takes none",
-                         job.panels * job.panel_bytes);
-    }
-    weight->panel_bytes = job.panel_bytes;
-    weight->owned = job.packed;
-    weight->data = job.packed;
-    cpu_run(cpu, job.panels, pack_panels, &job);
-    return true;
-}
-
-static bool prepare_weight(struct cpu_backend *cpu, struct cpu_weight *weight,
-                           const struct weight_source *source, enum weight_use use,
-                           struct error *error) {
-    weight->format = source->format;
-    weight->data = source->data;
-    weight->rows = source->rows;
-    weight->columns = source->columns;
-    size_t total;
-    if (!quant_row_bytes(source->format, source->columns, &weight->row_bytes) ||
-        !size_multiply(weight->row_bytes, source->rows, &total)) {
-        return error_set(error, ERROR_FORMAT, "%zu columns are not whole blocks of %s",
-                         source->columns, source->format->name);
-    }
-    if (use == WEIGHT_VECTOR) {
-        float *values = allocate(source->columns, sizeof(float));
-        if (values == NULL) {
-            return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for a vector");
-        }
-        source->format->decode(source->data, values, source->columns);
-        weight->owned = values;
-        weight->data = weight->owned;
-        return true;
-    }
-    if (use == WEIGHT_EMBEDDING) {
-        return true;
-    }
-    weight->kernel = cpu->kernels->matmul(source->format->type);
-    return cpu->mapped_weights || weight->kernel->layout.block_values == 0 ||
-           pack_matrix(cpu, weight, error);
-}
-
-static bool weight_create(struct backend *backend, const struct weight_source *source,
-                          enum weight_use use, struct weight **out, struct error *error) {
-    struct cpu_weight *weight = calloc(1, sizeof *weight);
-    if (weight == NULL) {
-        return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for a weight");
-    }
-    if (!prepare_weight(cpu_backend_of(backend), weight, source, use, error)) {
-        free(weight->owned);
-        free(weight);
-        return false;
-    }
-    *out = (struct weight *)weight;
-    return true;
-}
-
-static void weight_free(struct backend *backend, struct weight *handle) {
-    (void)backend;
-    struct cpu_weight *weight = (struct cpu_weight *)handle;
-    free(weight->owned);
-    free(weight);
-}
-
-static size_t weight_bytes(struct backend *backend, const struct weight_source *source,
-                           enum weight_use use) {
-    if (use == WEIGHT_VECTOR) {
-        return allocated_bytes(source->columns * sizeof(float));
-    }
-    if (use == WEIGHT_EMBEDDING) {
-        return 0;
-    }
-    const struct matmul_kernel *kernel =
-        cpu_backend_of(backend)->kernels->matmul(source->format->type);
-    if (cpu_backend_of(backend)->mapped_weights || kernel->layout.block_values == 0) {
-        return 0;
-    }
-    return allocated_bytes(size_divide_up(source->rows, PANEL_ROWS) *
-                           (source->columns / source->format->block_values) *
-                           packed_offsets(kernel->layout).total);
-}
-
 static size_t scratch_bytes(struct backend *backend, size_t max_rows, size_t max_columns,
                             size_t head_dim) {
     size_t floats = size_max(cpu_matmul_scratch_floats(), cpu_attention_scratch_floats(head_dim));
-    size_t total = allocated_bytes(cpu_backend_of(backend)->thread_count *
-                                   size_divide_up(floats, 1024) * 1024 * sizeof(float));
+    size_t total = cpu_allocated_bytes(cpu_backend_of(backend)->thread_count *
+                                       size_divide_up(floats, 1024) * 1024 * sizeof(float));
     for (int e = ENCODING_F32 + 1; e < ENCODING_COUNT; e++) {
-        total += allocated_bytes(max_rows * encoding_row_bytes((enum encoding)e, max_columns));
+        total += cpu_allocated_bytes(max_rows * encoding_row_bytes((enum encoding)e, max_columns));
     }
-    return total + 2 * allocated_bytes(max_rows * (head_dim * sizeof(float) / 2 + 4)) +
-           allocated_bytes(max_rows * max_columns * sizeof(float));
+    return total + 2 * cpu_allocated_bytes(max_rows * (head_dim * sizeof(float) / 2 + 4)) +
+           cpu_allocated_bytes(max_rows * max_columns * sizeof(float));
 }
 
 /* ---- activations and the KV cache ---- */
@@ -387,9 +273,9 @@ static void cpu_free(struct backend *backend) {
 static const struct backend_ops cpu_ops = {
     .name = "cpu",
     .free = cpu_free,
-    .weight_create = weight_create,
-    .weight_free = weight_free,
-    .weight_bytes = weight_bytes,
+    .weight_create = cpu_weight_create,
+    .weight_free = cpu_weight_free,
+    .weight_bytes = cpu_weight_bytes,
     .scratch_bytes = scratch_bytes,
     .activation_create = activation_create,
     .activation_free = activation_free,

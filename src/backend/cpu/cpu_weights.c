@@ -1,0 +1,200 @@
+/*
+ * cpu_weights.c - weights in the CPU's own form, and their memory.
+ *
+ * Owns slabs that hold many weights each, so that matrices smaller than a huge page share one: a
+ * step reads all weights, and pages of 4 KB would cost a small model a fifth of its speed. A slab
+ * goes with the last weight in it. On the engine thread; packing on all of the pool.
+ */
+#include "backend/cpu/packed.h"
+
+#include "base/bytes.h"
+
+#include <stdlib.h>
+
+enum {
+    ALIGNMENT = 64,
+#if defined(__SANITIZE_ADDRESS__)
+    LARGEST_SLAB = 0, /* a slab for each weight, so that reading past its end is seen */
+#else
+    LARGEST_SLAB = 256 << 20, /* that is shared; of address space: pages cost when written */
+#endif
+};
+
+struct weight_slab {
+    struct weight_slab *next;
+    uint8_t *memory;
+    size_t bytes, used;
+    size_t weight_count;
+};
+
+/* ---- slabs ---- */
+
+/* As large as all before it, so that a small model's are few and a single weight's is small. */
+static size_t next_slab_bytes(const struct cpu_backend *cpu, size_t least) {
+    size_t total = 0;
+    for (const struct weight_slab *slab = cpu->slabs; slab != NULL; slab = slab->next) {
+        total += slab->bytes;
+    }
+    return size_max(least, size_min(total, LARGEST_SLAB));
+}
+
+static bool add_slab(struct cpu_backend *cpu, size_t bytes) {
+    struct weight_slab *slab = calloc(1, sizeof *slab);
+    if (slab == NULL) {
+        return false;
+    }
+    slab->bytes = bytes;
+    slab->memory = cpu_allocate(bytes);
+    if (slab->memory == NULL) {
+        free(slab);
+        return false;
+    }
+    slab->next = cpu->slabs;
+    cpu->slabs = slab;
+    return true;
+}
+
+static size_t bytes_in_slab(size_t bytes) {
+    return size_divide_up(size_max(bytes, 1), ALIGNMENT) * ALIGNMENT;
+}
+
+/* Sets weight->owned to [count][size] bytes, uninitialised. */
+static bool take(struct cpu_backend *cpu, struct cpu_weight *weight, size_t count, size_t size) {
+    size_t bytes;
+    if (!size_multiply(count, size, &bytes) || bytes > SIZE_MAX / 2) {
+        return false;
+    }
+    bytes = bytes_in_slab(bytes);
+    bool has_room = cpu->slabs != NULL && cpu->slabs->bytes - cpu->slabs->used >= bytes;
+    if (!has_room && !add_slab(cpu, next_slab_bytes(cpu, bytes)) && !add_slab(cpu, bytes)) {
+        return false;
+    }
+    weight->slab = cpu->slabs;
+    weight->owned = weight->slab->memory + weight->slab->used;
+    weight->slab->used += bytes;
+    weight->slab->weight_count++;
+    return true;
+}
+
+static void give_back(struct cpu_backend *cpu, struct weight_slab *slab) {
+    if (slab == NULL || --slab->weight_count > 0) {
+        return;
+    }
+    struct weight_slab **link = &cpu->slabs;
+    while (*link != slab) {
+        link = &(*link)->next;
+    }
+    *link = slab->next;
+    free(slab->memory);
+    free(slab);
+}
+
+/* ---- packing ---- */
+
+struct pack_job {
+    struct cpu_backend *cpu;
+    const struct cpu_weight *from; /* the matrix in the file's form */
+    uint8_t *packed;
+    size_t panels, panel_bytes, blocks; /* blocks: of a row */
+};
+
+static void pack_panels(void *context, size_t thread_index) {
+    const struct pack_job *job = context;
+    (void)thread_index;
+    size_t panel;
+    while ((panel = thread_pool_next_chunk(job->cpu->pool)) < job->panels) {
+        cpu_pack_blocks(job->from, panel, 0, job->blocks, job->packed + panel * job->panel_bytes);
+    }
+}
+
+static bool pack_matrix(struct cpu_backend *cpu, struct cpu_weight *weight, struct error *error) {
+    const struct cpu_weight from = *weight;
+    struct pack_job job = {.cpu = cpu,
+                           .from = &from,
+                           .panels = size_divide_up(weight->rows, PANEL_ROWS),
+                           .blocks = weight->columns / weight->format->block_values};
+    job.panel_bytes = job.blocks * packed_offsets(weight->kernel->layout).total;
+    if (!take(cpu, weight, job.panels, job.panel_bytes)) {
+        return error_set(error, ERROR_OUT_OF_MEMORY,
+                         "no memory for %zu bytes of packed weights; without repack_weights it "
+                         "takes none",
+                         job.panels * job.panel_bytes);
+    }
+    job.packed = weight->owned;
+    weight->panel_bytes = job.panel_bytes;
+    weight->data = job.packed;
+    cpu_run(cpu, job.panels, pack_panels, &job);
+    return true;
+}
+
+/* ---- weights ---- */
+
+static bool decode_vector(struct cpu_backend *cpu, struct cpu_weight *weight, struct error *error) {
+    if (!take(cpu, weight, weight->columns, sizeof(float))) {
+        return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for a vector");
+    }
+    weight->format->decode(weight->data, weight->owned, weight->columns);
+    weight->data = weight->owned;
+    return true;
+}
+
+static bool prepare_weight(struct cpu_backend *cpu, struct cpu_weight *weight, enum weight_use use,
+                           struct error *error) {
+    size_t total;
+    if (!quant_row_bytes(weight->format, weight->columns, &weight->row_bytes) ||
+        !size_multiply(weight->row_bytes, weight->rows, &total)) {
+        return error_set(error, ERROR_FORMAT, "%zu columns are not whole blocks of %s",
+                         weight->columns, weight->format->name);
+    }
+    if (use == WEIGHT_VECTOR) {
+        return decode_vector(cpu, weight, error);
+    }
+    if (use == WEIGHT_EMBEDDING) {
+        return true;
+    }
+    weight->kernel = cpu->kernels->matmul(weight->format->type);
+    return cpu->mapped_weights || weight->kernel->layout.block_values == 0 ||
+           pack_matrix(cpu, weight, error);
+}
+
+bool cpu_weight_create(struct backend *backend, const struct weight_source *source,
+                       enum weight_use use, struct weight **out, struct error *error) {
+    struct cpu_weight *weight = calloc(1, sizeof *weight);
+    if (weight == NULL) {
+        return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for a weight");
+    }
+    *weight = (struct cpu_weight){.format = source->format,
+                                  .data = source->data,
+                                  .rows = source->rows,
+                                  .columns = source->columns};
+    if (!prepare_weight(cpu_backend_of(backend), weight, use, error)) {
+        free(weight);
+        return false;
+    }
+    *out = (struct weight *)weight;
+    return true;
+}
+
+void cpu_weight_free(struct backend *backend, struct weight *handle) {
+    struct cpu_weight *weight = (struct cpu_weight *)handle;
+    give_back(cpu_backend_of(backend), weight->slab);
+    free(weight);
+}
+
+size_t cpu_weight_bytes(struct backend *backend, const struct weight_source *source,
+                        enum weight_use use) {
+    const struct cpu_backend *cpu = cpu_backend_of(backend);
+    if (use == WEIGHT_VECTOR) {
+        return bytes_in_slab(source->columns * sizeof(float));
+    }
+    if (use == WEIGHT_EMBEDDING) {
+        return 0;
+    }
+    const struct matmul_kernel *kernel = cpu->kernels->matmul(source->format->type);
+    if (cpu->mapped_weights || kernel->layout.block_values == 0) {
+        return 0;
+    }
+    return bytes_in_slab(size_divide_up(source->rows, PANEL_ROWS) *
+                         (source->columns / source->format->block_values) *
+                         packed_offsets(kernel->layout).total);
+}
