@@ -191,7 +191,7 @@ struct cpu_backend {
     size_t thread_count;
     /* Scratch, sized when activations and the KV cache are created, so that no step allocates. */
     size_t max_rows, max_columns, max_head_dim;
-    uint8_t *encoded[ENCODING_COUNT]; /* [max_rows][encoding_row_bytes(max_columns)] */
+    uint8_t *encoded[ENCODING_COUNT]; /* [max_rows * encoding_row_bytes(max_columns)] */
     float *cosines, *sines;           /* [max_rows][max_head_dim / 2] */
     float *thread_scratch;            /* [thread_count][thread_scratch_floats] */
     size_t thread_scratch_floats;

@@ -1,7 +1,11 @@
 /*
  * cpu_matmul.c - matrix products on the pool's threads: encode the activations once, then let the
  * threads take panels of the weights. All arithmetic is in the kernels; which thread takes which
- * panel has no influence on any result.
+ * panel, and in which order panels and chunks are visited, has no influence on any result.
+ *
+ * A prompt's activations are more than the second-level cache holds. So encoded rows lie chunk by
+ * chunk, [chunk][row][its bytes], and several panels meet a chunk of a tile of rows, a few tens of
+ * kilobytes read in order, before the next chunk is touched.
  */
 #include "backend/cpu/cpu.h"
 
@@ -9,9 +13,14 @@
 
 #include <string.h>
 
-/* Panels handed out at once: small enough that the last ones finish together, large enough that a
- * tile of activations is used several times while it is in the cache. */
-enum { MAX_CHUNK_PANELS = 8, CHUNKS_PER_THREAD = 6 };
+enum {
+    /* Panels handed out at once: small enough that the last ones finish together, large enough that
+     * a chunk of activations is used several times while it is in the cache. */
+    PASS_PANELS = 8,
+    PASSES_PER_THREAD = 6,
+    /* With fewer rows a panel is read from end to end: it is the weights that come from memory. */
+    LEAST_ROWS_SIDE_BY_SIDE = 32,
+};
 
 struct matmul_job {
     struct cpu_backend *cpu;
@@ -19,14 +28,14 @@ struct matmul_job {
     size_t row_count, columns;
     const struct matmul_target *targets;
     size_t target_count;
-    size_t chunk_panels;
-    size_t chunk_count; /* over all targets */
-    float *plain_out;   /* for logits: [row_count][weight rows] in place of target->out */
+    size_t pass_panels;
+    size_t pass_count; /* over all targets */
+    float *plain_out;  /* for logits: [row_count][weight rows] in place of target->out */
     bool needed[ENCODING_COUNT];
 };
 
 struct matmul_scratch {
-    _Alignas(64) float sums[2][MATMUL_TILE_ROWS * PANEL_ROWS];
+    _Alignas(64) float sums[2][PASS_PANELS * MATMUL_TILE_ROWS * PANEL_ROWS];
     _Alignas(64) uint8_t unpacked[UNPACKED_BYTES];
     _Alignas(64) uint8_t packed[PACKED_CHUNK_BYTES]; /* of a matrix in the file's form */
 };
@@ -41,18 +50,29 @@ static size_t panel_count(const struct cpu_weight *weight) {
 
 /* ---- encoding ---- */
 
+/* Where a chunk of a row is encoded; the chunk's other rows follow, `stride` bytes apart. */
+static uint8_t *encoded_at(const struct matmul_job *job, enum encoding encoding, size_t column,
+                           size_t row, size_t *stride) {
+    size_t columns = size_min(CHUNK_COLUMNS, job->columns - column);
+    *stride = encoding_row_bytes(encoding, columns);
+    return job->cpu->encoded[encoding] + job->row_count * encoding_row_bytes(encoding, column) +
+           row * *stride;
+}
+
 static void encode_row(const struct matmul_job *job, size_t row) {
-    const struct cpu_backend *cpu = job->cpu;
-    size_t bytes32 = encoding_row_bytes(ENCODING_Q8_32, job->columns);
-    size_t bytes256 = encoding_row_bytes(ENCODING_Q8_256, job->columns);
+    const struct cpu_kernels *kernels = job->cpu->kernels;
     const float *values = job->x + row * job->columns;
-    if (job->needed[ENCODING_Q8_32]) {
-        void *out = cpu->encoded[ENCODING_Q8_32] + row * bytes32;
-        cpu->kernels->encode_q8_32(values, job->columns, out);
-    }
-    if (job->needed[ENCODING_Q8_256]) {
-        void *out = cpu->encoded[ENCODING_Q8_256] + row * bytes256;
-        cpu->kernels->encode_q8_256(values, job->columns, out);
+    size_t stride = 0;
+    for (size_t column = 0; column < job->columns; column += CHUNK_COLUMNS) {
+        size_t columns = size_min(CHUNK_COLUMNS, job->columns - column);
+        if (job->needed[ENCODING_Q8_32]) {
+            kernels->encode_q8_32(values + column, columns,
+                                  (void *)encoded_at(job, ENCODING_Q8_32, column, row, &stride));
+        }
+        if (job->needed[ENCODING_Q8_256]) {
+            kernels->encode_q8_256(values + column, columns,
+                                   (void *)encoded_at(job, ENCODING_Q8_256, column, row, &stride));
+        }
     }
 }
 
@@ -80,7 +100,7 @@ static void encode_activations(struct matmul_job *job) {
     }
 }
 
-/* ---- one panel, one tile of rows ---- */
+/* ---- some panels, one tile of rows ---- */
 
 /* A chunk of a panel, however the matrix is kept. */
 struct chunk {
@@ -103,123 +123,141 @@ static void find_chunk(const struct cpu_weight *weight, size_t panel, size_t fir
     }
 }
 
-static void multiply_panel(const struct matmul_job *job, const struct cpu_weight *weight,
-                           size_t panel, size_t first_row, size_t rows, float *sums,
+/* Some panels of a weight and a tile of rows. */
+struct pass {
+    size_t first_panel, panels;
+    size_t first_row, rows;
+};
+
+static void multiply_chunk(const struct matmul_job *job, const struct cpu_weight *weight,
+                           size_t panel, size_t column, size_t first_row, size_t rows, float *sums,
                            struct matmul_scratch *scratch) {
     const struct matmul_kernel *kernel = weight->kernel;
-    enum encoding encoding = kernel->encoding;
-    size_t stride = encoding_row_bytes(encoding, job->columns);
-    const uint8_t *encoded =
-        encoding == ENCODING_F32 ? (const uint8_t *)job->x : job->cpu->encoded[encoding];
-    stride = encoding == ENCODING_F32 ? job->columns * sizeof(float) : stride;
-    memset(sums, 0, rows * PANEL_ROWS * sizeof(float));
+    size_t columns = size_min(CHUNK_COLUMNS, job->columns - column);
+    size_t stride = job->columns * sizeof(float);
+    const uint8_t *activations = (const uint8_t *)(job->x + first_row * job->columns + column);
+    if (kernel->encoding != ENCODING_F32) {
+        activations = encoded_at(job, kernel->encoding, column, first_row, &stride);
+    }
+    struct chunk chunk;
+    find_chunk(weight, panel, column, columns, scratch, &chunk);
+    if (rows <= MATMUL_DIRECT_ROWS && kernel->multiply_packed != NULL) {
+        kernel->multiply_packed(chunk.weight, chunk.panel, chunk.first_column, activations, stride,
+                                rows, columns, sums);
+    } else {
+        kernel->unpack(chunk.weight, chunk.panel, chunk.first_column, columns, scratch->unpacked);
+        kernel->multiply(scratch->unpacked, activations, stride, rows, columns, sums);
+    }
+}
+
+/* sums: [panel][row][16] */
+static void multiply_panels(const struct matmul_job *job, const struct cpu_weight *weight,
+                            const struct pass *pass, float *sums, struct matmul_scratch *scratch) {
+    size_t panel_sums = pass->rows * PANEL_ROWS;
+    memset(sums, 0, pass->panels * panel_sums * sizeof(float));
     for (size_t column = 0; column < job->columns; column += CHUNK_COLUMNS) {
-        size_t columns = size_min(CHUNK_COLUMNS, job->columns - column);
-        const uint8_t *activations =
-            encoded + first_row * stride +
-            (encoding == ENCODING_F32 ? column * sizeof(float)
-                                      : encoding_row_bytes(encoding, column));
-        struct chunk chunk;
-        find_chunk(weight, panel, column, columns, scratch, &chunk);
-        if (rows <= MATMUL_DIRECT_ROWS && kernel->multiply_packed != NULL) {
-            kernel->multiply_packed(chunk.weight, chunk.panel, chunk.first_column, activations,
-                                    stride, rows, columns, sums);
-        } else {
-            kernel->unpack(chunk.weight, chunk.panel, chunk.first_column, columns,
-                           scratch->unpacked);
-            kernel->multiply(scratch->unpacked, activations, stride, rows, columns, sums);
+        for (size_t i = 0; i < pass->panels; i++) {
+            multiply_chunk(job, weight, pass->first_panel + i, column, pass->first_row, pass->rows,
+                           sums + i * panel_sums, scratch);
         }
     }
 }
 
-static void add_bias(const struct weight *handle, size_t panel, size_t rows, float *sums) {
+static void add_bias(const struct weight *handle, const struct pass *pass, float *sums) {
     if (handle == NULL) {
         return;
     }
     const struct cpu_weight *bias = cpu_weight_of(handle);
     const float *values = bias->owned;
-    size_t first = panel * PANEL_ROWS;
-    size_t count = size_min(PANEL_ROWS, bias->columns - first);
-    for (size_t row = 0; row < rows; row++) {
-        for (size_t i = 0; i < count; i++) {
-            sums[row * PANEL_ROWS + i] += values[first + i];
-        }
-    }
-}
-
-static inline __attribute__((always_inline)) void
-store_rows(const float *from, size_t rows, const size_t count, bool adds, float *to, size_t width) {
-    for (size_t row = 0; row < rows; row++, from += PANEL_ROWS, to += width) {
-        if (adds) {
+    for (size_t panel = 0; panel < pass->panels; panel++) {
+        size_t first = (pass->first_panel + panel) * PANEL_ROWS;
+        size_t count = size_min(PANEL_ROWS, bias->columns - first);
+        for (size_t row = 0; row < pass->rows; row++, sums += PANEL_ROWS) {
             for (size_t i = 0; i < count; i++) {
-                to[i] += from[i];
+                sums[i] += values[first + i];
             }
-        } else {
-            memcpy(to, from, count * sizeof(float));
         }
     }
 }
 
-/* sums [rows][16] → the target's columns, by its epilogue. */
-static void store_panel(const struct matmul_job *job, const struct matmul_target *target,
-                        size_t panel, size_t first_row, size_t rows, const float *sums) {
-    size_t width = cpu_weight_of(target->weight)->rows;
-    size_t first = panel * PANEL_ROWS;
-    size_t count = size_min(PANEL_ROWS, width - first);
-    float *out = job->plain_out != NULL ? job->plain_out : cpu_activation_of(target->out)->data;
-    out += first_row * width + first;
-    bool adds = target->epilogue == MATMUL_ADD;
-    if (count == PANEL_ROWS) { /* a constant: vectors */
-        store_rows(sums, rows, PANEL_ROWS, adds, out, width);
+static inline __attribute__((always_inline)) void store_sums(const float *from, const size_t count,
+                                                             bool adds, float *to) {
+    if (adds) {
+        for (size_t i = 0; i < count; i++) {
+            to[i] += from[i];
+        }
     } else {
-        store_rows(sums, rows, count, adds, out, width);
+        memcpy(to, from, count * sizeof(float));
     }
 }
 
-static void run_panel(const struct matmul_job *job, const struct matmul_target *target,
-                      size_t panel, size_t first_row, size_t rows, struct matmul_scratch *scratch) {
-    multiply_panel(job, cpu_weight_of(target->weight), panel, first_row, rows, scratch->sums[0],
-                   scratch);
-    add_bias(target->bias, panel, rows, scratch->sums[0]);
-    if (target->epilogue == MATMUL_SILU_MUL) {
-        multiply_panel(job, cpu_weight_of(target->second), panel, first_row, rows, scratch->sums[1],
-                       scratch);
-        add_bias(target->second_bias, panel, rows, scratch->sums[1]);
-        job->cpu->kernels->silu_multiply(scratch->sums[0], scratch->sums[1], rows * PANEL_ROWS);
+/* sums [panel][row][16] → the target's columns, by its epilogue: a row's panels lie side by side
+ * there. */
+static void store_panels(const struct matmul_job *job, const struct matmul_target *target,
+                         const struct pass *pass, const float *sums) {
+    size_t width = cpu_weight_of(target->weight)->rows;
+    float *out = job->plain_out != NULL ? job->plain_out : cpu_activation_of(target->out)->data;
+    bool adds = target->epilogue == MATMUL_ADD;
+    for (size_t row = 0; row < pass->rows; row++) {
+        float *to = out + (pass->first_row + row) * width;
+        for (size_t panel = 0; panel < pass->panels; panel++) {
+            const float *from = sums + (panel * pass->rows + row) * PANEL_ROWS;
+            size_t first = (pass->first_panel + panel) * PANEL_ROWS;
+            size_t count = size_min(PANEL_ROWS, width - first);
+            if (count == PANEL_ROWS) { /* a constant: vectors */
+                store_sums(from, PANEL_ROWS, adds, to + first);
+            } else {
+                store_sums(from, count, adds, to + first);
+            }
+        }
     }
-    store_panel(job, target, panel, first_row, rows, scratch->sums[0]);
+}
+
+static void run_pass(const struct matmul_job *job, const struct matmul_target *target,
+                     const struct pass *pass, struct matmul_scratch *scratch) {
+    multiply_panels(job, cpu_weight_of(target->weight), pass, scratch->sums[0], scratch);
+    add_bias(target->bias, pass, scratch->sums[0]);
+    if (target->epilogue == MATMUL_SILU_MUL) {
+        multiply_panels(job, cpu_weight_of(target->second), pass, scratch->sums[1], scratch);
+        add_bias(target->second_bias, pass, scratch->sums[1]);
+        job->cpu->kernels->silu_multiply(scratch->sums[0], scratch->sums[1],
+                                         pass->panels * pass->rows * PANEL_ROWS);
+    }
+    store_panels(job, target, pass, scratch->sums[0]);
 }
 
 /* ---- the threads' loop ---- */
 
-/* Chunk number → target and first panel. */
-static const struct matmul_target *locate_chunk(const struct matmul_job *job, size_t chunk,
-                                                size_t *first_panel) {
+/* Pass number → target and panels. */
+static const struct matmul_target *locate_pass(const struct matmul_job *job, size_t number,
+                                               struct pass *pass) {
     for (size_t i = 0; i < job->target_count; i++) {
         size_t panels = panel_count(cpu_weight_of(job->targets[i].weight));
-        size_t chunks = size_divide_up(panels, job->chunk_panels);
-        if (chunk < chunks) {
-            *first_panel = chunk * job->chunk_panels;
+        size_t passes = size_divide_up(panels, job->pass_panels);
+        if (number < passes) {
+            pass->first_panel = number * job->pass_panels;
+            pass->panels = size_min(job->pass_panels, panels - pass->first_panel);
             return &job->targets[i];
         }
-        chunk -= chunks;
+        number -= passes;
     }
     return NULL;
 }
 
-static void multiply_chunks(void *context, size_t thread_index) {
+static void run_passes(void *context, size_t thread_index) {
     const struct matmul_job *job = context;
     struct matmul_scratch *scratch = (void *)cpu_scratch(job->cpu, thread_index);
-    size_t chunk;
-    while ((chunk = thread_pool_next_chunk(job->cpu->pool)) < job->chunk_count) {
-        size_t first_panel = 0;
-        const struct matmul_target *target = locate_chunk(job, chunk, &first_panel);
-        size_t end =
-            size_min(first_panel + job->chunk_panels, panel_count(cpu_weight_of(target->weight)));
+    size_t number;
+    while ((number = thread_pool_next_chunk(job->cpu->pool)) < job->pass_count) {
+        struct pass pass = {0};
+        const struct matmul_target *target = locate_pass(job, number, &pass);
+        size_t end = pass.first_panel + pass.panels;
+        size_t step = job->row_count < LEAST_ROWS_SIDE_BY_SIDE ? 1 : pass.panels;
         for (size_t row = 0; row < job->row_count; row += MATMUL_TILE_ROWS) {
-            size_t rows = size_min(MATMUL_TILE_ROWS, job->row_count - row);
-            for (size_t panel = first_panel; panel < end; panel++) {
-                run_panel(job, target, panel, row, rows, scratch);
+            for (size_t panel = pass.first_panel; panel < end; panel += step) {
+                const struct pass part = {panel, step, row,
+                                          size_min(MATMUL_TILE_ROWS, job->row_count - row)};
+                run_pass(job, target, &part, scratch);
             }
         }
     }
@@ -230,14 +268,14 @@ static void run_job(struct matmul_job *job) {
     for (size_t i = 0; i < job->target_count; i++) {
         panels += panel_count(cpu_weight_of(job->targets[i].weight));
     }
-    size_t wanted = panels / (job->cpu->thread_count * CHUNKS_PER_THREAD);
-    job->chunk_panels = size_max(1, size_min(wanted, MAX_CHUNK_PANELS));
+    size_t wanted = panels / (job->cpu->thread_count * PASSES_PER_THREAD);
+    job->pass_panels = size_max(1, size_min(wanted, PASS_PANELS));
     for (size_t i = 0; i < job->target_count; i++) {
-        job->chunk_count +=
-            size_divide_up(panel_count(cpu_weight_of(job->targets[i].weight)), job->chunk_panels);
+        job->pass_count +=
+            size_divide_up(panel_count(cpu_weight_of(job->targets[i].weight)), job->pass_panels);
     }
     encode_activations(job);
-    thread_pool_run(job->cpu->pool, multiply_chunks, job);
+    thread_pool_run(job->cpu->pool, run_passes, job);
 }
 
 void cpu_matmul(struct backend *backend, const struct activation *x,
