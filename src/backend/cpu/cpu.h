@@ -32,9 +32,10 @@ enum {
 
 /* How an activation row is encoded for a kernel. */
 enum encoding {
-    ENCODING_F32,    /* as it is */
-    ENCODING_Q8_32,  /* struct q8_block32 for each 32 values */
-    ENCODING_Q8_256, /* struct q8_block256 for each 256 values */
+    ENCODING_F32,        /* as it is */
+    ENCODING_Q8_32,      /* struct q8_block32 for each 32 values */
+    ENCODING_Q8_256,     /* struct q8_block256 for each 256 values */
+    ENCODING_Q8_32_WIDE, /* struct q8_wide32 for each 32 values: ENCODING_Q8_32's in 16 bits */
     ENCODING_COUNT,
 };
 
@@ -47,6 +48,11 @@ struct q8_block32 {
     int8_t q[32];
 };
 
+struct q8_wide32 {
+    float scale;
+    int16_t q[32];
+};
+
 struct q8_block256 {
     int8_t q[256];
     int16_t sums16[16]; /* sums of 16 consecutive q */
@@ -56,6 +62,7 @@ struct q8_block256 {
 };
 
 _Static_assert(sizeof(struct q8_block32) == 44, "44 bytes for 32 values");
+_Static_assert(sizeof(struct q8_wide32) == 68, "68 bytes for 32 values");
 _Static_assert(sizeof(struct q8_block256) == 320, "320 bytes for 256 values");
 
 struct cpu_weight;
@@ -87,6 +94,9 @@ struct matmul_kernel {
     void (*multiply_packed)(const struct cpu_weight *weight, size_t panel, size_t first_column,
                             const uint8_t *activations, size_t stride, size_t row_count,
                             size_t columns, float *sums);
+    /* `multiply` reads ENCODING_Q8_32_WIDE, although `encoding`, which multiply_packed reads, is
+     * ENCODING_Q8_32. */
+    bool multiplies_wide;
 };
 
 /* One instruction set's kernels. Each has its portable twin and a parity test. */

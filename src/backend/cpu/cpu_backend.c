@@ -50,6 +50,7 @@ size_t encoding_row_bytes(enum encoding encoding, size_t columns) {
         [ENCODING_F32] = {1, sizeof(float)},
         [ENCODING_Q8_32] = {32, sizeof(struct q8_block32)},
         [ENCODING_Q8_256] = {256, sizeof(struct q8_block256)},
+        [ENCODING_Q8_32_WIDE] = {32, sizeof(struct q8_wide32)},
     };
     size_t bytes = size_divide_up(columns, blocks[encoding].values) * blocks[encoding].bytes;
     return size_divide_up(bytes, 8) * 8;

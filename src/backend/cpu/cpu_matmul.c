@@ -50,6 +50,24 @@ static size_t panel_count(const struct cpu_weight *weight) {
 
 /* ---- encoding ---- */
 
+static enum encoding encoding_of(const struct matmul_job *job, const struct weight *weight) {
+    const struct matmul_kernel *kernel = cpu_weight_of(weight)->kernel;
+    bool direct = job->row_count <= MATMUL_DIRECT_ROWS && kernel->multiply_packed != NULL;
+    return kernel->multiplies_wide && !direct ? ENCODING_Q8_32_WIDE : kernel->encoding;
+}
+
+static void encode_wide(const struct cpu_kernels *kernels, const float *values, size_t columns,
+                        struct q8_wide32 *out) {
+    struct q8_block32 blocks[CHUNK_COLUMNS / 32];
+    kernels->encode_q8_32(values, columns, blocks);
+    for (size_t b = 0; b < size_divide_up(columns, 32); b++) {
+        out[b].scale = blocks[b].scale;
+        for (size_t i = 0; i < 32; i++) {
+            out[b].q[i] = blocks[b].q[i];
+        }
+    }
+}
+
 /* Where a chunk of a row is encoded; the chunk's other rows follow, `stride` bytes apart. */
 static uint8_t *encoded_at(const struct matmul_job *job, enum encoding encoding, size_t column,
                            size_t row, size_t *stride) {
@@ -73,6 +91,10 @@ static void encode_row(const struct matmul_job *job, size_t row) {
             kernels->encode_q8_256(values + column, columns,
                                    (void *)encoded_at(job, ENCODING_Q8_256, column, row, &stride));
         }
+        if (job->needed[ENCODING_Q8_32_WIDE]) {
+            encode_wide(kernels, values + column, columns,
+                        (void *)encoded_at(job, ENCODING_Q8_32_WIDE, column, row, &stride));
+        }
     }
 }
 
@@ -90,12 +112,13 @@ static void encode_rows(void *context, size_t thread_index) {
 static void encode_activations(struct matmul_job *job) {
     for (size_t i = 0; i < job->target_count; i++) {
         const struct matmul_target *target = &job->targets[i];
-        job->needed[cpu_weight_of(target->weight)->kernel->encoding] = true;
+        job->needed[encoding_of(job, target->weight)] = true;
         if (target->second != NULL) {
-            job->needed[cpu_weight_of(target->second)->kernel->encoding] = true;
+            job->needed[encoding_of(job, target->second)] = true;
         }
     }
-    if (job->needed[ENCODING_Q8_32] || job->needed[ENCODING_Q8_256]) {
+    if (job->needed[ENCODING_Q8_32] || job->needed[ENCODING_Q8_256] ||
+        job->needed[ENCODING_Q8_32_WIDE]) {
         cpu_run(job->cpu, job->row_count / CPU_CHUNK_ROWS, encode_rows, job);
     }
 }
@@ -129,19 +152,21 @@ struct pass {
     size_t first_row, rows;
 };
 
-static void multiply_chunk(const struct matmul_job *job, const struct cpu_weight *weight,
-                           size_t panel, size_t column, size_t first_row, size_t rows, float *sums,
+static void multiply_chunk(const struct matmul_job *job, const struct weight *handle, size_t panel,
+                           size_t column, size_t first_row, size_t rows, float *sums,
                            struct matmul_scratch *scratch) {
+    const struct cpu_weight *weight = cpu_weight_of(handle);
     const struct matmul_kernel *kernel = weight->kernel;
+    enum encoding encoding = encoding_of(job, handle);
     size_t columns = size_min(CHUNK_COLUMNS, job->columns - column);
     size_t stride = job->columns * sizeof(float);
     const uint8_t *activations = (const uint8_t *)(job->x + first_row * job->columns + column);
-    if (kernel->encoding != ENCODING_F32) {
-        activations = encoded_at(job, kernel->encoding, column, first_row, &stride);
+    if (encoding != ENCODING_F32) {
+        activations = encoded_at(job, encoding, column, first_row, &stride);
     }
     struct chunk chunk;
     find_chunk(weight, panel, column, columns, scratch, &chunk);
-    if (rows <= MATMUL_DIRECT_ROWS && kernel->multiply_packed != NULL) {
+    if (job->row_count <= MATMUL_DIRECT_ROWS && kernel->multiply_packed != NULL) {
         kernel->multiply_packed(chunk.weight, chunk.panel, chunk.first_column, activations, stride,
                                 rows, columns, sums);
     } else {
@@ -151,7 +176,7 @@ static void multiply_chunk(const struct matmul_job *job, const struct cpu_weight
 }
 
 /* sums: [panel][row][16] */
-static void multiply_panels(const struct matmul_job *job, const struct cpu_weight *weight,
+static void multiply_panels(const struct matmul_job *job, const struct weight *weight,
                             const struct pass *pass, float *sums, struct matmul_scratch *scratch) {
     size_t panel_sums = pass->rows * PANEL_ROWS;
     memset(sums, 0, pass->panels * panel_sums * sizeof(float));
@@ -215,10 +240,10 @@ static void store_panels(const struct matmul_job *job, const struct matmul_targe
 
 static void run_pass(const struct matmul_job *job, const struct matmul_target *target,
                      const struct pass *pass, struct matmul_scratch *scratch) {
-    multiply_panels(job, cpu_weight_of(target->weight), pass, scratch->sums[0], scratch);
+    multiply_panels(job, target->weight, pass, scratch->sums[0], scratch);
     add_bias(target->bias, pass, scratch->sums[0]);
     if (target->epilogue == MATMUL_SILU_MUL) {
-        multiply_panels(job, cpu_weight_of(target->second), pass, scratch->sums[1], scratch);
+        multiply_panels(job, target->second, pass, scratch->sums[1], scratch);
         add_bias(target->second_bias, pass, scratch->sums[1]);
         job->cpu->kernels->silu_multiply(scratch->sums[0], scratch->sums[1],
                                          pass->panels * pass->rows * PANEL_ROWS);
