@@ -20,20 +20,18 @@ static void sort_by_score(const struct halving *halving, size_t *order, size_t c
     }
 }
 
-static bool has_room(const struct halving_candidate *candidate, size_t times) {
-    return candidate->count + times <= HALVING_MOST_SCORES;
-}
-
 bool halving_run(struct halving *halving, size_t *best, struct error *error) {
     size_t order[HALVING_MOST_CANDIDATES] = {0}, left = halving->count;
     for (size_t i = 0; i < left; i++) {
         order[i] = i;
     }
-    for (size_t times = 1; left > 1; times *= 2) {
+    for (size_t wanted = 1; left > 1; wanted = 2 * wanted + 1) {
         size_t measured = 0;
         for (size_t i = 0; i < left && !halving->out_of_time(halving->context); i++) {
-            if (has_room(&halving->candidates[order[i]], times) &&
-                !halving->measure(halving->context, order[i], times, error)) {
+            size_t have = halving->candidates[order[i]].count;
+            size_t scores = size_min(wanted, HALVING_MOST_SCORES);
+            if (have < scores &&
+                !halving->measure(halving->context, order[i], scores - have, error)) {
                 return false;
             }
             measured++;

@@ -26,8 +26,8 @@ struct halving {
     struct halving_candidate candidates[HALVING_MOST_CANDIDATES]; /* [count]; the first is what
                                                                    * there is now */
     size_t count;
-    /* Appends `times` scores to the candidate's. False ends the search with the error; a candidate
-     * that cannot run is marked as refused, with true. */
+    /* Appends `times` scores to the candidate's, fewer when the time is out. False ends the search
+     * with the error; a candidate that cannot run is marked as refused, with true. */
     bool (*measure)(void *context, size_t candidate, size_t times, struct error *error);
     bool (*out_of_time)(void *context);
     void *context;
@@ -35,7 +35,8 @@ struct halving {
 
 double halving_score(const struct halving_candidate *candidate); /* mean; 0 of none */
 
-/* Finds the best; halving_candidate 0 where no other was measured at all. */
+/* Finds the best; what a candidate was measured before counts. Candidate 0 where no other was
+ * measured at all. */
 bool halving_run(struct halving *halving, size_t *best, struct error *error);
 
 /* Measures two candidates in turn, `rounds` times or until the time is out, and compares `best`

@@ -26,12 +26,16 @@ static const char style[] =
     "table{border-collapse:collapse;font-variant-numeric:tabular-nums}\n"
     "th,td{padding:4px 10px;border-bottom:1px solid var(--line);text-align:right;"
     "vertical-align:top}\n"
-    "th:first-child,td:first-child,.words td{text-align:left}th{color:var(--faint);"
+    "th:first-child,td:first-child,.words th,.words td{text-align:left}th{color:var(--faint);"
     "font-weight:600}\n"
+    "@media(max-width:600px){th,td{padding:4px 5px;font-size:.87rem}}\n"
+    ".pair{display:grid;column-gap:32px;grid-template-columns:repeat(auto-fit,minmax(min(100%,"
+    "540px),1fr))}.pair section{min-width:0}\n"
     ".words td:last-child{overflow-wrap:anywhere;white-space:normal}\n"
-    ".plots{display:grid;gap:16px;grid-template-columns:repeat(auto-fit,minmax(min(100%,340px),"
+    ".plots{display:grid;gap:16px;margin-top:2rem;grid-template-columns:repeat(auto-fit,minmax(min("
+    "100%,480px),"
     "1fr))}\n"
-    "figure{margin:0;padding:12px;background:var(--card);border-radius:8px;max-width:560px}\n"
+    "figure{margin:0;padding:12px;background:var(--card);border-radius:8px}\n"
     "figure svg{width:100%;height:auto}figcaption svg{width:22px}\n"
     "figure text{fill:var(--faint);font-size:11px}.grid{stroke:var(--line);stroke-width:1}\n"
     ".series{stroke-width:2;stroke-linejoin:round}.key{white-space:nowrap;margin-left:.6em}\n"
@@ -57,36 +61,49 @@ static void number_cell(struct string_buffer *out, double value) {
 
 /* ---- tables ---- */
 
-static bool append_verdicts(const struct load_report *report, struct string_buffer *out,
-                            struct error *error) {
+static bool append_verdict(const struct load_report *report, size_t level, size_t which,
+                           struct string_buffer *out, struct error *error) {
     static const char *const classes[] = {[STATISTICS_TOO_FEW] = "",
                                           [STATISTICS_NO_DIFFERENCE] = "",
                                           [STATISTICS_BETTER] = "better",
                                           [STATISTICS_WORSE] = "worse"};
+    struct statistics_comparison comparison;
+    if (!load_compare(report, level, which, &comparison, error)) {
+        return false;
+    }
+    if (comparison.count == 0) {
+        string_buffer_append_text(out, "<td>–</td>");
+        return true;
+    }
     struct string_buffer text = {0};
+    statistics_append_verdict(&comparison, load_metrics[which].better, load_metrics[which].worse,
+                              &text);
+    string_buffer_append_format(out, "<td class=\"%s\">", classes[comparison.verdict]);
+    tag_text(out, "", string_buffer_text(&text), "</td>");
+    string_buffer_deinit(&text);
+    return true;
+}
+
+/* A row for each metric, a column for each level. */
+static bool append_verdicts(const struct load_report *report, struct string_buffer *out,
+                            struct error *error) {
+    char title[256];
+    snprintf(title, sizeof title, "%s beside %s", report->targets[0].name, report->targets[1].name);
+    tag_text(out, "<h2>", title,
+             "</h2>\n<div class=\"table\" tabindex=\"0\"><table class=\"words\">\n<tr><td></td>");
+    for (size_t level = 0; level < report->level_count; level++) {
+        char text[64];
+        load_level_describe(&report->levels[level], text, sizeof text);
+        tag_text(out, "<th>", text, "</th>");
+    }
     bool done = true;
-    string_buffer_append_text(
-        out, "<h2>Beside the baseline</h2>\n<div class=\"table\" tabindex=\"0\"><table "
-             "class=\"words\">\n");
-    for (size_t i = 0; done && i < report->level_count * LOAD_METRICS; i++) {
-        const struct load_metric *metric = &load_metrics[i % LOAD_METRICS];
-        struct statistics_comparison comparison;
-        done = load_compare(report, i / LOAD_METRICS, i % LOAD_METRICS, &comparison, error);
-        if (i % LOAD_METRICS == 0) {
-            char level[64];
-            load_level_describe(&report->levels[i / LOAD_METRICS], level, sizeof level);
-            tag_text(out, "<tr><th>", level, "</th><th>verdict</th></tr>\n");
-        }
-        if (done && comparison.count > 0) {
-            string_buffer_clear(&text);
-            statistics_append_verdict(&comparison, metric->better, metric->worse, &text);
-            tag_text(out, "<tr><td>", metric->label, "</td>");
-            string_buffer_append_format(out, "<td class=\"%s\">", classes[comparison.verdict]);
-            tag_text(out, "", string_buffer_text(&text), "</td></tr>\n");
+    for (size_t which = 0; done && which < LOAD_METRICS; which++) {
+        tag_text(out, "</tr>\n<tr><td>", load_metrics[which].label, "</td>");
+        for (size_t level = 0; done && level < report->level_count; level++) {
+            done = append_verdict(report, level, which, out, error);
         }
     }
-    string_buffer_append_text(out, "</table></div>\n");
-    string_buffer_deinit(&text);
+    string_buffer_append_text(out, "</tr>\n</table></div>\n");
     return done;
 }
 
@@ -106,7 +123,7 @@ static void append_figures(const struct load_report *report, size_t target, size
     char name[160], text[64];
     load_level_describe(&report->levels[level], text, sizeof text);
     snprintf(name, sizeof name, "%s, %s", report->targets[target].name, text);
-    tag_text(out, "<h2>", name, "</h2>\n");
+    tag_text(out, "<section><h2>", name, "</h2>\n");
     string_buffer_append_format(out, "<p>%zu requests in %.4g s, %zu answered", figures->requests,
                                 figures->seconds, figures->succeeded);
     if (!isnan(figures->tokens_per_second)) {
@@ -129,21 +146,25 @@ static void append_figures(const struct load_report *report, size_t target, size
     summary_row(out, "time between tokens", &figures->itl);
     summary_row(out, "whole answer", &figures->latency);
     summary_row(out, "longest pause in an answer", &figures->pause);
-    string_buffer_append_text(out, "</table></div>\n");
+    string_buffer_append_text(out, "</table></div></section>\n");
 }
 
+/* The servers beside each other where there is room. */
 static bool append_levels(const struct load_report *report, struct string_buffer *out,
                           struct error *error) {
-    for (size_t i = 0; i < report->level_count * report->target_count; i++) {
-        size_t level = i / report->target_count, target = i % report->target_count;
-        const struct load_filter filter = {(int)target, (int)level, LOAD_ALL, LOAD_ALL};
-        struct load_figures figures;
-        if (!load_figures_of(report, filter, &figures, error)) {
-            return false;
+    for (size_t level = 0; level < report->level_count; level++) {
+        string_buffer_append_text(out, "<div class=\"pair\">\n");
+        for (size_t target = 0; target < report->target_count; target++) {
+            const struct load_filter filter = {(int)target, (int)level, LOAD_ALL, LOAD_ALL};
+            struct load_figures figures;
+            if (!load_figures_of(report, filter, &figures, error)) {
+                return false;
+            }
+            if (figures.requests > 0) {
+                append_figures(report, target, level, &figures, out);
+            }
         }
-        if (figures.requests > 0) {
-            append_figures(report, target, level, &figures, out);
-        }
+        string_buffer_append_text(out, "</div>\n");
     }
     return true;
 }
@@ -205,6 +226,11 @@ static void append_setting(const struct load_report *report, struct string_buffe
                  target->url, load_protocol_name(target->protocol),
                  target->version[0] == '\0' ? "not told" : target->version, target->model,
                  target->digest[0] == '\0' ? "not told" : target->digest);
+        if (load_peak_memory(report, i) > 0) {
+            char label[160];
+            snprintf(label, sizeof label, "%s, memory", target->name);
+            fact_row(out, label, "%.1f MiB at most", load_peak_memory(report, i) / 0x1p20);
+        }
     }
     fact_row(out, "Workload",
              "%s, %zu requests a run, %zu rounds, %zu to warm up each scenario, "

@@ -264,6 +264,14 @@ static void remark_tokens(const struct load_report *report, size_t target,
     }
 }
 
+double load_peak_memory(const struct load_report *report, size_t target) {
+    double peak = 0;
+    for (size_t i = 0; i < report->watches[target].count; i++) {
+        peak = fmax(peak, report->watches[target].samples[i].resident_bytes);
+    }
+    return peak;
+}
+
 bool load_remarks(const struct load_report *report, struct string_buffer *lines,
                   struct error *error) {
     double length[LOAD_MOST_TARGETS] = {0};

@@ -115,6 +115,9 @@ extern const struct load_metric load_metrics[LOAD_METRICS];
 bool load_compare(const struct load_report *report, size_t level, size_t metric,
                   struct statistics_comparison *comparison, struct error *error);
 
+/* Most bytes that a target's processes had resident; 0: they were not watched. */
+double load_peak_memory(const struct load_report *report, size_t target);
+
 /* What a reader must know to judge the figures: failures, stalls, how tokens were counted. One line
  * each. */
 bool load_remarks(const struct load_report *report, struct string_buffer *lines,

@@ -230,10 +230,7 @@ static void append_setting(const struct load_report *report, struct string_buffe
     }
     for (size_t i = 0; i < report->target_count; i++) {
         const struct load_target *target = &report->targets[i];
-        double peak = 0;
-        for (size_t k = 0; k < report->watches[i].count; k++) {
-            peak = fmax(peak, report->watches[i].samples[k].resident_bytes);
-        }
+        double peak = load_peak_memory(report, i);
         cell(&table, 0, "%s", target->name);
         cell(&table, 1, "%.60s, %s protocol, version %.40s", target->url,
              load_protocol_name(target->protocol),

@@ -39,6 +39,7 @@ struct peer_command {
     const char *words[MOST_WORDS]; /* [count], in text */
     size_t count;
     char program[4096]; /* its path */
+    bool has_no_depth;  /* it has -gp and no -d: a context comes before answers only */
 };
 
 /* --- the command line --- */
@@ -309,20 +310,64 @@ static bool judge_end(const struct peer_command *command, const struct child *ch
                      complaint[0] == '\0' ? "" : ": ", complaint);
 }
 
+/* How a test is asked for, and what its result says that it was. */
+struct question {
+    size_t prompt, generated, depth; /* n_prompt, n_gen, n_depth */
+    char texts[3][48];
+    const char *options[MOST_OPTIONS + 1]; /* the last is NULL */
+};
+
+static void ask(const struct peer_command *command, const struct engine_bench_test *test,
+                struct question *question) {
+    size_t prompt = test->generates ? 0 : test->length;
+    size_t generated = test->generates ? test->length : 0;
+    char(*texts)[sizeof question->texts[0]] = question->texts;
+    *question =
+        (struct question){prompt, generated, test->depth, .options = {"-r", "1", "-o", "json"}};
+    const char **more = question->options + 4;
+    if (test->depth > 0 && command->has_no_depth) {
+        question->prompt = test->depth;
+        question->depth = prompt = generated = 0;
+        snprintf(texts[2], sizeof texts[2], "%zu,%zu", test->depth, test->length);
+        *more++ = "-gp";
+        *more++ = texts[2];
+    } else if (test->depth > 0) {
+        snprintf(texts[2], sizeof texts[2], "%zu", test->depth);
+        *more++ = "-d";
+        *more++ = texts[2];
+    }
+    snprintf(texts[0], sizeof texts[0], "%zu", prompt);
+    snprintf(texts[1], sizeof texts[1], "%zu", generated);
+    memcpy(more, (const char *const[]){"-p", texts[0], "-n", texts[1]}, 4 * sizeof *more);
+}
+
 /* A number of the result that is there and is another than was asked for. */
 static bool differs(const json_t *result, const char *key, size_t asked) {
     const json_t *value = json_object_get(result, key);
     return json_is_integer(value) && json_integer_value(value) != (json_int_t)asked;
 }
 
-static bool read_speed(const struct peer_command *command, const struct engine_bench_test *test,
+/* The JSON that was printed: an array, or its last object where something else stands between, as
+ * ik_llama.cpp tells on standard output what it does while it loads. NULL: none. */
+static json_t *parse(const struct string_buffer *output) {
+    const char *text = string_buffer_text(output);
+    json_t *document = json_loadb(text, output->length, 0, NULL);
+    const char *last = strrchr(text, '{');
+    if (document == NULL && last != NULL) {
+        json_t *object = json_loads(last, JSON_DISABLE_EOF_CHECK, NULL);
+        document = object == NULL ? NULL : json_pack("[o]", object);
+    }
+    return document;
+}
+
+static bool read_speed(const struct peer_command *command, const struct question *asked,
                        const struct string_buffer *output, double *speed, struct error *error) {
     const char *name = command->words[0];
     if (output->failed || output->length > OUTPUT_LIMIT) {
         return error_set(error, ERROR_FORMAT, "'%.200s' printed more than %d MiB", name,
                          OUTPUT_LIMIT >> 20);
     }
-    json_t *document = json_loadb(string_buffer_text(output), output->length, 0, NULL);
+    json_t *document = parse(output);
     const json_t *result = json_array_get(document, json_array_size(document) - 1);
     const json_t *average = json_object_get(result, "avg_ts");
     double value = json_number_value(average);
@@ -332,9 +377,9 @@ static bool read_speed(const struct peer_command *command, const struct engine_b
     } else if (!json_is_number(average) || !(value > 0) || !isfinite(value)) {
         error_set(error, ERROR_FORMAT,
                   "the JSON of '%.200s' has no speed: avg_ts of its last element", name);
-    } else if (differs(result, "n_prompt", test->generates ? 0 : test->length) ||
-               differs(result, "n_gen", test->generates ? test->length : 0) ||
-               differs(result, "n_depth", test->depth)) {
+    } else if (differs(result, "n_prompt", asked->prompt) ||
+               differs(result, "n_gen", asked->generated) ||
+               differs(result, "n_depth", asked->depth)) {
         error_set(error, ERROR_FORMAT,
                   "'%.200s' measured another test last: leave -p, -n, -pg, -gp and -d to us", name);
     } else {
@@ -345,30 +390,75 @@ static bool read_speed(const struct peer_command *command, const struct engine_b
     return done;
 }
 
-bool peer_command_run(struct peer_command *command, const struct engine_bench_test *test,
-                      bool (*cancelled)(void), double *tokens_a_second, struct error *error) {
-    char prompt[24], generate[24], depth[24];
-    snprintf(prompt, sizeof prompt, "%zu", test->generates ? 0 : test->length);
-    snprintf(generate, sizeof generate, "%zu", test->generates ? test->length : 0);
-    snprintf(depth, sizeof depth, "%zu", test->depth);
-    const char *const options[MOST_OPTIONS] = {
-        "-p", prompt, "-n", generate, "-r", "1", "-o", "json", test->depth > 0 ? "-d" : NULL,
-        depth};
-    const char *words[MOST_WORDS + MOST_OPTIONS];
+/* Runs the command with more words behind it, to its end. False when it could not be started. */
+static bool run(const struct peer_command *command, const char *const *options,
+                bool (*cancelled)(void), struct child *child, struct error *error) {
+    const char *words[MOST_WORDS + MOST_OPTIONS + 1];
     size_t used = command->count;
     memcpy(words, command->words, used * sizeof *words);
     for (size_t i = 0; options[i] != NULL; i++) {
         words[used++] = options[i];
     }
     words[used] = NULL;
-    struct child child = {.files = {-1, -1}};
-    if (!child_start(&child, command->program, words, error)) {
+    *child = (struct child){.files = {-1, -1}};
+    if (!child_start(child, command->program, words, error)) {
         return false;
     }
-    child_finish(&child, cancelled);
+    child_finish(child, cancelled);
+    return true;
+}
+
+static void child_deinit(struct child *child) {
+    string_buffer_deinit(&child->texts[OUTPUT]);
+    string_buffer_deinit(&child->texts[COMPLAINTS]);
+}
+
+/* Its help says what it has: llama.cpp's -d (--n-depth), or ik_llama.cpp's -gp. A program that does
+ * not tell is taken for the former. */
+static bool learn_contexts(struct peer_command *command, bool (*cancelled)(void),
+                           struct error *error) {
+    struct child child;
+    if (!run(command, (const char *const[]){"--help", NULL}, cancelled, &child, error)) {
+        return false;
+    }
+    bool ended = !child.cancelled;
+    const char *help = string_buffer_text(&child.texts[OUTPUT]);
+    command->has_no_depth = strstr(help, " -gp ") != NULL && strstr(help, "--n-depth") == NULL;
+    child_deinit(&child);
+    return ended || error_set(error, ERROR_CANCELLED, "interrupted");
+}
+
+bool peer_command_check(struct peer_command *command, const struct engine_bench_test *tests,
+                        size_t count, bool (*cancelled)(void), struct error *error) {
+    bool learned = false;
+    for (size_t i = 0; i < count; i++) {
+        if (tests[i].depth == 0) {
+            continue;
+        }
+        if (!learned && !learn_contexts(command, cancelled, error)) {
+            return false;
+        }
+        learned = true;
+        if (command->has_no_depth && !tests[i].generates) {
+            return error_set(error, ERROR_INVALID_ARGUMENT,
+                             "'%.200s' has no -d and cannot read a prompt after a context: ask for "
+                             "--prompt 0 with --depth",
+                             command->words[0]);
+        }
+    }
+    return true;
+}
+
+bool peer_command_run(struct peer_command *command, const struct engine_bench_test *test,
+                      bool (*cancelled)(void), double *tokens_a_second, struct error *error) {
+    struct question question;
+    struct child child;
+    ask(command, test, &question);
+    if (!run(command, question.options, cancelled, &child, error)) {
+        return false;
+    }
     bool done = judge_end(command, &child, error) &&
-                read_speed(command, test, &child.texts[OUTPUT], tokens_a_second, error);
-    string_buffer_deinit(&child.texts[OUTPUT]);
-    string_buffer_deinit(&child.texts[COMPLAINTS]);
+                read_speed(command, &question, &child.texts[OUTPUT], tokens_a_second, error);
+    child_deinit(&child);
     return done;
 }

@@ -220,7 +220,9 @@ static bool open_peer(struct run *run, struct error *error) {
     if (options.baseline_command == NULL) {
         return true;
     }
-    if (!peer_command_create(options.baseline_command, &run->peer, error)) {
+    if (!peer_command_create(options.baseline_command, &run->peer, error) ||
+        !peer_command_check(run->peer, run->plan.tests, run->plan.count, interrupt_requested,
+                            error)) {
         return error_prefix(error, "--baseline-command");
     }
     return system_information_add(&run->system, "baseline", "Baseline", options.baseline_command,
@@ -517,7 +519,7 @@ const struct cli_command cli_bench_engine_command = {
         "Each --depth is combined with each --prompt, and with each --generate and --streams.\n"
         "The limits are measured: memory bandwidth for generating, arithmetic for prompts.\n"
         "A --baseline-command is split into words without a shell; each test puts llama-bench's\n"
-        "options behind it (-p, -n, -d, -r 1 -o json) and runs it in turn with ours.\n",
+        "options behind it (-p, -n, -r 1 -o json, and -d or -gp) and runs it in turn with ours.\n",
     .reader = READ_BY_BENCH,
     .minimum_operands = 0,
     .maximum_operands = 1,

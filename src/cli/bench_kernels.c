@@ -251,7 +251,7 @@ const struct cli_command cli_bench_kernels_command = {
     .details =
         "Times are the best of the calls: what else runs can only slow one down. A processor\n"
         "that valgrind makes up has fewer instruction sets than the real one.\n",
-    .reader = READ_BY_BENCH,
+    .reader = READ_BY_KERNELS,
     .minimum_operands = 0,
     .maximum_operands = 0,
     .options = option_table,

@@ -31,12 +31,11 @@ struct cli {
 };
 
 struct cli_command {
-    const char *name;    /* "serve", or group and name: "bench serve" */
-    const char *usage;   /* behind the name: "MODEL [PROMPT]" */
-    const char *summary; /* one line */
-    const char *details; /* lines for its --help, or NULL */
-    enum config_reader reader;
-    bool only_asks; /* reads what serve reads, to ask the server; starts no engine itself */
+    const char *name;          /* "serve", or group and name: "bench serve" */
+    const char *usage;         /* behind the name: "MODEL [PROMPT]" */
+    const char *summary;       /* one line */
+    const char *details;       /* lines for its --help, or NULL */
+    enum config_reader reader; /* or several, whose settings it then reads all */
     size_t minimum_operands, maximum_operands;
     const struct argument_option *options; /* targets are the command file's own */
     /* True, or false with the error set. */

@@ -101,8 +101,11 @@ static void print_command_help(const struct cli_command *command) {
     string_buffer_append_text(&help, "\nOptions:\n");
     arguments_append_help(command->options, &help);
     arguments_append_help_row(&help, "-h, --help", "this page");
-    string_buffer_append_text(&help, "\nSettings, [default] (TOML key; environment variable):\n");
-    config_append_help(command->reader, &help);
+    if (command->reader != READ_BY_NOBODY) {
+        string_buffer_append_text(&help,
+                                  "\nSettings, [default] (TOML key; environment variable):\n");
+        config_append_help(command->reader, &help);
+    }
     fputs(string_buffer_text(&help), stdout);
     string_buffer_deinit(&help);
 }
@@ -198,8 +201,7 @@ static bool run_command(struct cli *cli, int count, char **arguments, char **env
     cli->argument_count = (size_t)count;
     configure_log(cli);
     config_warn_of_unknown_environment(environment);
-    bool uses_engine =
-        (cli->command->reader & READ_BY_ENGINE_USERS) != 0 && !cli->command->only_asks;
+    bool uses_engine = (cli->command->reader & READ_BY_ENGINE_USERS) != 0;
     bool done = check_operands(cli, error) && (!uses_engine || preflight(&cli->config, error)) &&
                 cli->command->run(cli, error);
     config_deinit(&cli->config);

@@ -4,7 +4,8 @@
  *
  * Candidates are combinations of the settings below. Successive halving finds the best; it must
  * then beat what is set now, measured in turn, and each setting that it changes must be missed when
- * it is put back.
+ * it is put back. The budget holds: no run is begun that would not end in it, and one that takes
+ * longer than foreseen is cut.
  */
 #include "base/bytes.h"
 #include "base/clock.h"
@@ -24,17 +25,28 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MOST_VALUES = 6, STREAMS = 16, DUEL_ROUNDS = 7, FEWEST_ROUNDS = 5, POLL_NS = 50000000 };
+enum {
+    MOST_VALUES = 6,
+    MOST_TRIED = 32, /* candidates, where there is time */
+    STREAMS = 16,
+    DUEL_ROUNDS = 7,
+    FEWEST_ROUNDS = 5,
+    POLL_NS = 50000000,
+    LONGEST_PROMPT = 256, /* tokens of a run's request, where nobody says */
+    LONGEST_ANSWER = 32,
+    SHORTER = 8, /* times, the shortest request and what warms up */
+};
 
 /* Part of the budget that the search may take; the rest shows what was found to be real. */
 #define SEARCH_SHARE 0.6
+#define RUN_SHARE    (1.0 / 60) /* a run's part, where nobody says how long its requests are */
 
 static struct {
     const char *goal, *output;
     double minutes;
     int64_t prompt, generate;
     bool json;
-} options = {.goal = "balanced", .minutes = 5, .prompt = 256, .generate = 32};
+} options = {.goal = "balanced", .minutes = 5};
 
 static const struct argument_option option_table[] = {
     {"goal", 0, ARGUMENT_TEXT, &options.goal, 0, 0, "GOAL",
@@ -42,9 +54,9 @@ static const struct argument_option option_table[] = {
     {"budget", 0, ARGUMENT_NUMBER, &options.minutes, 0.05, 1440, "MINUTES",
      "how long it may take [5]"},
     {"prompt", 'p', ARGUMENT_INTEGER, &options.prompt, 1, 1 << 20, "TOKENS",
-     "length of a request's prompt [256]"},
+     "length of a request's prompt [256, or less where a run would take too long]"},
     {"generate", 'n', ARGUMENT_INTEGER, &options.generate, 1, 1 << 20, "TOKENS",
-     "length of its answer [32]"},
+     "length of its answer [32, or less]"},
     {"output", 'o', ARGUMENT_TEXT, &options.output, 0, 0, "FILE",
      "write what is recommended there, for --config"},
     {"json", 0, ARGUMENT_SWITCH, &options.json, 0, 0, NULL, "as JSON"},
@@ -117,9 +129,19 @@ struct tuning {
     char texts[TUNABLE_COUNT + 2][32]; /* values that are not in the table */
     struct choice choices[HALVING_MOST_CANDIDATES];
     struct halving halving;
+    size_t prompt, generate; /* tokens of each request; 0: not decided */
     int64_t start_ns, deadline_ns;
+    double run_seconds; /* of loading and one run; 0: not known */
     size_t runs;
 };
+
+static bool has_one(void) {
+    return strcmp(options.goal, "throughput") != 0;
+}
+
+static bool has_many(void) {
+    return strcmp(options.goal, "latency") != 0;
+}
 
 /* --- candidates --- */
 
@@ -173,7 +195,8 @@ static void make_rows(struct tuning *tuning) {
         row->count = 0;
         append_value(row, &tuning->base, tuning->texts[i], sizeof tuning->texts[i]);
         offer(row, tuning->texts[i]);
-        for (size_t j = 0; j < tunables[i].count; j++) {
+        bool matters = row->offset != offsetof(struct config, max_batch_size) || has_many();
+        for (size_t j = 0; matters && j < tunables[i].count; j++) {
             offer(row, tunables[i].values[j]);
         }
     }
@@ -199,25 +222,51 @@ static struct choice choice_of(const struct tuning *tuning, size_t number) {
     return choice;
 }
 
-/* What is set now, and then as many other combinations as there is room for, drawn by chance but
- * the same each time. */
-static void make_candidates(struct tuning *tuning, size_t most) {
-    size_t numbers[4096], total = 1;
+static size_t count_changes(const struct choice *choice) {
+    size_t changes = 0;
+    for (size_t i = 0; i < TUNABLE_COUNT; i++) {
+        changes += choice->values[i] != 0;
+    }
+    return changes;
+}
+
+static void add_candidate(struct tuning *tuning, struct choice choice) {
+    if (tuning->halving.count < MOST_TRIED) {
+        tuning->choices[tuning->halving.count++] = choice;
+    }
+}
+
+/* What is set now; then each single change, the first other value of every setting before the
+ * second of any, since a short budget ends the list early; then other combinations as there is
+ * room, drawn by chance but the same each time. */
+static void make_candidates(struct tuning *tuning) {
+    size_t numbers[4096], total = 1, drawn = 0;
     struct random_state random;
     random_seed(&random, 1);
+    add_candidate(tuning, (struct choice){0});
+    for (size_t value = 1; value < MOST_VALUES; value++) {
+        for (size_t i = 0; i < TUNABLE_COUNT; i++) {
+            struct choice choice = {0};
+            choice.values[i] = value;
+            if (value < tuning->rows[i].count) {
+                add_candidate(tuning, choice);
+            }
+        }
+    }
     for (size_t i = 0; i < TUNABLE_COUNT; i++) {
         total *= tuning->rows[i].count;
     }
-    total = size_min(total, sizeof numbers / sizeof numbers[0]);
-    for (size_t i = 0; i < total; i++) {
-        numbers[i] = i;
+    for (size_t i = 0; i < size_min(total, sizeof numbers / sizeof numbers[0]); i++) {
+        struct choice choice = choice_of(tuning, i);
+        if (count_changes(&choice) > 1) {
+            numbers[drawn++] = i;
+        }
     }
-    tuning->halving.count = size_min(size_min(total, most), HALVING_MOST_CANDIDATES - 1);
-    for (size_t i = 0; i < tuning->halving.count; i++) {
-        size_t drawn = i == 0 ? 0 : i + (size_t)(random_uniform(&random) * (double)(total - i));
-        size_t number = numbers[drawn];
-        numbers[drawn] = numbers[i];
-        tuning->choices[i] = choice_of(tuning, number);
+    for (size_t i = 0; i < drawn; i++) {
+        size_t other = i + (size_t)(random_uniform(&random) * (double)(drawn - i));
+        size_t number = numbers[other];
+        numbers[other] = numbers[i];
+        add_candidate(tuning, choice_of(tuning, number));
     }
 }
 
@@ -238,29 +287,50 @@ static void describe(const struct tuning *tuning, const struct choice *choice,
 
 /* --- one run --- */
 
-/* `count` requests at once, each with a prompt of its own; seconds until the last has ended. */
-static bool run_requests(struct generator *generator, size_t count, double *seconds,
-                         struct error *error) {
-    size_t vocabulary = engine_info(generator->engine)->vocabulary_size, ended = 0, submitted = 0;
-    int32_t *prompt = calloc((size_t)options.prompt, sizeof *prompt);
+/* Ctrl-C, or the budget. */
+static bool must_stop(const struct tuning *tuning) {
+    return interrupt_requested() || clock_now_ns() >= tuning->deadline_ns;
+}
+
+/* The length of requests, and how long one run of them took. */
+struct run {
+    size_t prompt, generate;
+    double alone, together; /* seconds; 0: not of the goal */
+};
+
+static bool submit(struct generator *generator, const struct run *run, size_t count, uint64_t *ids,
+                   size_t *submitted, struct error *error) {
+    size_t vocabulary = engine_info(generator->engine)->vocabulary_size;
+    int32_t *prompt = calloc(run->prompt, sizeof *prompt);
     if (prompt == NULL) {
         return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for a prompt");
     }
     struct engine_request request = {.prompt = prompt,
-                                     .prompt_count = (size_t)options.prompt,
-                                     .max_tokens = (size_t)options.generate,
+                                     .prompt_count = run->prompt,
+                                     .max_tokens = run->generate,
                                      .sampling = sampling_params_default(),
                                      .ignore_end = true,
                                      .replies = &generator->replies};
     bool done = true;
-    int64_t start = clock_now_ns();
-    for (; done && submitted < count; submitted += done) {
-        uint64_t id;
-        for (size_t i = 0; i < request.prompt_count; i++) {
-            prompt[i] = (int32_t)((i * 7919 + submitted * 104729 + 17) % vocabulary);
+    for (*submitted = 0; done && *submitted < count; *submitted += done) {
+        for (size_t i = 0; i < run->prompt; i++) {
+            prompt[i] = (int32_t)((i * 7919 + *submitted * 104729 + 17) % vocabulary);
         }
-        done = engine_submit(generator->engine, &request, &id, error);
+        done = engine_submit(generator->engine, &request, &ids[*submitted], error);
     }
+    free(prompt);
+    return done;
+}
+
+/* `count` requests at once, each with a prompt of its own; seconds until the last has ended.
+ * ERROR_CANCELLED when they were cut. */
+static bool run_requests(const struct tuning *tuning, struct generator *generator,
+                         const struct run *run, size_t count, double *seconds,
+                         struct error *error) {
+    uint64_t ids[STREAMS];
+    size_t ended = 0, submitted = 0;
+    int64_t start = clock_now_ns();
+    bool done = submit(generator, run, count, ids, &submitted, error), cut = false;
     while (ended < submitted) {
         struct mailbox_message *message = mailbox_wait_all(&generator->replies, POLL_NS);
         while (message != NULL) {
@@ -274,24 +344,50 @@ static bool run_requests(struct generator *generator, size_t count, double *seco
             engine_event_free(event);
             message = next;
         }
+        for (size_t i = 0; !cut && must_stop(tuning) && i < submitted; i++) {
+            engine_cancel(generator->engine, ids[i]);
+            cut = i + 1 == submitted;
+        }
     }
     *seconds = clock_seconds(clock_now_ns() - start);
-    free(prompt);
-    return done;
+    return done && (!cut || error_set(error, ERROR_CANCELLED, "cut short"));
 }
 
-/* Tokens a second, read and generated, of the goal's requests. */
-static bool score_once(struct generator *generator, double *score, struct error *error) {
-    double alone = 0, together = 0, tokens = (double)(options.prompt + options.generate);
-    bool one = strcmp(options.goal, "throughput") != 0;
-    bool many = strcmp(options.goal, "latency") != 0;
-    if ((one && !run_requests(generator, 1, &alone, error)) ||
-        (many && !run_requests(generator, STREAMS, &together, error))) {
+static bool run_once(const struct tuning *tuning, struct generator *generator, struct run *run,
+                     struct error *error) {
+    return (!has_one() || run_requests(tuning, generator, run, 1, &run->alone, error)) &&
+           (!has_many() || run_requests(tuning, generator, run, STREAMS, &run->together, error));
+}
+
+/* Tokens a second, read and generated. */
+static double score_of(const struct run *run) {
+    double tokens = (double)(run->prompt + run->generate);
+    double alone = has_one() ? tokens / run->alone : 1;
+    double together = has_many() ? tokens * STREAMS / run->together : 1;
+    return has_one() && has_many() ? sqrt(alone * together) : alone * together;
+}
+
+/* Brings pages and caches in with a short run. The first tells how long requests may be. */
+static bool warm_up(struct tuning *tuning, struct generator *generator, double load_seconds,
+                    struct error *error) {
+    struct run run = {.prompt = LONGEST_PROMPT / SHORTER, .generate = LONGEST_ANSWER / SHORTER};
+    if (tuning->prompt != 0) {
+        run.prompt = size_min(run.prompt, tuning->prompt);
+        run.generate = size_min(run.generate, tuning->generate);
+    }
+    if (!run_once(tuning, generator, &run, error)) {
         return false;
     }
-    double speed_alone = one ? tokens / alone : 1;
-    double speed_together = many ? tokens * STREAMS / together : 1;
-    *score = one && many ? sqrt(speed_alone * speed_together) : speed_alone * speed_together;
+    if (tuning->prompt == 0) {
+        double seconds = run.alone + run.together;
+        double most = fmax(options.minutes * 60 * RUN_SHARE, load_seconds);
+        size_t times = 1;
+        while (times < SHORTER && seconds * (double)(2 * times) <= most) {
+            times *= 2;
+        }
+        tuning->prompt = options.prompt > 0 ? (size_t)options.prompt : run.prompt * times;
+        tuning->generate = options.generate > 0 ? (size_t)options.generate : run.generate * times;
+    }
     return true;
 }
 
@@ -308,45 +404,66 @@ static struct engine_options options_of(const struct tuning *tuning, size_t cand
     return engine;
 }
 
+static void show_run(const struct tuning *tuning, size_t candidate) {
+    struct string_buffer line = {0};
+    string_buffer_append_format(
+        &line, "%.0f of %.0f s, run %zu: ", clock_seconds(clock_now_ns() - tuning->start_ns),
+        options.minutes * 60, tuning->runs + 1);
+    describe(tuning, &tuning->choices[candidate], &line);
+    terminal_draw_line(string_buffer_text(&line));
+    string_buffer_deinit(&line);
+}
+
+/* Appends up to `times` scores; fewer when the time is out. */
+static bool measure_loaded(struct tuning *tuning, struct generator *generator, size_t candidate,
+                           size_t times, struct error *error) {
+    struct halving_candidate *scores = &tuning->halving.candidates[candidate];
+    for (size_t i = 0; i < times && scores->count < HALVING_MOST_SCORES; i++) {
+        struct run run = {.prompt = tuning->prompt, .generate = tuning->generate};
+        if (!run_once(tuning, generator, &run, error)) {
+            return false;
+        }
+        scores->scores[scores->count++] = score_of(&run);
+        tuning->runs++;
+    }
+    return true;
+}
+
 static bool measure(void *context, size_t candidate, size_t times, struct error *error) {
     struct tuning *tuning = context;
     struct halving_candidate *scores = &tuning->halving.candidates[candidate];
     struct engine_options engine = options_of(tuning, candidate);
     struct generator generator = {0};
-    struct string_buffer line = {0};
-    double score;
+    int64_t start = clock_now_ns();
     if (scores->refused) {
         return true;
     }
     if (interrupt_requested()) {
         return error_set(error, ERROR_CANCELLED, "interrupted");
     }
-    string_buffer_append_format(&line, "run %zu: ", tuning->runs + 1);
-    describe(tuning, &tuning->choices[candidate], &line);
-    terminal_draw_line(string_buffer_text(&line));
-    string_buffer_deinit(&line);
+    show_run(tuning, candidate);
     if (!load_model(tuning->cli, tuning->cli->operands.texts[0], &engine, &generator, error)) {
         scores->refused = candidate != 0 && error->code != ERROR_CANCELLED;
         return scores->refused; /* what is set now must run */
     }
-    bool done = score_once(&generator, &score, error); /* brings pages and caches in */
-    for (size_t i = 0; done && i < times && scores->count < HALVING_MOST_SCORES; i++) {
-        done = score_once(&generator, &score, error);
-        scores->scores[scores->count] = score;
-        scores->count += done;
-        tuning->runs++;
-        if (interrupt_requested()) {
-            done = error_set(error, ERROR_CANCELLED, "interrupted");
-        }
-    }
+    show_run(tuning, candidate);
+    bool done = warm_up(tuning, &generator, clock_seconds(clock_now_ns() - start), error) &&
+                measure_loaded(tuning, &generator, candidate, times, error);
     terminal_clear_line();
     generator_deinit(&generator);
-    return done;
+    if (tuning->run_seconds == 0) {
+        tuning->run_seconds = clock_seconds(clock_now_ns() - start);
+    }
+    if (interrupt_requested()) {
+        return error_set(error, ERROR_CANCELLED, "interrupted");
+    }
+    return done || error->code == ERROR_CANCELLED; /* the time is out */
 }
 
+/* A run that would not end in time is not begun. */
 static bool out_of_time(void *context) {
     const struct tuning *tuning = context;
-    return clock_now_ns() >= tuning->deadline_ns;
+    return clock_now_ns() + (int64_t)(tuning->run_seconds * 1e9) >= tuning->deadline_ns;
 }
 
 static void set_deadline(struct tuning *tuning, double share) {
@@ -368,10 +485,7 @@ static bool is_better(const struct statistics_comparison *comparison) {
  * spare candidate behind the last is what it is compared with. */
 static bool drop_what_is_not_missed(struct tuning *tuning, size_t best, struct error *error) {
     size_t spare = tuning->halving.count;
-    size_t changes = 0;
-    for (size_t i = 0; i < TUNABLE_COUNT; i++) {
-        changes += tuning->choices[best].values[i] != 0;
-    }
+    size_t changes = count_changes(&tuning->choices[best]);
     for (size_t i = 0; i < TUNABLE_COUNT && changes > 1; i++) {
         struct statistics_comparison comparison;
         if (tuning->choices[best].values[i] == 0) {
@@ -391,9 +505,49 @@ static bool drop_what_is_not_missed(struct tuning *tuning, size_t best, struct e
     return true;
 }
 
+/* Minutes in which some candidates and a verdict over several rounds have room. */
+static double sensible_minutes(const struct tuning *tuning) {
+    enum { RUNS = 4 * DUEL_ROUNDS + 24 };
+    return ceil(tuning->run_seconds * RUNS / 60);
+}
+
+/* What is set now, and how long a run takes; then only as many candidates as the search has time
+ * to halve. */
+static bool measure_what_is_set(struct tuning *tuning, struct error *error) {
+    set_deadline(tuning, 1);
+    if (!measure(tuning, 0, 1, error)) {
+        return false;
+    }
+    double budget = options.minutes * 60;
+    double runs = (budget * SEARCH_SHARE - tuning->run_seconds) / tuning->run_seconds;
+    if (tuning->halving.candidates[0].count == 0) {
+        return error_set(
+            error, ERROR_INVALID_ARGUMENT,
+            "not one run ended within the budget of %g minutes: give --budget more, or "
+            "a shorter --prompt and --generate",
+            options.minutes);
+    }
+    if (budget < tuning->run_seconds * (2 + 2 * FEWEST_ROUNDS)) {
+        terminal_clear_line();
+        fprintf(stderr,
+                "mistral: a run takes %.0f s, so %g minutes are too few to tell a gain from noise: "
+                "--budget %.0f would do\n",
+                tuning->run_seconds, options.minutes, sensible_minutes(tuning));
+    }
+    size_t count = tuning->halving.count;
+    while (count > 2 && (double)count * log2((double)count) > runs) {
+        count--;
+    }
+    tuning->halving.count = count;
+    return true;
+}
+
 static bool find_best(struct tuning *tuning, struct verdict *verdict, struct error *error) {
     size_t best = 0;
     *verdict = (struct verdict){.gain = {.ratio = {1, 1, 1}, .verdict = STATISTICS_NO_DIFFERENCE}};
+    if (!measure_what_is_set(tuning, error)) {
+        return false;
+    }
     set_deadline(tuning, SEARCH_SHARE);
     if (!halving_run(&tuning->halving, &best, error)) {
         return false;
@@ -414,19 +568,13 @@ static bool find_best(struct tuning *tuning, struct verdict *verdict, struct err
     return true;
 }
 
-static bool changes_anything(const struct choice *choice) {
-    for (size_t i = 0; i < TUNABLE_COUNT; i++) {
-        if (choice->values[i] != 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static void append_profile(const struct tuning *tuning, const struct verdict *verdict,
                            struct string_buffer *out) {
-    string_buffer_append_format(out, "# Measured by 'mistral tune' for the goal %s with %s:\n# ",
-                                options.goal, tuning->cli->operands.texts[0]);
+    string_buffer_append_format(out,
+                                "# Measured by 'mistral tune' for the goal %s with %s (prompts of "
+                                "%zu tokens, answers of %zu):\n# ",
+                                options.goal, tuning->cli->operands.texts[0], tuning->prompt,
+                                tuning->generate);
     statistics_append_verdict(&verdict->gain, "faster", "slower", out);
     string_buffer_append_text(out, "\n");
     for (size_t i = 0; i < TUNABLE_COUNT; i++) {
@@ -482,28 +630,39 @@ static bool print_json(const struct tuning *tuning, const struct verdict *verdic
             json_object_set_new(settings, key, json_string(row->values[verdict->choice.values[i]]));
         }
     }
-    return json_output_print(json_pack("{s:s, s:o, s:o, s:f, s:s, s:I}", "goal", options.goal,
-                                       "tried", tried, "recommended", settings, "ratio",
-                                       verdict->gain.ratio.value, "verdict", said, "runs",
-                                       (json_int_t)tuning->runs),
-                             error);
+    return json_output_print(
+        json_pack("{s:s, s:o, s:o, s:f, s:s, s:I, s:I, s:I, s:f}", "goal", options.goal, "tried",
+                  tried, "recommended", settings, "ratio", verdict->gain.ratio.value, "verdict",
+                  said, "runs", (json_int_t)tuning->runs, "prompt", (json_int_t)tuning->prompt,
+                  "generate", (json_int_t)tuning->generate, "seconds",
+                  clock_seconds(clock_now_ns() - tuning->start_ns)),
+        error);
 }
 
 static bool report(const struct tuning *tuning, const struct verdict *verdict,
                    struct error *error) {
     struct string_buffer said = {0}, profile = {0};
-    bool changes = changes_anything(&verdict->choice), done = true;
+    bool changes = count_changes(&verdict->choice) > 0, done = true;
     if (changes) {
         statistics_append_verdict(&verdict->gain, "faster", "slower", &said);
         append_profile(tuning, verdict, &profile);
     } else {
         string_buffer_append_text(&said, "keep what is set: nothing was faster beyond the noise");
+        if (verdict->gain.verdict == STATISTICS_TOO_FEW) {
+            string_buffer_append_format(&said, " in the time there was (--budget %.0f would do)",
+                                        sensible_minutes(tuning));
+        }
     }
     if (options.json) {
         done = print_json(tuning, verdict, string_buffer_text(&said), error);
     } else {
         print_tried(tuning);
-        printf("\n%s, in %zu runs\n", string_buffer_text(&said), tuning->runs);
+        printf("\n%s, in %zu runs of %s, prompts of %zu tokens, answers of %zu; %.0f s\n",
+               string_buffer_text(&said), tuning->runs,
+               !has_many()  ? "one request"
+               : !has_one() ? "16 requests together"
+                            : "one request and 16 together",
+               tuning->prompt, tuning->generate, clock_seconds(clock_now_ns() - tuning->start_ns));
         if (changes) {
             printf("\n%s", string_buffer_text(&profile));
         }
@@ -529,11 +688,13 @@ static bool tune(struct cli *cli, struct error *error) {
                          "--goal is latency, throughput or balanced, not '%.40s'", options.goal);
     }
     tuning = (struct tuning){.cli = cli, .base = cli->config, .start_ns = clock_now_ns()};
+    tuning.prompt = options.prompt > 0 && options.generate > 0 ? (size_t)options.prompt : 0;
+    tuning.generate = tuning.prompt > 0 ? (size_t)options.generate : 0;
     tuning.halving.measure = measure;
     tuning.halving.out_of_time = out_of_time;
     tuning.halving.context = &tuning;
     make_rows(&tuning);
-    make_candidates(&tuning, 32);
+    make_candidates(&tuning);
     interrupt_catch();
     bool done = find_best(&tuning, &verdict, error) && report(&tuning, &verdict, error);
     terminal_clear_line();
@@ -550,7 +711,7 @@ const struct cli_command cli_tune_command = {
         "recommends a change only when it was faster beyond the noise. Nothing is changed: what "
         "is\n"
         "recommended is printed, and written with --output, to be used with --config.\n",
-    .reader = READ_BY_SERVE,
+    .reader = READ_BY_BENCH | READ_BY_TUNE,
     .minimum_operands = 1,
     .maximum_operands = 1,
     .options = option_table,

@@ -9,6 +9,7 @@
  * where the encoding's own error shows (bound 0.6 %: half a step of 1/127 of the block's largest
  * value, on each side).
  */
+#include "backend/cpu/cpu.h"
 #include "ops_harness.h"
 
 /* ---- random weights: valid blocks of any format ---- */
@@ -453,6 +454,42 @@ static void norm_agrees_with_its_definition(void **state) {
     }
 }
 
+/* ---- narrowing ---- */
+
+/* Every set rounds to f16 as the reference does, bit for bit: ties, values that become subnormal,
+ * infinite or nothing, infinities, payloads of not-a-number, and any count. */
+static void narrowing_gives_the_reference_bits(void **state) {
+    (void)state;
+    enum { COUNT = 1 << 14, LONGEST = 70 };
+    static float values[COUNT];
+    static uint16_t halves[COUNT + 1];
+    for (size_t i = 0; i < COUNT; i++) {
+        uint32_t bits = (uint32_t)random_next(&rng);
+        if (i % 4 == 1) { /* on a tie between two halves */
+            bits = (bits & 0x8fffe000u) | 0x1000u | 0x38000000u;
+        } else if (i % 4 == 2) { /* 2^-26 … 2^-13: subnormal halves */
+            bits = (bits & 0x807fffffu) | (101u + bits % 14) << 23;
+        }
+        memcpy(&values[i], &bits, sizeof bits);
+    }
+    for (size_t set = 0; cpu_kernels_offered(set) != NULL; set++) {
+        struct error error = {0};
+        const struct cpu_kernels *kernels = cpu_kernels_choose(cpu_kernels_offered(set), &error);
+        for (size_t first = 0, count = 0; first + LONGEST < COUNT; first += count, count++) {
+            count %= LONGEST;
+            halves[count] = 0x1234; /* stays */
+            kernels->narrow_f16(values + first, halves, count);
+            for (size_t i = 0; i < count; i++) {
+                if (halves[i] != f32_to_f16(values[first + i])) {
+                    fail_msg("%s: %a becomes %#x, not %#x", kernels->name,
+                             (double)values[first + i], halves[i], f32_to_f16(values[first + i]));
+                }
+            }
+            assert_int_equal(halves[count], 0x1234);
+        }
+    }
+}
+
 int main(void) {
     random_seed(&rng, 20240607);
     const struct CMUnitTest tests[] = {
@@ -463,6 +500,7 @@ int main(void) {
         cmocka_unit_test(epilogues_agree_with_the_reference),
         cmocka_unit_test(matmul_rows_do_not_depend_on_each_other),
         cmocka_unit_test(norm_agrees_with_its_definition),
+        cmocka_unit_test(narrowing_gives_the_reference_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -103,6 +103,8 @@ def test_an_interrupt_leaves_partial_results(program):
 
 PEER = """
 import json, os, signal, sys, time
+if sys.argv[-1] == "--help":
+    sys.exit("usage: -p <n> -n <n> -d, --n-depth <n> -pg <pp,tg>")
 record = os.path.join(os.path.dirname(__file__), "record")
 with open(record, "a") as file:
     file.write(json.dumps(sys.argv[1:]) + "\\n")
@@ -140,6 +142,51 @@ def test_another_engine_runs_the_same_tests_with_its_own_options(program, peer):
     round = [{"-p": "8", "-n": "0", **always}, {"-p": "0", "-n": "4", **always},
              {"-p": "8", "-n": "0", "-d": "32", **always}, {"-p": "0", "-n": "4", "-d": "32", **always}]
     assert [dict(zip(options[::2], options[1::2], strict=True)) for options in told] == 2 * round
+
+
+# ik_llama.cpp's manners: it refuses -d, has -gp for an answer after a prompt, names both lengths in the result,
+# and talks on standard output while it loads.
+WITHOUT_DEPTH = """
+options = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+if "-d" in options:
+    print("usage: llama-bench")
+    sys.exit("error: invalid parameter for argument: -d")
+pair = options.get("-gp")
+prompt, answer = pair.split(",") if pair else (options["-p"], options["-n"])
+print("[")
+print("llama_mmap: using THP with page size 2 MiB {...} done")
+print(json.dumps({"test_time": "now", "n_prompt": int(prompt), "n_gen": int(answer), "avg_ts": 0.5, "test": "tg@pp"}, indent=4))
+print("]")
+"""
+HELP_WITHOUT_DEPTH = 'print("  -p, --n-prompt <n>\\n  -gp <pp,tg>  (default: )")'
+
+
+@pytest.fixture
+def peer_without_depth(tmp_path):
+    path = tmp_path / "peer folder/ik"
+    path.parent.mkdir()
+    path.write_text(f"#!{sys.executable}\nimport sys\nif sys.argv[-1] == '--help':\n    {HELP_WITHOUT_DEPTH}\n    sys.exit()\n"
+                    f"{PEER}{WITHOUT_DEPTH}")
+    path.chmod(0o755)
+    return path
+
+
+def test_a_program_that_knows_no_depth_is_asked_in_its_own_way(program, peer, peer_without_depth):
+    told = json.loads(program.good(*BESIDE, "-p", "0", "-n", "4", "-d", "0,32", "-r", "1", "--json",
+                                   "--baseline-command", f"'{peer_without_depth}' -t 2"))
+    assert [(row["name"], row["baseline"]["samples"]) for row in told["measurements"]] == [
+        ("generate 4", [0.5]), ("generate 4 after 32", [0.5])]
+    asked = [dict(zip(call[::2], call[1::2], strict=True)) for call in peer.calls()]
+    always = {"-t": "2", "-r": "1", "-o": "json"}
+    assert asked == [{"-p": "0", "-n": "4", **always}, {"-p": "0", "-n": "0", "-gp": "32,4", **always}]
+
+
+def test_a_prompt_after_a_context_is_refused_where_nobody_can_ask_for_it(program, peer, peer_without_depth):
+    command = f"'{peer_without_depth}'"
+    said = program.bad(2, *BESIDE, "-p", "8", "-n", "4", "-d", "0,32", "--baseline-command", command)
+    assert said.endswith("has no -d and cannot read a prompt after a context: ask for --prompt 0 with --depth")
+    assert not (peer_without_depth.parent / "record").exists()
+    program.good(*BESIDE, "-p", "8", "-n", "4", "-r", "1", "--baseline-command", command)
 
 
 @pytest.mark.parametrize("theirs, better", [(0.5, "faster"), (1e12, "slower")])
@@ -198,6 +245,8 @@ def test_the_engines_take_turns_and_a_late_failure_leaves_partial_results(progra
     ('print(\'[{"avg_ts": 0}]\')', 1, "has no speed"),
     ('print(\'[{"avg_ts": 4, "n_prompt": 512, "n_gen": 128}]\')', 1, "measured another test last"),
     ('print("[" + " " * (17 << 20) + "]")', 1, "printed more than 16 MiB"),
+    ('print(\'[ loading {\')', 1, "printed no JSON"),
+    ('print(\'[ loading {"avg_ts": 4, "n_prompt": 512}\')', 1, "measured another test last"),
 ])
 def test_a_baseline_that_does_not_answer_is_told(program, peer, answer, code, message):
     said = program.bad(code, *BESIDE, "-p", "8", "-n", "0", "--baseline-command", f"'{peer(answer)}'")

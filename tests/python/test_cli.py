@@ -42,6 +42,20 @@ def test_version(program):
     assert re.fullmatch(r"mistral \d+\.\d+\.\d+ \(\w[\w.-]*\)\n", program.good("--version"))
 
 
+@pytest.mark.parametrize("name, has, lacks", [
+    ("compare", [], ["Settings", "--config", "--num-threads"]),
+    ("serve", ["--port", "--api-key", "--models-path"], ["--num-threads", "--max-batch-size"]),
+    ("kernels", ["--num-threads", "--kernels"], ["--models-path", "--port", "--memory-fraction"]),
+    ("engine", ["--num-threads", "--models-path"], ["--port", "--max-batch-size"]),
+])
+def test_a_benchmark_lists_the_settings_it_reads_and_no_other(program, name, has, lacks):
+    text = program.good("bench", name, "--help")
+    flags = re.findall(r"^  (?:-\w, )?(--[a-z-]+)", text, re.MULTILINE)
+    assert len(flags) == len(set(flags)) and set(has) <= set(flags)
+    assert not any(word in flags or (word == "Settings" and word in text) for word in lacks)
+    assert "does not read" in program.bad(2, "bench", name, "--max-body-size", "1M")
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_each_command_has_help(program, name):
     text = program.good(name, "--help")

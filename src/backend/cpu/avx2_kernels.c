@@ -173,6 +173,15 @@ static void widen_f16(const uint16_t *halves, float *out, size_t count) {
     }
 }
 
+static void narrow_f16(const float *values, uint16_t *out, size_t count) {
+    size_t i = 0;
+    for (; i + 8 <= count; i += 8) {
+        __m128i halves = _mm256_cvtps_ph(_mm256_loadu_ps(values + i), _MM_FROUND_TO_NEAREST_INT);
+        _mm_storeu_si128((__m128i *)(out + i), halves);
+    }
+    portable_narrow_f16(values + i, out + i, count - i);
+}
+
 /* Eight quants times their scales: the exact integer, one rounding. */
 INLINE void widen_8(const int8_t *quants, __m256 scale, float *out) {
     __m256i wide = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)quants));
@@ -349,6 +358,7 @@ const struct cpu_kernels cpu_kernels_avx2 = {
     .rms_norm = avx2_rms_norm,
     .silu_multiply = silu_multiply,
     .widen_f16 = widen_f16,
+    .narrow_f16 = narrow_f16,
     .widen_q8_keys = widen_q8_keys,
     .widen_q8_values = widen_q8_values,
     .attention_scores = attention_scores,

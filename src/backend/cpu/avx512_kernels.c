@@ -58,6 +58,15 @@ static void widen_f16(const uint16_t *halves, float *out, size_t count) {
     }
 }
 
+static void narrow_f16(const float *values, uint16_t *out, size_t count) {
+    for (size_t i = 0; i < count; i += 16) {
+        __mmask16 lanes = (__mmask16)(count - i >= 16 ? 0xffff : (1u << (count - i)) - 1);
+        __m256i halves =
+            _mm512_cvtps_ph(_mm512_maskz_loadu_ps(lanes, values + i), _MM_FROUND_TO_NEAREST_INT);
+        _mm256_mask_storeu_epi16(out + i, lanes, halves);
+    }
+}
+
 /* Sixteen quants times their scales: the exact integer, one rounding. */
 INLINE void widen_16(const int8_t *quants, __m512 scale, float *out) {
     __m512i wide = _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)quants));
@@ -220,7 +229,7 @@ static void attention_accumulate(const float *p, const float *values, size_t tok
 #define SHARED_KERNELS                                                                             \
     .encode_q8_32 = avx2_encode_q8_32, .encode_q8_256 = avx2_encode_q8_256,                        \
     .rms_norm = avx2_rms_norm, .silu_multiply = silu_multiply, .widen_f16 = widen_f16,             \
-    .widen_q8_keys = widen_q8_keys, .widen_q8_values = widen_q8_values,                            \
+    .narrow_f16 = narrow_f16, .widen_q8_keys = widen_q8_keys, .widen_q8_values = widen_q8_values,  \
     .attention_scores = attention_scores, .exp_sum = exp_sum,                                      \
     .attention_accumulate = attention_accumulate, .scale = avx2_scale
 

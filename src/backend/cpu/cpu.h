@@ -111,6 +111,8 @@ struct cpu_kernels {
     /* gate[i] = silu(gate[i]) * up[i] */
     void (*silu_multiply)(float *gate, const float *up, size_t count);
     void (*widen_f16)(const uint16_t *halves, float *out, size_t count); /* count: multiple of 16 */
+    /* As f32_to_f16 rounds, bit for bit; any count. */
+    void (*narrow_f16)(const float *values, uint16_t *out, size_t count);
     /* One head's q8_0 keys of a block → [head_dim][16], and values → [16][head_dim]; see cpu_kv. */
     void (*widen_q8_keys)(const uint8_t *unit, size_t head_dim, float *out);
     void (*widen_q8_values)(const uint8_t *unit, size_t head_dim, float *out);
@@ -128,6 +130,7 @@ struct cpu_kernels {
 };
 
 extern const struct cpu_kernels cpu_kernels_portable;
+void portable_narrow_f16(const float *values, uint16_t *out, size_t count); /* any set's, too */
 #if defined(__x86_64__)
 extern const struct cpu_kernels cpu_kernels_avx2;
 extern const struct cpu_kernels cpu_kernels_avx512;
@@ -288,8 +291,8 @@ bool cpu_kv_create(struct cpu_backend *cpu, const struct kv_layout *layout, stru
 void cpu_kv_free(struct cpu_kv *kv);
 bool cpu_kv_grow(struct cpu_kv *kv, size_t block_count, struct error *error);
 /* One token's key and value [head_dim] of one head into its slot, 0 … 15, of the block. */
-void cpu_kv_store(const struct cpu_kv *kv, size_t offset, size_t slot, const float *key,
-                  const float *value);
+void cpu_kv_store(const struct cpu_kv *kv, const struct cpu_kernels *kernels, size_t offset,
+                  size_t slot, const float *key, const float *value);
 /* Asks for a unit that is soon read: units of one head lie far apart, out of sight of the
  * processor's own prefetcher. */
 void cpu_kv_prefetch(const struct cpu_kv *kv, size_t offset);

@@ -61,7 +61,7 @@ static void store_row(const struct rope_job *job, const struct batch_span *span,
     size_t dim = layout->head_dim, row = span->first_row + i, position = span->position + i;
     uint32_t block = span->block_table[position / KV_BLOCK_TOKENS];
     for (size_t head = 0; head < layout->kv_head_count; head++) {
-        cpu_kv_store(job->kv, cpu_kv_offset(job->kv, job->layer, block, head),
+        cpu_kv_store(job->kv, job->cpu->kernels, cpu_kv_offset(job->kv, job->layer, block, head),
                      position % KV_BLOCK_TOKENS, job->k->data + row * job->k->columns + head * dim,
                      job->v->data + row * job->v->columns + head * dim);
     }

@@ -92,14 +92,21 @@ bool cpu_kv_grow(struct cpu_kv *kv, size_t block_count, struct error *error) {
 struct slot {
     uint8_t *keys, *values; /* the unit's */
     size_t index, head_dim;
+    const struct cpu_kernels *kernels;
 };
 
 static void store_f16(const struct slot *slot, const float *key, const float *value) {
     uint16_t *keys = (uint16_t *)(void *)slot->keys, *values = (uint16_t *)(void *)slot->values;
-    for (size_t d = 0; d < slot->head_dim; d++) {
-        keys[d * KV_BLOCK_TOKENS + slot->index] = f32_to_f16(key[d]);
-        values[slot->index * slot->head_dim + d] = f32_to_f16(value[d]);
+    enum { RUN = 64 };
+    for (size_t first = 0; first < slot->head_dim; first += RUN) {
+        size_t count = size_min(RUN, slot->head_dim - first);
+        uint16_t halves[RUN];
+        slot->kernels->narrow_f16(key + first, halves, count);
+        for (size_t i = 0; i < count; i++) {
+            keys[(first + i) * KV_BLOCK_TOKENS + slot->index] = halves[i];
+        }
     }
+    slot->kernels->narrow_f16(value, values + slot->index * slot->head_dim, slot->head_dim);
 }
 
 static void store_f32(const struct slot *slot, const float *key, const float *value) {
@@ -143,15 +150,16 @@ static void store_q8(const struct slot *slot, const float *key, const float *val
     }
 }
 
-void cpu_kv_store(const struct cpu_kv *kv, size_t offset, size_t slot, const float *key,
-                  const float *value) {
+void cpu_kv_store(const struct cpu_kv *kv, const struct cpu_kernels *kernels, size_t offset,
+                  size_t slot, const float *key, const float *value) {
     static void (*const stores[KV_ELEMENT_COUNT])(const struct slot *, const float *,
                                                   const float *) = {
         [KV_ELEMENT_F16] = store_f16,
         [KV_ELEMENT_Q8_0] = store_q8,
         [KV_ELEMENT_F32] = store_f32,
     };
-    const struct slot at = {kv->keys + offset, kv->values + offset, slot, kv->layout.head_dim};
+    const struct slot at = {kv->keys + offset, kv->values + offset, slot, kv->layout.head_dim,
+                            kernels};
     stores[kv->layout.element](&at, key, value);
 }
 

@@ -146,6 +146,15 @@ static void widen_f16(const uint16_t *halves, float *out, size_t count) {
     }
 }
 
+static void narrow_f16(const float *values, uint16_t *out, size_t count) {
+    size_t i = 0;
+    for (; i + 4 <= count; i += 4) {
+        float16x4_t halves = vcvt_f16_f32(vld1q_f32(values + i));
+        vst1_u16(out + i, vreinterpret_u16_f16(halves));
+    }
+    portable_narrow_f16(values + i, out + i, count - i);
+}
+
 /* Eight quants times their scales: the exact integer, one rounding. */
 INLINE void widen_8(const int8_t *quants, float32x4_t low, float32x4_t high, float *out) {
     int16x8_t wide = vmovl_s8(vld1_s8(quants));
@@ -318,8 +327,9 @@ static void attention_accumulate(const float *p, const float *values, size_t tok
 /* What both sets have. */
 #define SHARED_KERNELS                                                                             \
     .encode_q8_32 = encode_q8_32, .encode_q8_256 = encode_q8_256, .rms_norm = rms_norm,            \
-    .silu_multiply = silu_multiply, .widen_f16 = widen_f16, .widen_q8_keys = widen_q8_keys,        \
-    .widen_q8_values = widen_q8_values, .attention_scores = attention_scores, .exp_sum = exp_sum,  \
+    .silu_multiply = silu_multiply, .widen_f16 = widen_f16, .narrow_f16 = narrow_f16,              \
+    .widen_q8_keys = widen_q8_keys, .widen_q8_values = widen_q8_values,                            \
+    .attention_scores = attention_scores, .exp_sum = exp_sum,                                      \
     .attention_accumulate = attention_accumulate, .scale = scale_values
 
 const struct cpu_kernels cpu_kernels_neon = {

@@ -1,5 +1,11 @@
-/* pack.c - see packed.h. Runs once a weight, at load, or for each product when weights stay mapped.
- * Block structures are GGUF's (ggml's). */
+/*
+ * pack.c - see packed.h. Runs once a weight, or for each product when weights stay mapped; any
+ * thread. Block structures are GGUF's (ggml's).
+ *
+ * Four rows are packed at a time: a column of four bytes from each of them makes 16 bytes that
+ * belong together in a panel. So bits move from the file's places to the layout's in registers,
+ * and no quant is ever by itself.
+ */
 #include "backend/cpu/packed.h"
 
 #include "base/bytes.h"
@@ -12,298 +18,334 @@
  * since SSE2 knows no others; a mask of whole bytes then drops what came over from the neighbour.
  */
 typedef uint16_t lanes __attribute__((vector_size(16)));
-
-enum { LANE_BYTES = sizeof(lanes) };
-
-INLINE lanes load(const uint8_t *from) {
-    lanes x;
-    memcpy(&x, from, sizeof x);
-    return x;
-}
-
-INLINE void store(uint8_t *to, lanes x) {
-    memcpy(to, &x, sizeof x);
-}
-
-/* Of each byte the `bits` bits from `from` up, at `to`. */
-INLINE lanes move_bits(lanes x, unsigned from, unsigned bits, unsigned to) {
-    uint16_t mask = (uint16_t)(((1u << bits) - 1) * 0x0101u);
-    return ((x >> (uint16_t)from) & mask) << (uint16_t)to;
-}
-
-/* ---- taking blocks of 32 apart ---- */
-
-/* 16 bytes of nibbles: values 0 … 15 in the low, 16 … 31 in the high halves; bit i of `high` is
- * value i's fifth bit. */
-static void take_nibbles(const uint8_t *nibbles, uint32_t high, uint8_t *q) {
-    lanes x = load(nibbles);
-    store(q, move_bits(x, 0, 4, 0));
-    store(q + 16, move_bits(x, 4, 4, 0));
-    for (size_t i = 0; high != 0 && i < 32; i++) {
-        q[i] |= (uint8_t)((high >> i & 1) << 4);
-    }
-}
-
-static void take_q4_0(const uint8_t *block, struct block_parts *parts) {
-    take_nibbles(block + 2, 0, parts->q);
-}
-
-static void take_q4_1(const uint8_t *block, struct block_parts *parts) {
-    parts->minimum = load_u16_le(block + 2);
-    take_nibbles(block + 4, 0, parts->q);
-}
-
-static void take_q5_0(const uint8_t *block, struct block_parts *parts) {
-    take_nibbles(block + 6, load_u32_le(block + 2), parts->q);
-}
-
-static void take_q5_1(const uint8_t *block, struct block_parts *parts) {
-    parts->minimum = load_u16_le(block + 2);
-    take_nibbles(block + 8, load_u32_le(block + 4), parts->q);
-}
-
-static void take_q8_0(const uint8_t *block, struct block_parts *parts) {
-    memcpy(parts->q, block + 2, 32);
-}
-
-/* ---- taking blocks of 256 apart ---- */
-
-/* 64 bytes of 2-bit values: each 32 bytes hold 128 values in four layers of 32. */
-static void take_crumbs(const uint8_t *crumbs, uint8_t *q) {
-#pragma GCC unroll 8
-    for (unsigned run = 0; run < 8; run++) {
-        for (size_t i = 0; i < 32; i += LANE_BYTES) {
-            lanes x = load(crumbs + run / 4 * 32 + i);
-            store(q + run * 32 + i, move_bits(x, run % 4 * 2, 2, 0));
-        }
-    }
-}
-
-static void take_q2_k(const uint8_t *block, struct block_parts *parts) {
-    for (size_t i = 0; i < 16; i++) {
-        parts->scales[i] = (int8_t)(block[i] & 15);
-        parts->minimums[i] = block[i] >> 4;
-    }
-    take_crumbs(block + 16, parts->q);
-    parts->scale = load_u16_le(block + 80);
-    parts->minimum = load_u16_le(block + 82);
-}
-
-/* 32 bytes of single bits: bit r of byte i belongs to value 32 r + i. */
-INLINE void add_high_bits(const uint8_t *bits, const unsigned position, uint8_t *q) {
-#pragma GCC unroll 8
-    for (unsigned run = 0; run < 8; run++) {
-        for (size_t i = 0; i < 32; i += LANE_BYTES) {
-            uint8_t *to = q + run * 32 + i;
-            store(to, load(to) | move_bits(load(bits + i), run, 1, position));
-        }
-    }
-}
-
-static void take_q3_k(const uint8_t *block, struct block_parts *parts) {
-    const uint8_t *high = block, *scales = block + 96;
-    take_crumbs(block + 32, parts->q);
-    add_high_bits(high, 2, parts->q);
-    for (size_t i = 0; i < 16; i++) { /* 6 bits: 4 in bytes 0 … 7, 2 in bytes 8 … 11; less 32 */
-        int low = i < 8 ? scales[i] & 15 : scales[i - 8] >> 4;
-        int top = scales[8 + i % 4] >> (i / 4 * 2) & 3;
-        parts->scales[i] = (int8_t)((low | top << 4) - 32);
-    }
-    parts->scale = load_u16_le(block + 108);
-}
-
-/* The eight 6-bit scales and minimums of Q4_K and Q5_K, in 12 bytes. */
-static void take_k_scales(const uint8_t *at, struct block_parts *parts) {
-    for (size_t i = 0; i < 4; i++) {
-        parts->scales[i] = (int8_t)(at[i] & 63);
-        parts->minimums[i] = at[i + 4] & 63;
-        parts->scales[i + 4] = (int8_t)((at[i + 8] & 15) | at[i] >> 6 << 4);
-        parts->minimums[i + 4] = (uint8_t)(at[i + 8] >> 4 | at[i + 4] >> 6 << 4);
-    }
-}
-
-/* 128 bytes of nibbles: each 32 bytes hold 32 values in the low, the next 32 in the high halves. */
-static void take_k_nibbles(const uint8_t *nibbles, uint8_t *q) {
-    for (size_t pair = 0; pair < 4; pair++) {
-        for (size_t i = 0; i < 32; i += LANE_BYTES) {
-            lanes x = load(nibbles + pair * 32 + i);
-            store(q + pair * 64 + i, move_bits(x, 0, 4, 0));
-            store(q + pair * 64 + 32 + i, move_bits(x, 4, 4, 0));
-        }
-    }
-}
-
-static void take_q4_k(const uint8_t *block, struct block_parts *parts) {
-    parts->minimum = load_u16_le(block + 2);
-    take_k_scales(block + 4, parts);
-    take_k_nibbles(block + 16, parts->q);
-}
-
-static void take_q5_k(const uint8_t *block, struct block_parts *parts) {
-    parts->minimum = load_u16_le(block + 2);
-    take_k_scales(block + 4, parts);
-    take_k_nibbles(block + 48, parts->q);
-    add_high_bits(block + 16, 4, parts->q);
-}
-
-static void take_q6_k(const uint8_t *block, struct block_parts *parts) {
-    const uint8_t *low = block, *high = block + 128;
-#pragma GCC unroll 8
-    for (unsigned run = 0; run < 8; run++) { /* each half: 64 bytes of nibbles, 32 of 2-bit tops */
-        unsigned half = run / 4, quarter = run % 4;
-        for (size_t i = 0; i < 32; i += LANE_BYTES) {
-            lanes nibbles = load(low + half * 64 + quarter % 2 * 32 + i);
-            lanes tops = load(high + half * 32 + i);
-            store(parts->q + run * 32 + i,
-                  move_bits(nibbles, quarter / 2 * 4, 4, 0) | move_bits(tops, quarter * 2, 2, 4));
-        }
-    }
-    memcpy(parts->scales, block + 192, 16);
-    parts->scale = load_u16_le(block + 208);
-}
-
-void packed_take_apart(enum tensor_type type, const uint8_t *block, struct block_parts *parts) {
-    static void (*const take[])(const uint8_t *, struct block_parts *) = {
-        [TENSOR_Q4_0] = take_q4_0, [TENSOR_Q4_1] = take_q4_1, [TENSOR_Q5_0] = take_q5_0,
-        [TENSOR_Q5_1] = take_q5_1, [TENSOR_Q8_0] = take_q8_0, [TENSOR_Q2_K] = take_q2_k,
-        [TENSOR_Q3_K] = take_q3_k, [TENSOR_Q4_K] = take_q4_k, [TENSOR_Q5_K] = take_q5_k,
-        [TENSOR_Q6_K] = take_q6_k,
-    };
-    parts->minimum = 0;
-    parts->scale = load_u16_le(block); /* where most formats have it; the others overwrite it */
-    take[type](block, parts);
-}
-
-/* ---- packing ---- */
-
-/* Groups of 64 bytes → a plane of `bits` bits each, taken from bit `from` up. Inlined with
- * constants, so that the shifts are vector instructions. */
-INLINE void pack_bits(const uint8_t *groups, size_t group_count, const unsigned from,
-                      const unsigned bits, uint8_t *plane) {
-    const unsigned per_vector = 8 / bits;
-    for (size_t vector = 0; vector < group_count / per_vector; vector++) {
-        const uint8_t *q = groups + vector * per_vector * GROUP_BYTES;
-        for (size_t i = 0; i < GROUP_BYTES; i += LANE_BYTES) {
-            lanes packed = {0};
-#pragma GCC unroll 8
-            for (unsigned j = 0; j < per_vector; j++) {
-                packed |= move_bits(load(q + j * GROUP_BYTES + i), from, bits, j * bits);
-            }
-            store(plane + vector * GROUP_BYTES + i, packed);
-        }
-    }
-}
-
-static void pack_plane(const uint8_t *restrict groups, size_t group_count, size_t from, size_t bits,
-                       uint8_t *restrict plane) {
-    if (bits == 8) {
-        memcpy(plane, groups, group_count * GROUP_BYTES);
-    } else if (bits == 4) {
-        pack_bits(groups, group_count, 0, 4, plane);
-    } else if (bits == 2 && from == 0) {
-        pack_bits(groups, group_count, 0, 2, plane);
-    } else if (bits == 2) {
-        pack_bits(groups, group_count, 4, 2, plane); /* Q6_K */
-    } else if (from == 4) {
-        pack_bits(groups, group_count, 4, 1, plane); /* Q5_0, Q5_1, Q5_K */
-    } else {
-        pack_bits(groups, group_count, 2, 1, plane); /* Q3_K */
-    }
-}
-
-static void put_half(uint8_t *at, size_t row, uint16_t half) {
-    memcpy(at + row * sizeof half, &half, sizeof half);
-}
-
-static void place_scales(const struct packed_layout *layout, const struct packed_offsets *at,
-                         const struct block_parts *parts, size_t row, uint8_t *packed) {
-    put_half(packed + at->scale, row, parts->scale);
-    if (layout->has_minimum) {
-        put_half(packed + at->minimum, row, parts->minimum);
-    }
-    for (size_t s = 0; s < layout->sub_blocks; s++) {
-        size_t slot = s / 2 * PANEL_ROWS * 2 + row * 2 + s % 2;
-        packed[at->sub_scale + slot] = (uint8_t)parts->scales[s];
-        if (layout->has_minimum) {
-            packed[at->sub_minimum + slot] = parts->minimums[s];
-        }
-    }
-}
-
 typedef uint32_t quad __attribute__((vector_size(16)));
 
-/* Four rows' quants into the interleaved groups, four groups at a time: a transposition of 4 × 4
- * words. */
-static void place_quants(const struct block_parts *parts, size_t values, uint8_t *groups) {
-    for (size_t at = 0; at < values; at += LANE_BYTES, groups += 4 * GROUP_BYTES) {
-        quad r[4];
-        for (size_t i = 0; i < 4; i++) {
-            memcpy(&r[i], parts[i].q + at, sizeof r[i]);
-        }
-        quad a = __builtin_shufflevector(r[0], r[1], 0, 4, 1, 5);
-        quad b = __builtin_shufflevector(r[2], r[3], 0, 4, 1, 5);
-        quad c = __builtin_shufflevector(r[0], r[1], 2, 6, 3, 7);
-        quad d = __builtin_shufflevector(r[2], r[3], 2, 6, 3, 7);
-        const quad columns[4] = {
-            __builtin_shufflevector(a, b, 0, 1, 4, 5), __builtin_shufflevector(a, b, 2, 3, 6, 7),
-            __builtin_shufflevector(c, d, 0, 1, 4, 5), __builtin_shufflevector(c, d, 2, 3, 6, 7)};
-        for (size_t g = 0; g < 4; g++) {
-            memcpy(groups + g * GROUP_BYTES, &columns[g], sizeof columns[g]);
+enum { LANE_BYTES = sizeof(lanes), ROWS = 4 };
+
+/* The blocks of four rows, and where they go. */
+struct job {
+    const uint8_t *rows[ROWS]; /* in the file's form */
+    size_t first_row;          /* of the panel */
+    const struct packed_offsets *at;
+    uint8_t *packed; /* the block */
+};
+
+/* ---- moving four rows ---- */
+
+/* out[k]: of each row the four bytes at from + 4 k. A transposition of 4 × 4 words. */
+INLINE void load_columns(const struct job *job, size_t from, lanes out[4]) {
+    quad r[ROWS];
+    for (size_t i = 0; i < ROWS; i++) {
+        memcpy(&r[i], job->rows[i] + from, sizeof r[i]);
+    }
+    quad a = __builtin_shufflevector(r[0], r[1], 0, 4, 1, 5);
+    quad b = __builtin_shufflevector(r[2], r[3], 0, 4, 1, 5);
+    quad c = __builtin_shufflevector(r[0], r[1], 2, 6, 3, 7);
+    quad d = __builtin_shufflevector(r[2], r[3], 2, 6, 3, 7);
+    out[0] = (lanes)__builtin_shufflevector(a, b, 0, 1, 4, 5);
+    out[1] = (lanes)__builtin_shufflevector(a, b, 2, 3, 6, 7);
+    out[2] = (lanes)__builtin_shufflevector(c, d, 0, 1, 4, 5);
+    out[3] = (lanes)__builtin_shufflevector(c, d, 2, 3, 6, 7);
+}
+
+/* One such column. */
+INLINE quad load_column(const struct job *job, size_t from) {
+    return (quad){load_u32_le(job->rows[0] + from), load_u32_le(job->rows[1] + from),
+                  load_u32_le(job->rows[2] + from), load_u32_le(job->rows[3] + from)};
+}
+
+/* The rows' part of a plane's vector. */
+INLINE void put_vector(const struct job *job, size_t plane, size_t vector, lanes x) {
+    memcpy(job->packed + plane + vector * GROUP_BYTES + job->first_row * 4, &x, sizeof x);
+}
+
+/* Of each row two pairs of bytes: the first ones to `first`, the second ones to `second`. */
+INLINE void put_pairs(lanes x, uint8_t *first, uint8_t *second) {
+    lanes sorted = __builtin_shufflevector(x, x, 0, 2, 4, 6, 1, 3, 5, 7);
+    memcpy(first, &sorted, sizeof sorted / 2);
+    memcpy(second, (const uint8_t *)&sorted + sizeof sorted / 2, sizeof sorted / 2);
+}
+
+/* Sub-blocks 4 k … 4 k + 3: two pairs. */
+INLINE void put_sub_blocks(const struct job *job, size_t place, size_t k, lanes x) {
+    uint8_t *to = job->packed + place + k * 2 * PANEL_ROWS * 2 + job->first_row * 2;
+    put_pairs(x, to, to + PANEL_ROWS * 2);
+}
+
+static void put_halves(const struct job *job, size_t place, size_t from) {
+    for (size_t i = 0; i < ROWS; i++) {
+        memcpy(job->packed + place + (job->first_row + i) * 2, job->rows[i] + from, 2);
+    }
+}
+
+/* ---- quants ---- */
+
+/* Bytes of two nibbles, 16 at a time: `low_run` is the first vector of the low ones' values,
+ * `high_run` of the high ones'. */
+INLINE void move_nibbles(const struct job *job, size_t from, size_t bytes, size_t low_run,
+                         size_t high_run) {
+    for (size_t i = 0; i < bytes; i += LANE_BYTES) {
+        lanes x[4];
+        load_columns(job, from + i, x);
+        for (size_t k = 0; k < 2; k++) {
+            lanes a = x[2 * k], b = x[2 * k + 1];
+            size_t vector = i / 8 + k;
+            put_vector(job, job->at->low, low_run + vector, (a & 0x0f0f) | (b & 0x0f0f) << 4);
+            put_vector(job, job->at->low, high_run + vector, (a >> 4 & 0x0f0f) | (b & 0xf0f0));
         }
     }
 }
 
-static void pack_floats(const struct packed_layout *layout, const uint8_t *const *rows,
+/* Exchanges the fields of `a` that the mask has `shift` bits higher up with those of `b` that it
+ * has. */
+INLINE void exchange(lanes *a, lanes *b, const unsigned shift, const unsigned mask) {
+    lanes t = ((*a >> (uint16_t)shift) ^ *b) & (uint16_t)mask;
+    *b ^= t;
+    *a ^= t << (uint16_t)shift;
+}
+
+/* 32 bytes of four layers of 2-bit values, 32 each: layer l is run `first_run` + l. Field l of
+ * column j becomes field j of vector l: a transposition of 4 × 4 fields in each byte. */
+INLINE void move_crumbs(const struct job *job, size_t from, size_t plane, size_t first_run) {
+    for (size_t i = 0; i < 2; i++) {
+        lanes x[4];
+        load_columns(job, from + i * LANE_BYTES, x);
+        exchange(&x[0], &x[2], 4, 0x0f0f);
+        exchange(&x[1], &x[3], 4, 0x0f0f);
+        exchange(&x[0], &x[1], 2, 0x3333);
+        exchange(&x[2], &x[3], 2, 0x3333);
+        for (size_t layer = 0; layer < 4; layer++) {
+            put_vector(job, plane, 2 * (first_run + layer) + i, x[layer]);
+        }
+    }
+}
+
+/* 32 bytes of single bits: bit r of byte i belongs to value 32 r + i. The same with 8 × 8 bits. */
+INLINE void move_bits(const struct job *job, size_t from) {
+    lanes x[8];
+    load_columns(job, from, x);
+    load_columns(job, from + LANE_BYTES, x + 4);
+    for (size_t i = 0; i < 4; i++) {
+        exchange(&x[i], &x[i + 4], 4, 0x0f0f);
+    }
+    for (size_t i = 0; i < 4; i++) {
+        size_t at = i / 2 * 4 + i % 2;
+        exchange(&x[at], &x[at + 2], 2, 0x3333);
+    }
+    for (size_t i = 0; i < 8; i += 2) {
+        exchange(&x[i], &x[i + 1], 1, 0x5555);
+    }
+    for (size_t vector = 0; vector < 8; vector++) {
+        put_vector(job, job->at->high, vector, x[vector]);
+    }
+}
+
+/* Exchanges the bits that the mask has with those `shift` bits higher up. */
+INLINE quad exchange_inside(quad x, const unsigned shift, const uint32_t mask) {
+    quad t = ((x >> shift) ^ x) & mask;
+    return x ^ t ^ t << shift;
+}
+
+/* A word of fifth bits: bit 4 j + c, which is value 4 j + c's, becomes bit j of byte c. A bit's
+ * number has five bits itself, j2 j1 j0 c1 c0; each line exchanges two of them. */
+INLINE void move_fifth_bits(const struct job *job, size_t from) {
+    quad x = load_column(job, from);
+    x = exchange_inside(x, 14, 0x0000cccc); /* c1 j1 j0 j2 c0 */
+    x = exchange_inside(x, 7, 0x00aa00aa);  /* c1 c0 j0 j2 j1 */
+    x = exchange_inside(x, 2, 0x0c0c0c0c);  /* c1 c0 j2 j0 j1 */
+    x = exchange_inside(x, 1, 0x22222222);  /* c1 c0 j2 j1 j0 */
+    put_vector(job, job->at->high, 0, (lanes)x);
+}
+
+/* ---- blocks of 32 ---- */
+
+static void pack_q4_0(const struct job *job) {
+    put_halves(job, job->at->scale, 0);
+    move_nibbles(job, 2, 16, 0, 2);
+}
+
+static void pack_q4_1(const struct job *job) {
+    put_halves(job, job->at->scale, 0);
+    put_halves(job, job->at->minimum, 2);
+    move_nibbles(job, 4, 16, 0, 2);
+}
+
+static void pack_q5_0(const struct job *job) {
+    put_halves(job, job->at->scale, 0);
+    move_fifth_bits(job, 2);
+    move_nibbles(job, 6, 16, 0, 2);
+}
+
+static void pack_q5_1(const struct job *job) {
+    put_halves(job, job->at->scale, 0);
+    put_halves(job, job->at->minimum, 2);
+    move_fifth_bits(job, 4);
+    move_nibbles(job, 8, 16, 0, 2);
+}
+
+static void pack_q8_0(const struct job *job) {
+    put_halves(job, job->at->scale, 0);
+    for (size_t i = 0; i < 2; i++) {
+        lanes x[4];
+        load_columns(job, 2 + i * LANE_BYTES, x);
+        for (size_t k = 0; k < 4; k++) {
+            put_vector(job, job->at->low, 4 * i + k, x[k]);
+        }
+    }
+}
+
+/* ---- blocks of 256 ---- */
+
+static void pack_q2_k(const struct job *job) {
+    lanes x[4];
+    load_columns(job, 0, x);
+    for (size_t k = 0; k < 4; k++) {
+        put_sub_blocks(job, job->at->sub_scale, k, x[k] & 0x0f0f);
+        put_sub_blocks(job, job->at->sub_minimum, k, x[k] >> 4 & 0x0f0f);
+    }
+    move_crumbs(job, 16, job->at->low, 0);
+    move_crumbs(job, 48, job->at->low, 4);
+    put_halves(job, job->at->scale, 80);
+    put_halves(job, job->at->minimum, 82);
+}
+
+static void pack_q3_k(const struct job *job) {
+    /* Scales of 6 bits less 32: 4 bits in bytes 0 … 7, the upper 2 in bytes 8 … 11. */
+    lanes a = (lanes)load_column(job, 96), b = (lanes)load_column(job, 100);
+    lanes top = (lanes)load_column(job, 104);
+    const lanes scales[4] = {
+        (a & 0x0f0f) | (top << 4 & 0x3030),
+        (b & 0x0f0f) | (top << 2 & 0x3030),
+        (a >> 4 & 0x0f0f) | (top & 0x3030),
+        (b >> 4 & 0x0f0f) | (top >> 2 & 0x3030),
+    };
+    for (size_t k = 0; k < 4; k++) { /* s ^ 32, its sixth bit made the sign, is s - 32 */
+        lanes moved = scales[k] ^ 0x2020;
+        lanes sign = moved & 0x2020;
+        put_sub_blocks(job, job->at->sub_scale, k, moved | sign << 1 | sign << 2);
+    }
+    move_crumbs(job, 32, job->at->low, 0);
+    move_crumbs(job, 64, job->at->low, 4);
+    move_bits(job, 0);
+    put_halves(job, job->at->scale, 108);
+}
+
+/* The eight 6-bit scales and minimums of Q4_K and Q5_K, in 12 bytes behind the two halves. */
+INLINE void move_k_scales(const struct job *job) {
+    lanes x[4];
+    load_columns(job, 0, x);
+    put_pairs(x[0], job->packed + job->at->scale + job->first_row * 2,
+              job->packed + job->at->minimum + job->first_row * 2);
+    put_sub_blocks(job, job->at->sub_scale, 0, x[1] & 0x3f3f);
+    put_sub_blocks(job, job->at->sub_scale, 1, (x[3] & 0x0f0f) | (x[1] >> 2 & 0x3030));
+    put_sub_blocks(job, job->at->sub_minimum, 0, x[2] & 0x3f3f);
+    put_sub_blocks(job, job->at->sub_minimum, 1, (x[3] >> 4 & 0x0f0f) | (x[2] >> 2 & 0x3030));
+}
+
+/* 128 bytes: each 32 have a run of 32 values in the low, the next one in the high halves. */
+INLINE void move_k_nibbles(const struct job *job, size_t from) {
+    for (size_t pair = 0; pair < 4; pair++) {
+        move_nibbles(job, from + pair * 32, 32, pair * 8, pair * 8 + 4);
+    }
+}
+
+static void pack_q4_k(const struct job *job) {
+    move_k_scales(job);
+    move_k_nibbles(job, 16);
+}
+
+static void pack_q5_k(const struct job *job) {
+    move_k_scales(job);
+    move_bits(job, 16);
+    move_k_nibbles(job, 48);
+}
+
+static void pack_q6_k(const struct job *job) {
+    for (size_t half = 0; half < 2; half++) { /* 128 values: 64 bytes of nibbles, 32 of tops */
+        for (size_t i = 0; i < 2; i++) {
+            size_t vector = half * 16 + i * 4;
+            move_nibbles(job, half * 64 + i * 32, 32, vector, vector + 8);
+        }
+        move_crumbs(job, 128 + half * 32, job->at->high, half * 4);
+    }
+    lanes x[4];
+    load_columns(job, 192, x);
+    for (size_t k = 0; k < 4; k++) {
+        put_sub_blocks(job, job->at->sub_scale, k, x[k]);
+    }
+    put_halves(job, job->at->scale, 208);
+}
+
+/* ---- panels ---- */
+
+static void pack_block(enum tensor_type type, const struct job *job) {
+    static void (*const pack[])(const struct job *) = {
+        [TENSOR_Q4_0] = pack_q4_0, [TENSOR_Q4_1] = pack_q4_1, [TENSOR_Q5_0] = pack_q5_0,
+        [TENSOR_Q5_1] = pack_q5_1, [TENSOR_Q8_0] = pack_q8_0, [TENSOR_Q2_K] = pack_q2_k,
+        [TENSOR_Q3_K] = pack_q3_k, [TENSOR_Q4_K] = pack_q4_k, [TENSOR_Q5_K] = pack_q5_k,
+        [TENSOR_Q6_K] = pack_q6_k,
+    };
+    pack[type](job);
+}
+
+/* Elements as they are: [column][16]. */
+static void pack_floats(const uint8_t *const rows[PANEL_ROWS], size_t columns, size_t bytes,
                         uint8_t *packed) {
-    size_t bytes = layout->low_bits / 8;
-    for (size_t r = 0; r < PANEL_ROWS; r++) {
-        if (rows[r] != NULL) {
-            memcpy(packed + r * bytes, rows[r], bytes);
-        } else {
-            memset(packed + r * bytes, 0, bytes);
+    for (size_t row = 0; row < PANEL_ROWS; row += ROWS) {
+        struct job job = {.first_row = row, .packed = packed};
+        memcpy(job.rows, rows + row, sizeof job.rows);
+        size_t column = 0, step = LANE_BYTES / bytes;
+        for (; column + step <= columns; column += step) {
+            lanes x[4];
+            load_columns(&job, column * bytes, x);
+            uint8_t *to = packed + column * PANEL_ROWS * bytes + row * bytes;
+            for (size_t k = 0; k < 4; k++, to += GROUP_BYTES) {
+                if (bytes == 4) {
+                    memcpy(to, &x[k], sizeof x[k]);
+                } else {
+                    put_pairs(x[k], to, to + PANEL_ROWS * 2);
+                }
+            }
+        }
+        for (; column < columns; column++) {
+            for (size_t i = 0; i < ROWS; i++) {
+                memcpy(packed + (column * PANEL_ROWS + row + i) * bytes,
+                       job.rows[i] + column * bytes, bytes);
+            }
         }
     }
 }
 
-void packed_block(const struct packed_layout *layout, const uint8_t *const blocks[PANEL_ROWS],
-                  uint8_t *packed) {
+/* A block, or columns of floats: of rows past the matrix's end, zeros. */
+static void pack_piece(const struct cpu_weight *weight, const struct packed_offsets *at,
+                       const uint8_t *const rows[PANEL_ROWS], size_t columns, uint8_t *packed) {
+    const struct packed_layout *layout = &weight->kernel->layout;
     if (layout->low_bits >= 16) {
-        pack_floats(layout, blocks, packed);
+        pack_floats(rows, columns, layout->low_bits / 8, packed);
         return;
     }
-    struct packed_offsets at = packed_offsets(*layout);
-    size_t group_count = layout->block_values / 4;
-    uint8_t groups[256 / 4 * GROUP_BYTES];
-    for (size_t row = 0; row < PANEL_ROWS; row += 4) {
-        struct block_parts parts[4];
-        for (size_t i = 0; i < 4; i++) {
-            if (blocks[row + i] == NULL) {
-                memset(&parts[i], 0, sizeof parts[i]);
-            } else {
-                packed_take_apart(layout->type, blocks[row + i], &parts[i]);
-            }
-            place_scales(layout, &at, &parts[i], row + i, packed);
-        }
-        place_quants(parts, layout->block_values, groups + 4 * row);
-    }
-    pack_plane(groups, group_count, 0, layout->low_bits, packed + at.low);
-    if (layout->high_bits > 0) {
-        pack_plane(groups, group_count, layout->low_bits, layout->high_bits, packed + at.high);
+    for (size_t row = 0; row < PANEL_ROWS; row += ROWS) {
+        struct job job = {.first_row = row, .at = at, .packed = packed};
+        memcpy(job.rows, rows + row, sizeof job.rows);
+        pack_block(layout->type, &job);
     }
 }
 
 void cpu_pack_blocks(const struct cpu_weight *weight, size_t panel, size_t first_block,
                      size_t block_count, uint8_t *packed) {
-    size_t block_bytes = packed_offsets(weight->kernel->layout).total;
-    for (size_t block = first_block; block < first_block + block_count; block++) {
-        const uint8_t *from[PANEL_ROWS];
+    static const uint8_t absent[CHUNK_COLUMNS * sizeof(float)];
+    const struct packed_offsets at = packed_offsets(weight->kernel->layout);
+    size_t block_bytes = weight->format->block_bytes;
+    size_t most = weight->format->block_values == 1 ? CHUNK_COLUMNS : 1;
+    for (size_t done = 0; done < block_count; done += most) {
+        size_t blocks = size_min(most, block_count - done);
+        const uint8_t *rows[PANEL_ROWS];
         for (size_t r = 0; r < PANEL_ROWS; r++) {
             size_t row = panel * PANEL_ROWS + r;
-            from[r] = row < weight->rows ? weight->data + row * weight->row_bytes +
-                                               block * weight->format->block_bytes
-                                         : NULL;
+            rows[r] = row < weight->rows ? weight->data + row * weight->row_bytes +
+                                               (first_block + done) * block_bytes
+                                         : absent;
         }
-        packed_block(&weight->kernel->layout, from, packed);
-        packed += block_bytes;
+        pack_piece(weight, &at, rows, blocks, packed + done * at.total);
     }
 }

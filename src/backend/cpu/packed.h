@@ -66,21 +66,4 @@ static inline struct packed_offsets packed_offsets(const struct packed_layout la
 #define LAYOUT_Q5_K {TENSOR_Q5_K, 256, 4, 1, 8, true, 0}
 #define LAYOUT_Q6_K {TENSOR_Q6_K, 256, 4, 2, 16, false, 32}
 
-/* One row's block, taken apart. */
-struct block_parts {
-    uint8_t q[256];    /* [block_values]; Q8_0: int8_t */
-    uint16_t scale;    /* f16 */
-    uint16_t minimum;  /* f16 */
-    int8_t scales[16]; /* [sub_blocks] */
-    uint8_t minimums[16];
-};
-
-/* Takes a block in the file's form apart. */
-void packed_take_apart(enum tensor_type type, const uint8_t *block, struct block_parts *parts);
-
-/* Packs one block of 16 rows; those past the matrix's end are NULL and become zeros. Writes every
- * byte of the block. */
-void packed_block(const struct packed_layout *layout, const uint8_t *const blocks[PANEL_ROWS],
-                  uint8_t *packed);
-
 #endif

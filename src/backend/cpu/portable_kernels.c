@@ -132,6 +132,12 @@ static void widen_f16(const uint16_t *halves, float *out, size_t count) {
     }
 }
 
+void portable_narrow_f16(const float *values, uint16_t *out, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        out[i] = f32_to_f16(values[i]);
+    }
+}
+
 static void widen_q8_keys(const uint8_t *unit, size_t head_dim, float *out) {
     const int8_t *quants = (const int8_t *)unit;
     const uint16_t *scales = (const uint16_t *)(const void *)(unit + head_dim * KV_BLOCK_TOKENS);
@@ -212,6 +218,7 @@ const struct cpu_kernels cpu_kernels_portable = {
     .rms_norm = rms_norm,
     .silu_multiply = silu_multiply,
     .widen_f16 = widen_f16,
+    .narrow_f16 = portable_narrow_f16,
     .widen_q8_keys = widen_q8_keys,
     .widen_q8_values = widen_q8_values,
     .attention_scores = attention_scores,

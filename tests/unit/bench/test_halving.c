@@ -67,6 +67,20 @@ static void the_best_is_found_and_measured_most(void **state) {
     assert_int_equal(world.runs_of[11], 1 + 2 + 4 + 8);
 }
 
+static void what_was_measured_before_counts(void **state) {
+    (void)state;
+    static struct halving halving;
+    static struct world world;
+    struct error error;
+    size_t best = 7;
+    prepare(&halving, &world, 4);
+    world.speeds[0] = 200;
+    assert_true(measure(&world, 0, 2, &error));
+    assert_true(halving_run(&halving, &best, &error));
+    assert_int_equal(best, 0);
+    assert_int_equal(world.runs_of[0], 3);
+}
+
 static void what_cannot_run_is_never_best(void **state) {
     (void)state;
     static struct halving halving;
@@ -116,6 +130,7 @@ static void a_duel_tells_a_difference_from_noise(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_best_is_found_and_measured_most),
+        cmocka_unit_test(what_was_measured_before_counts),
         cmocka_unit_test(what_cannot_run_is_never_best),
         cmocka_unit_test(a_search_without_time_keeps_what_there_is),
         cmocka_unit_test(a_duel_tells_a_difference_from_noise),
