@@ -42,6 +42,7 @@ class Cost:
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     runner = name = None
+    sending = threading.Lock()  # the package refuses a second request while one is handed over
     cost = Cost()
 
     def log_message(self, *_):
@@ -77,11 +78,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
             model="default", messages=asked["messages"], stream=True, temperature=asked.get("temperature"),
             top_p=asked.get("top_p"), max_tokens=asked.get("max_tokens") or asked.get("max_completion_tokens"),
             ignore_eos=bool(asked.get("ignore_eos")))
+        with self.sending:
+            answer = self.runner.send_chat_completion_request(request)
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        self.pass_on(self.runner.send_chat_completion_request(request))
+        self.pass_on(answer)
 
     def pass_on(self, answer):
         started, pieces = time.thread_time(), 0

@@ -11,9 +11,11 @@ from program import Program
 
 pytestmark = pytest.mark.release_only  # nothing of ours is in it but the load generator
 
-# What mistralrs 0.9.5 has of this: names, attributes, and a last piece without text that carries the usage.
+# What mistralrs 0.9.5 has of this: names, attributes, a last piece without text that carries the usage, and no
+# patience with a second request while it takes one.
 MISTRALRS = """
 import pathlib
+import time
 from types import SimpleNamespace as Thing
 
 class Which:
@@ -30,9 +32,17 @@ def piece(text, reason=None, usage=None):
 
 class Runner:
     def __init__(self, which):
-        pass
+        self.borrowed = False
 
     def send_chat_completion_request(self, asked):
+        if self.borrowed:
+            raise RuntimeError("Already borrowed")
+        self.borrowed = True
+        time.sleep(0.01)
+        self.borrowed = False
+        return self.answer(asked)
+
+    def answer(self, asked):
         for _ in range(asked["max_tokens"]):
             yield piece(" word")
         yield piece("", "length", Thing(prompt_tokens=5, completion_tokens=asked["max_tokens"], total_tokens=5 + asked["max_tokens"]))
