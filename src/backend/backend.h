@@ -36,6 +36,8 @@ struct weight_source {
     const void *data; /* [rows] rows of columns / block_values blocks */
     size_t rows;      /* outputs */
     size_t columns;   /* inputs; a multiple of the format's block_values */
+    bool is_spare;    /* pages of a file that nobody else reads: they may leave memory once the
+                       * backend has its own form, and would come back from the file */
 };
 
 enum weight_use {
@@ -101,13 +103,16 @@ struct backend_ops {
     const char *name; /* "cpu" */
     void (*free)(struct backend *backend);
 
-    /* *out borrows source->data when the form is the file's own, and copies when it repacks. */
+    /* *out borrows source->data, for as long as it lives: where the form is the file's own, and
+     * where it is repacked, which may be put off until the first use. */
     bool (*weight_create)(struct backend *backend, const struct weight_source *source,
                           enum weight_use use, struct weight **out, struct error *error);
     void (*weight_free)(struct backend *backend, struct weight *weight);
     /* What weight_create would take of memory; 0: it would use the source where it stands. */
     size_t (*weight_bytes)(struct backend *backend, const struct weight_source *source,
                            enum weight_use use);
+    /* Repacks one weight that is still to be, between steps. False: there is none. */
+    bool (*prepare)(struct backend *backend);
     /* Scratch of steps of so many rows, besides the activations. */
     size_t (*scratch_bytes)(struct backend *backend, size_t max_rows, size_t max_columns,
                             size_t head_dim);

@@ -62,14 +62,6 @@ void file_forget(const void *bytes, size_t length) {
     }
 }
 
-void file_touch(const void *bytes, size_t length) {
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    const volatile uint8_t *at = bytes;
-    for (size_t i = 0; i < length; i += page) {
-        (void)at[i];
-    }
-}
-
 void file_unmap(struct mapped_file *mapped) {
     if (mapped->data != NULL) {
         munmap((void *)(uintptr_t)mapped->data, mapped->size);

@@ -20,8 +20,6 @@ bool file_map(const char *path, struct mapped_file *mapped, struct error *error)
 /* Pages that lie whole in these mapped bytes may leave this process's memory until they are read
  * again. */
 void file_forget(const void *bytes, size_t length);
-/* Reads a byte of each page, so that all are in memory. */
-void file_touch(const void *bytes, size_t length);
 void file_unmap(struct mapped_file *mapped);
 
 /* The whole file, NUL-terminated, in memory the caller frees with free(); *length excludes the NUL.

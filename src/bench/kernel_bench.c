@@ -172,8 +172,13 @@ static bool create_weight(struct kernel_bench *bench, const struct quant_format 
     }
     const struct weight_source source = {format, data, rows, columns};
     bench->data = data; /* the weight may use them where they stand */
-    return bench->backend->ops->weight_create(bench->backend, &source, WEIGHT_MATRIX,
-                                              &bench->weight, error);
+    if (!bench->backend->ops->weight_create(bench->backend, &source, WEIGHT_MATRIX, &bench->weight,
+                                            error)) {
+        return false;
+    }
+    while (bench->backend->ops->prepare(bench->backend)) {
+    }
+    return true;
 }
 
 /* --- products --- */

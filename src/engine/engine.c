@@ -356,13 +356,15 @@ static void obey_all(struct engine *engine, struct mailbox_message *messages) {
 
 static void *engine_main(void *argument) {
     struct engine *engine = argument;
-    bool busy = false;
+    struct backend *backend = engine->backend;
+    bool busy = true;
     while (!engine->stopping) {
         obey_all(engine,
                  busy ? mailbox_receive_all(&engine->inbox) : mailbox_wait_all(&engine->inbox, -1));
         busy = !engine->stopping && run_step(engine);
         if (!busy) {
             publish_stats(engine, NULL);
+            busy = !engine->stopping && backend->ops->prepare(backend);
         }
     }
     obey_all(engine, mailbox_receive_all(&engine->inbox));

@@ -38,7 +38,7 @@ struct engine_options {
     bool memory_pooling;         /* the KV pool is reserved at start; false: grown as needed */
     size_t memory_pool_bytes;    /* most of it, when it is reserved at start */
     enum kv_element kv_element;  /* what keys and values are kept as */
-    bool mapped_weights;         /* read the file's own form at each step, pack nothing at load */
+    bool mapped_weights;         /* read the file's form at each step; keep no packed one */
     bool plain_attention;        /* the plain form instead of the tiled one */
     size_t max_batch_size;       /* most sequences decoded in one step */
     size_t max_running_requests; /* most admitted; the rest wait */

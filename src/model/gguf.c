@@ -579,14 +579,8 @@ uint32_t gguf_version(const struct gguf *gguf) {
     return gguf->version;
 }
 
-void gguf_forget(const struct gguf *gguf, const struct gguf_tensor *tensor) {
-    if (gguf->mapped) {
-        file_forget(tensor->data, tensor->bytes);
-    }
-}
-
-void gguf_touch(const struct gguf_tensor *tensor) {
-    file_touch(tensor->data, tensor->bytes);
+bool gguf_is_mapped(const struct gguf *gguf) {
+    return gguf->mapped;
 }
 
 size_t gguf_file_bytes(const struct gguf *gguf) {

@@ -72,11 +72,7 @@ void gguf_close(struct gguf *gguf); /* NULL allowed */
 
 const char *gguf_path(const struct gguf *gguf);
 uint32_t gguf_version(const struct gguf *gguf);
-/* The tensor's bytes have been copied and are hardly needed again: their pages may leave this
- * process's memory, and come back from the file when they are read. */
-void gguf_forget(const struct gguf *gguf, const struct gguf_tensor *tensor);
-/* Brings the tensor's bytes into memory, so that the first to need them does not wait. */
-void gguf_touch(const struct gguf_tensor *tensor);
+bool gguf_is_mapped(const struct gguf *gguf); /* a file, not bytes in memory */
 size_t gguf_file_bytes(const struct gguf *gguf);
 
 /* Entries in file order; the index must be below the count. */

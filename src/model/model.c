@@ -10,6 +10,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct layer {
     struct weight *attention_norm;
@@ -41,6 +42,8 @@ struct model {
 
 /* Rows read back at once for a pool. */
 enum { HIDDEN_ROWS = 16 };
+
+static const char EMBEDDING[] = "token_embd.weight";
 
 struct loader {
     const struct gguf *gguf;
@@ -80,13 +83,12 @@ static bool load_weight(struct loader *loader, const char *name, size_t rows, si
     if (tensor == NULL) {
         return ok;
     }
-    struct weight_source source = {tensor->format, tensor->data, rows, columns};
+    /* Rows of the embedding are looked up, also when it is the output's matrix too. */
+    bool is_spare = gguf_is_mapped(loader->gguf) && strcmp(name, EMBEDDING) != 0;
+    struct weight_source source = {tensor->format, tensor->data, rows, columns, is_spare};
     struct backend *backend = loader->model->backend;
     if (!backend->ops->weight_create(backend, &source, use, out, loader->error)) {
         return error_prefix(loader->error, "%s: tensor '%s'", gguf_path(loader->gguf), name);
-    }
-    if (backend->ops->weight_bytes(backend, &source, use) > 0) {
-        gguf_forget(loader->gguf, tensor);
     }
     loader->bytes_done += tensor->bytes;
     if (loader->progress != NULL) {
@@ -162,12 +164,12 @@ static bool load_ends(struct loader *loader) {
     const struct hyperparameters *h = &model->hyperparameters;
     size_t width = h->embedding_length, vocabulary = h->vocabulary_size;
     bool tied = gguf_find_tensor(loader->gguf, "output.weight") == NULL;
-    return load_weight(loader, "token_embd.weight", vocabulary, width, WEIGHT_EMBEDDING, true,
+    return load_weight(loader, EMBEDDING, vocabulary, width, WEIGHT_EMBEDDING, true,
                        &model->embedding) &&
            load_weight(loader, "output_norm.weight", 1, width, WEIGHT_VECTOR, true,
                        &model->output_norm) &&
-           load_weight(loader, tied ? "token_embd.weight" : "output.weight", vocabulary, width,
-                       WEIGHT_MATRIX, true, &model->output);
+           load_weight(loader, tied ? EMBEDDING : "output.weight", vocabulary, width, WEIGHT_MATRIX,
+                       true, &model->output);
 }
 
 static bool create_rope(struct loader *loader) {
@@ -255,8 +257,6 @@ static bool load_all(struct loader *loader, size_t max_rows) {
     if (model->hidden == NULL) {
         return error_set(loader->error, ERROR_OUT_OF_MEMORY, "no memory for hidden states");
     }
-    gguf_touch(
-        gguf_find_tensor(loader->gguf, "token_embd.weight")); /* packing may have let it go */
     return create_activations(model, max_rows, loader->error);
 }
 

@@ -141,25 +141,17 @@ static struct weight *create_weight(struct backend *backend, const struct produc
     return weight;
 }
 
-/* out [batch][rows], which holds the old values for MATMUL_ADD. */
-static void run_product(struct backend *backend, const struct product *p, const float *x,
-                        float *out) {
+/* out [batch][rows], which holds the old values for MATMUL_ADD. Of the target: weights and bias. */
+static void multiply(struct backend *backend, const struct product *p, struct matmul_target target,
+                     const float *x, float *out) {
     const struct backend_ops *ops = backend->ops;
-    struct weight *weight = create_weight(backend, p, p->data), *second = NULL, *bias = NULL;
     struct activation *in = create_activation(backend, p->batch, p->columns);
     struct activation *to = create_activation(backend, p->batch, p->rows);
-    struct error error = {0};
-    if (p->second != NULL) {
-        second = create_weight(backend, p, p->second);
-    }
-    if (p->bias != NULL) {
-        struct weight_source source = {quant_format_of(TENSOR_F32), p->bias, 1, p->rows};
-        assert_true(ops->weight_create(backend, &source, WEIGHT_VECTOR, &bias, &error));
-    }
     struct batch_span span = {0, p->batch, 0, NULL};
     struct batch batch = {.row_count = p->batch, .span_count = 1, .spans = &span};
     struct rope rope = {0, NULL, 1};
-    struct matmul_target target = {weight, second, bias, NULL, to, p->epilogue};
+    target.out = to;
+    target.epilogue = p->epilogue;
     ops->activation_write(backend, in, p->batch, x);
     ops->activation_write(backend, to, p->batch, out);
     ops->step_begin(backend, &batch, &rope);
@@ -168,6 +160,22 @@ static void run_product(struct backend *backend, const struct product *p, const 
     ops->activation_read(backend, to, p->batch, out);
     ops->activation_free(backend, in);
     ops->activation_free(backend, to);
+}
+
+static void run_product(struct backend *backend, const struct product *p, const float *x,
+                        float *out) {
+    const struct backend_ops *ops = backend->ops;
+    struct weight *weight = create_weight(backend, p, p->data), *second = NULL, *bias = NULL;
+    struct error error = {0};
+    if (p->second != NULL) {
+        second = create_weight(backend, p, p->second);
+    }
+    if (p->bias != NULL) {
+        struct weight_source source = {quant_format_of(TENSOR_F32), p->bias, 1, p->rows, false};
+        assert_true(ops->weight_create(backend, &source, WEIGHT_VECTOR, &bias, &error));
+    }
+    multiply(backend, p, (struct matmul_target){.weight = weight, .second = second, .bias = bias},
+             x, out);
     ops->weight_free(backend, weight);
     if (second != NULL) {
         ops->weight_free(backend, second);
@@ -313,6 +321,44 @@ static void mapped_weights_give_the_same_bits(void **state) {
         }
         packs->ops->free(packs);
         maps->ops->free(maps);
+    }
+}
+
+/* A weight is packed from the file's form once: by the first product with it, or before by
+ * `prepare`. After either, the file's form may go. */
+static void weights_are_packed_once(void **state) {
+    (void)state;
+    enum { ROWS = 50, COLUMNS = 512 };
+    static float x[COLUMNS], want[ROWS], got[ROWS];
+    for (size_t set = 0; cpu_kernels_offered(set) != NULL; set++) {
+        struct backend *backend = create_backend(2, cpu_kernels_offered(set));
+        for (size_t f = 0; f < FORMAT_COUNT; f++) {
+            uint8_t *data = random_weights(&formats[f], ROWS, COLUMNS, WEIGHT_NORMAL);
+            struct product p = {
+                quant_format_of(formats[f].type), data, NULL, NULL, ROWS, COLUMNS, 1, MATMUL_STORE};
+            struct weight *first = create_weight(backend, &p, data);
+            struct weight *other = create_weight(backend, &p, data);
+            struct weight *unused = create_weight(backend, &p, data);
+            const struct weight_source source = {p.format, data, ROWS, COLUMNS, false};
+            bool packs = backend->ops->weight_bytes(backend, &source, WEIGHT_MATRIX) > 0;
+            normal_activations(x, COLUMNS);
+            multiply(backend, &p, (struct matmul_target){.weight = first}, x, want);
+            backend->ops->weight_free(backend, unused);
+            assert_int_equal(backend->ops->prepare(backend), packs);
+            assert_false(backend->ops->prepare(backend));
+            if (packs) {
+                memset(data, 0x11,
+                       ROWS * (COLUMNS / p.format->block_values) * p.format->block_bytes);
+            }
+            multiply(backend, &p, (struct matmul_target){.weight = first}, x, got);
+            assert_memory_equal(got, want, sizeof want);
+            multiply(backend, &p, (struct matmul_target){.weight = other}, x, got);
+            assert_memory_equal(got, want, sizeof want);
+            backend->ops->weight_free(backend, first);
+            backend->ops->weight_free(backend, other);
+            free(data);
+        }
+        backend->ops->free(backend);
     }
 }
 
@@ -497,6 +543,7 @@ int main(void) {
         cmocka_unit_test(matmul_agrees_on_extreme_scales),
         cmocka_unit_test(matmul_agrees_on_extreme_activations),
         cmocka_unit_test(mapped_weights_give_the_same_bits),
+        cmocka_unit_test(weights_are_packed_once),
         cmocka_unit_test(epilogues_agree_with_the_reference),
         cmocka_unit_test(matmul_rows_do_not_depend_on_each_other),
         cmocka_unit_test(norm_agrees_with_its_definition),

@@ -12,6 +12,7 @@
 #define MISTRAL_BACKEND_CPU_CPU_H
 
 #include "backend/backend.h"
+#include "base/bytes.h"
 #include "base/thread_pool.h"
 
 #include <stdbool.h>
@@ -153,6 +154,10 @@ struct cpu_weight {
     size_t rows, columns;
     size_t row_bytes;   /* of a row in the file's form */
     size_t panel_bytes; /* of a packed panel; 0 when not packed */
+    /* The file's rows as long as `owned` waits for them to be packed; then NULL. */
+    const uint8_t *unpacked;
+    struct cpu_weight *next_unpacked;
+    bool source_is_spare; /* see struct weight_source */
 };
 
 struct cpu_activation {
@@ -210,8 +215,9 @@ struct cpu_backend {
     size_t thread_scratch_floats;
     float *partials;   /* [ATTENTION_PARTIALS][max_head_dim + 2]: sums over segments of keys */
     float *logit_rows; /* [max_rows][max_columns]: normed rows of cpu_logits */
-    struct weight_slab *slabs; /* newest first */
-    bool mapped_weights;       /* matrices are not packed when they are created */
+    struct weight_slab *slabs;   /* newest first */
+    struct cpu_weight *unpacked; /* those that are to be packed, first come first */
+    bool mapped_weights;         /* none are; each piece is packed when it is multiplied with */
     bool plain_attention;
     float *plain_scores; /* [thread_count][plain_scores_floats], of the plain form only */
     size_t plain_scores_floats;
@@ -279,6 +285,15 @@ bool cpu_weight_create(struct backend *backend, const struct weight_source *sour
 void cpu_weight_free(struct backend *backend, struct weight *handle);
 size_t cpu_weight_bytes(struct backend *backend, const struct weight_source *source,
                         enum weight_use use);
+bool cpu_prepare(struct backend *backend);
+/* Packs some panels of a weight that has `unpacked` ones. Any thread of the pool. */
+void cpu_weight_pack(const struct cpu_weight *weight, size_t first_panel, size_t panel_count);
+/* All its panels have been packed. */
+void cpu_weight_packed(struct cpu_backend *cpu, const struct cpu_weight *weight);
+
+static inline size_t cpu_panel_count(const struct cpu_weight *weight) {
+    return size_divide_up(weight->rows, PANEL_ROWS);
+}
 /* cpu_matmul.c */
 void cpu_matmul(struct backend *backend, const struct activation *x,
                 const struct matmul_target *targets, size_t target_count);

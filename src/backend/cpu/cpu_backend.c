@@ -277,6 +277,7 @@ static const struct backend_ops cpu_ops = {
     .weight_create = cpu_weight_create,
     .weight_free = cpu_weight_free,
     .weight_bytes = cpu_weight_bytes,
+    .prepare = cpu_prepare,
     .scratch_bytes = scratch_bytes,
     .activation_create = activation_create,
     .activation_free = activation_free,

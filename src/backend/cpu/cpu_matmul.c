@@ -44,10 +44,6 @@ size_t cpu_matmul_scratch_floats(void) {
     return sizeof(struct matmul_scratch) / sizeof(float);
 }
 
-static size_t panel_count(const struct cpu_weight *weight) {
-    return size_divide_up(weight->rows, PANEL_ROWS);
-}
-
 /* ---- encoding ---- */
 
 static enum encoding encoding_of(const struct matmul_job *job, const struct weight *weight) {
@@ -257,7 +253,7 @@ static void run_pass(const struct matmul_job *job, const struct matmul_target *t
 static const struct matmul_target *locate_pass(const struct matmul_job *job, size_t number,
                                                struct pass *pass) {
     for (size_t i = 0; i < job->target_count; i++) {
-        size_t panels = panel_count(cpu_weight_of(job->targets[i].weight));
+        size_t panels = cpu_panel_count(cpu_weight_of(job->targets[i].weight));
         size_t passes = size_divide_up(panels, job->pass_panels);
         if (number < passes) {
             pass->first_panel = number * job->pass_panels;
@@ -269,6 +265,12 @@ static const struct matmul_target *locate_pass(const struct matmul_job *job, siz
     return NULL;
 }
 
+static void pack_at_first_use(const struct weight *handle, const struct pass *pass) {
+    if (handle != NULL && cpu_weight_of(handle)->unpacked != NULL) {
+        cpu_weight_pack(cpu_weight_of(handle), pass->first_panel, pass->panels);
+    }
+}
+
 static void run_passes(void *context, size_t thread_index) {
     const struct matmul_job *job = context;
     struct matmul_scratch *scratch = (void *)cpu_scratch(job->cpu, thread_index);
@@ -277,6 +279,8 @@ static void run_passes(void *context, size_t thread_index) {
         struct pass pass = {0};
         const struct matmul_target *target = locate_pass(job, number, &pass);
         size_t end = pass.first_panel + pass.panels;
+        pack_at_first_use(target->weight, &pass);
+        pack_at_first_use(target->second, &pass);
         size_t step = job->row_count < LEAST_ROWS_SIDE_BY_SIDE ? 1 : pass.panels;
         for (size_t row = 0; row < job->row_count; row += MATMUL_TILE_ROWS) {
             for (size_t panel = pass.first_panel; panel < end; panel += step) {
@@ -288,19 +292,30 @@ static void run_passes(void *context, size_t thread_index) {
     }
 }
 
+/* The threads have met every panel. */
+static void note_packed(struct cpu_backend *cpu, const struct weight *handle) {
+    if (handle != NULL && cpu_weight_of(handle)->unpacked != NULL) {
+        cpu_weight_packed(cpu, cpu_weight_of(handle));
+    }
+}
+
 static void run_job(struct matmul_job *job) {
     size_t panels = 0;
     for (size_t i = 0; i < job->target_count; i++) {
-        panels += panel_count(cpu_weight_of(job->targets[i].weight));
+        panels += cpu_panel_count(cpu_weight_of(job->targets[i].weight));
     }
     size_t wanted = panels / (job->cpu->thread_count * PASSES_PER_THREAD);
     job->pass_panels = size_max(1, size_min(wanted, PASS_PANELS));
     for (size_t i = 0; i < job->target_count; i++) {
-        job->pass_count +=
-            size_divide_up(panel_count(cpu_weight_of(job->targets[i].weight)), job->pass_panels);
+        job->pass_count += size_divide_up(cpu_panel_count(cpu_weight_of(job->targets[i].weight)),
+                                          job->pass_panels);
     }
     encode_activations(job);
     thread_pool_run(job->cpu->pool, run_passes, job);
+    for (size_t i = 0; i < job->target_count; i++) {
+        note_packed(job->cpu, job->targets[i].weight);
+        note_packed(job->cpu, job->targets[i].second);
+    }
 }
 
 void cpu_matmul(struct backend *backend, const struct activation *x,

@@ -4,10 +4,15 @@
  * Owns slabs that hold many weights each, so that matrices smaller than a huge page share one: a
  * step reads all weights, and pages of 4 KB would cost a small model a fifth of its speed. A slab
  * goes with the last weight in it. On the engine thread; packing on all of the pool.
+ *
+ * A matrix is packed when it is first multiplied with, each piece by the thread that then
+ * multiplies with it, or before, when there is nothing else to do. So a model answers without
+ * waiting for all of it, and its first pass reads the file once.
  */
 #include "backend/cpu/packed.h"
 
 #include "base/bytes.h"
+#include "base/file.h"
 
 #include <stdlib.h>
 
@@ -91,11 +96,38 @@ static void give_back(struct cpu_backend *cpu, struct weight_slab *slab) {
 
 /* ---- packing ---- */
 
+void cpu_weight_pack(const struct cpu_weight *weight, size_t first_panel, size_t panel_count) {
+    struct cpu_weight from = *weight;
+    size_t blocks = weight->columns / weight->format->block_values;
+    uint8_t *packed = weight->owned;
+    from.data = weight->unpacked;
+    for (size_t panel = first_panel; panel < first_panel + panel_count; panel++) {
+        cpu_pack_blocks(&from, panel, 0, blocks, packed + panel * weight->panel_bytes);
+    }
+}
+
+/* The link to the weight, or, when it is not on the list, the last link. */
+static struct cpu_weight **find_unpacked(struct cpu_backend *cpu, const struct cpu_weight *weight) {
+    struct cpu_weight **link = &cpu->unpacked;
+    while (*link != NULL && *link != weight) {
+        link = &(*link)->next_unpacked;
+    }
+    return link;
+}
+
+void cpu_weight_packed(struct cpu_backend *cpu, const struct cpu_weight *weight) {
+    struct cpu_weight **link = find_unpacked(cpu, weight), *found = *link;
+    *link = found->next_unpacked;
+    if (found->source_is_spare) {
+        file_forget(found->unpacked, found->rows * found->row_bytes);
+    }
+    found->unpacked = NULL;
+}
+
 struct pack_job {
     struct cpu_backend *cpu;
-    const struct cpu_weight *from; /* the matrix in the file's form */
-    uint8_t *packed;
-    size_t panels, panel_bytes, blocks; /* blocks: of a row */
+    const struct cpu_weight *weight;
+    size_t panels;
 };
 
 static void pack_panels(void *context, size_t thread_index) {
@@ -103,27 +135,37 @@ static void pack_panels(void *context, size_t thread_index) {
     (void)thread_index;
     size_t panel;
     while ((panel = thread_pool_next_chunk(job->cpu->pool)) < job->panels) {
-        cpu_pack_blocks(job->from, panel, 0, job->blocks, job->packed + panel * job->panel_bytes);
+        cpu_weight_pack(job->weight, panel, 1);
     }
 }
 
-static bool pack_matrix(struct cpu_backend *cpu, struct cpu_weight *weight, struct error *error) {
-    const struct cpu_weight from = *weight;
-    struct pack_job job = {.cpu = cpu,
-                           .from = &from,
-                           .panels = size_divide_up(weight->rows, PANEL_ROWS),
-                           .blocks = weight->columns / weight->format->block_values};
-    job.panel_bytes = job.blocks * packed_offsets(weight->kernel->layout).total;
-    if (!take(cpu, weight, job.panels, job.panel_bytes)) {
+bool cpu_prepare(struct backend *backend) {
+    struct cpu_backend *cpu = cpu_backend_of(backend);
+    if (cpu->unpacked == NULL) {
+        return false;
+    }
+    struct pack_job job = {cpu, cpu->unpacked, cpu_panel_count(cpu->unpacked)};
+    cpu_run(cpu, job.panels, pack_panels, &job);
+    cpu_weight_packed(cpu, job.weight);
+    return true;
+}
+
+/* Makes room; packs later. */
+static bool promise_to_pack(struct cpu_backend *cpu, struct cpu_weight *weight,
+                            struct error *error) {
+    size_t panels = cpu_panel_count(weight);
+    size_t panel_bytes = weight->columns / weight->format->block_values *
+                         packed_offsets(weight->kernel->layout).total;
+    if (!take(cpu, weight, panels, panel_bytes)) {
         return error_set(error, ERROR_OUT_OF_MEMORY,
                          "no memory for %zu bytes of packed weights; without repack_weights it "
                          "takes none",
-                         job.panels * job.panel_bytes);
+                         panels * panel_bytes);
     }
-    job.packed = weight->owned;
-    weight->panel_bytes = job.panel_bytes;
-    weight->data = job.packed;
-    cpu_run(cpu, job.panels, pack_panels, &job);
+    weight->panel_bytes = panel_bytes;
+    weight->unpacked = weight->data;
+    weight->data = weight->owned;
+    *find_unpacked(cpu, NULL) = weight;
     return true;
 }
 
@@ -154,7 +196,7 @@ static bool prepare_weight(struct cpu_backend *cpu, struct cpu_weight *weight, e
     }
     weight->kernel = cpu->kernels->matmul(weight->format->type);
     return cpu->mapped_weights || weight->kernel->layout.block_values == 0 ||
-           pack_matrix(cpu, weight, error);
+           promise_to_pack(cpu, weight, error);
 }
 
 bool cpu_weight_create(struct backend *backend, const struct weight_source *source,
@@ -166,7 +208,8 @@ bool cpu_weight_create(struct backend *backend, const struct weight_source *sour
     *weight = (struct cpu_weight){.format = source->format,
                                   .data = source->data,
                                   .rows = source->rows,
-                                  .columns = source->columns};
+                                  .columns = source->columns,
+                                  .source_is_spare = source->is_spare};
     if (!prepare_weight(cpu_backend_of(backend), weight, use, error)) {
         free(weight);
         return false;
@@ -176,8 +219,12 @@ bool cpu_weight_create(struct backend *backend, const struct weight_source *sour
 }
 
 void cpu_weight_free(struct backend *backend, struct weight *handle) {
+    struct cpu_backend *cpu = cpu_backend_of(backend);
     struct cpu_weight *weight = (struct cpu_weight *)handle;
-    give_back(cpu_backend_of(backend), weight->slab);
+    if (weight->unpacked != NULL) {
+        *find_unpacked(cpu, weight) = weight->next_unpacked;
+    }
+    give_back(cpu, weight->slab);
     free(weight);
 }
 
