@@ -2,6 +2,7 @@
 #include "bench/measurements.h"
 
 #include "base/file.h"
+#include "bench/load_samples.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -192,6 +193,9 @@ static bool read_row(const json_t *json, const char *path, size_t index,
 
 static bool read_document(const json_t *document, const char *path,
                           struct measurements *measurements, struct error *error) {
+    if (load_samples_are_of(document)) {
+        return load_samples_read(document, path, measurements, error);
+    }
     const char *format = json_string_value(json_object_get(document, "format"));
     const json_t *rows = json_object_get(document, "measurements");
     if (format == NULL || strcmp(format, FORMAT) != 0 || !json_is_array(rows)) {

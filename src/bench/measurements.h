@@ -78,8 +78,8 @@ json_t *measurements_to_json(const struct measurements *measurements,
                              const struct system_information *system, const char *kind,
                              bool partial, struct error *error);
 
-/* A file that measurements_to_json made. What is none is ERROR_FORMAT with the path and the place.
- * Empty and deinitialised on failure. */
+/* A file that measurements_to_json made, or a report of 'mistral bench serve'. What is neither is
+ * ERROR_FORMAT with the path and the place. Empty and deinitialised on failure. */
 bool measurements_read(const char *path, struct measurements *measurements, struct error *error);
 
 #endif

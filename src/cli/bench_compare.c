@@ -92,7 +92,7 @@ static bool report(struct comparing *comparing, const struct measurement *old,
             snprintf(after, sizeof after, "%.4g", middle(new));
         }
         const char *style = terminal_style(stdout, failed ? STYLE_ERROR : STYLE_PLAIN);
-        printf("%s%-36s %12s %12s  %-12s %s%s\n", style, row->name, before, after, row->unit,
+        printf("%s%-44s %12s %12s  %-12s %s%s\n", style, row->name, before, after, row->unit,
                verdict, terminal_style(stdout, STYLE_PLAIN));
         return true;
     }
@@ -149,7 +149,7 @@ static bool report_missing(struct comparing *comparing) {
 static bool compare_all(struct comparing *comparing, struct error *error) {
     comparing->rows = options.json ? json_array() : NULL;
     if (!options.json) {
-        printf("%s%-36s %12s %12s  %-12s %s%s\n", terminal_style(stdout, STYLE_BOLD), "measurement",
+        printf("%s%-44s %12s %12s  %-12s %s%s\n", terminal_style(stdout, STYLE_BOLD), "measurement",
                "old", "new", "unit", "verdict", terminal_style(stdout, STYLE_PLAIN));
     }
     bool done = !options.json || comparing->rows != NULL;
@@ -186,7 +186,9 @@ const struct cli_command cli_bench_compare_command = {
     .name = "bench compare",
     .usage = "OLD.json NEW.json",
     .summary = "say what got faster or slower between two results",
-    .details = "Only differences beyond the noise of the samples are called better or worse.\n",
+    .details = "Only differences beyond the noise of the samples are called better or worse. Of a "
+               "report of\n"
+               "'bench serve' a round is a sample, so take a few: --rounds 5.\n",
     .reader = READ_BY_NOBODY,
     .minimum_operands = 2,
     .maximum_operands = 2,

@@ -322,6 +322,34 @@ def test_every_output_carries_the_system_and_the_figures(program, server, tmp_pa
         in metrics.read_text()
 
 
+def test_two_reports_are_compared(program, server, tmp_path):
+    """The server that was measured, round by round; its baseline's drift is not its fault."""
+    old = json.loads(program.good("bench", "serve", server.url, "--baseline", f"{server.url},ollama", "-c", "1,2", "-n", "1",
+                                  "-w", "0", "--rounds", "3", "--name", "ours", "--json"))
+    new = json.loads(json.dumps(old))
+    new["targets"][0]["name"] = "ours again"
+    for run in new["runs"]:
+        if run["target"] == "ours":
+            run["target"] = "ours again"
+            if run["level"] == 1:
+                run["ttft_seconds"]["p50"] *= 3
+                run["outcomes"] = {"ok": 2, "http_5xx": 3}
+        else:
+            run["tokens_per_second"] /= 10
+    for name, report in (("old", old), ("new", new)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(report))
+    files = (str(tmp_path / "old.json"), str(tmp_path / "new.json"))
+    done = program("bench", "compare", *files, "--fail-over", "10%", "--json")
+    told = json.loads(done.out)
+    worse = {row["name"] for row in told["comparisons"] if row["failed"]}
+    assert done.returncode == 1 and worse == {"2 at once: time to first token, median", "2 at once: part that was answered"}
+    assert len(told["comparisons"]) == 14
+    program.good("bench", "compare", files[0], files[0], "--fail-over", "0%")
+    del new["targets"]
+    (tmp_path / "new.json").write_text(json.dumps(new))
+    assert "without its targets" in program("bench", "compare", *files).err
+
+
 def test_the_schema_refuses_what_is_no_report(schema):
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"kind": "mistral-bench-serve", "schema": 1}, schema)
