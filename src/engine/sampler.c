@@ -397,8 +397,18 @@ static float best_logit(const float *logits, const uint64_t *keys, size_t count)
 static double mass_of(const float *logits, const uint64_t *keys, size_t count, float top,
                       float temperature) {
     double mass = 0.0;
-    for (size_t i = 0; i < count; i++) {
-        mass += (double)weight_of(logits[token_of(keys[i])], top, temperature);
+    for (size_t start = 0; start < count; start += BLOCK) {
+        float weights[BLOCK] = {0}; /* first the logits, which lie apart, then vectors */
+        size_t length = size_min(BLOCK, count - start);
+        for (size_t i = 0; i < length; i++) {
+            weights[i] = logits[token_of(keys[start + i])];
+        }
+        for (size_t i = 0; i < BLOCK; i++) {
+            weights[i] = weight_of(weights[i], top, temperature);
+        }
+        for (size_t i = 0; i < length; i++) {
+            mass += (double)weights[i];
+        }
     }
     return mass;
 }
@@ -646,24 +656,39 @@ static float logprob_of(float logit, float top, double log_total) {
     return isnan(below) ? -INFINITY : (float)(below - log_total);
 }
 
+/* The `top_count` largest logits, best first, ties by lower id; returns how many there are. A block
+ * without one costs a maximum only. */
+static size_t find_top(const float *logits, size_t count, struct token_logprob *top,
+                       size_t top_count) {
+    size_t filled = 0;
+    for (size_t start = 0; start < count && top_count > 0; start += BLOCK) {
+        size_t end = size_min(start + BLOCK, count);
+        if (filled == top_count &&
+            largest(logits + start, end - start) <= top[filled - 1].logprob) {
+            continue;
+        }
+        for (size_t i = start; i < end; i++) {
+            float logit = isnan(logits[i]) ? -INFINITY : logits[i];
+            if (filled == top_count && logit <= top[filled - 1].logprob) {
+                continue;
+            }
+            size_t place = filled < top_count ? filled++ : filled - 1;
+            for (; place > 0 && top[place - 1].logprob < logit; place--) {
+                top[place] = top[place - 1];
+            }
+            top[place] = (struct token_logprob){(int32_t)i, logit};
+        }
+    }
+    return filled;
+}
+
 float sampler_logprobs(struct sampler *sampler, const float *logits, int32_t token,
                        struct token_logprob *top, size_t top_count) {
     size_t n = sampler->vocabulary_size;
     assert(token >= 0 && (size_t)token < n);
     float largest_logit = largest(logits, n);
     double log_total = log(total_weight(logits, n, largest_logit, 1.0f));
-    size_t filled = 0;
-    for (size_t i = 0; i < n && top_count > 0; i++) {
-        float logit = isnan(logits[i]) ? -INFINITY : logits[i];
-        if (filled == top_count && logit <= top[filled - 1].logprob) {
-            continue;
-        }
-        size_t place = filled < top_count ? filled++ : filled - 1;
-        for (; place > 0 && top[place - 1].logprob < logit; place--) {
-            top[place] = top[place - 1];
-        }
-        top[place] = (struct token_logprob){(int32_t)i, logit};
-    }
+    size_t filled = find_top(logits, n, top, top_count);
     for (size_t i = 0; i < top_count; i++) {
         if (i < filled) {
             top[i].logprob = logprob_of(top[i].logprob, largest_logit, log_total);
