@@ -63,11 +63,24 @@ INLINE __m256i planes_to_quants(const uint8_t *low, const uint8_t *high,
     return q;
 }
 
-/* Quants of `groups` groups (a multiple of 8), one byte each. */
+/* Packed weights are read once, and in several streams, which the processor's own prefetcher
+ * follows badly: kernels ask for the bytes ahead, past the end of the weights too, which does no
+ * harm. */
+INLINE void prefetch(const uint8_t *from, size_t bytes) {
+#pragma GCC unroll 16
+    for (size_t at = 0; at < bytes + 64; at += 64) {
+        _mm_prefetch((const char *)from + at, _MM_HINT_T0);
+    }
+}
+
+/* Quants of `groups` groups (a multiple of 8), one byte each. What lies `ahead` bytes further on is
+ * wanted next. */
 INLINE void unpack_quants(const uint8_t *packed, const struct packed_layout layout, size_t groups,
-                          uint8_t *out) {
+                          size_t ahead, uint8_t *out) {
     const struct packed_offsets at = packed_offsets(layout);
+    const size_t part = at.total * 8 / groups;
     for (size_t first = 0; first < groups; first += 8) {
+        prefetch(packed + ahead + first / 8 * part, part);
         const uint8_t *low = packed + at.low + first * layout.low_bits / 8 * GROUP_BYTES;
         const uint8_t *high = packed + at.high + first * layout.high_bits / 8 * GROUP_BYTES;
 #pragma GCC unroll 8
@@ -102,16 +115,6 @@ INLINE __m256i broadcast_group(const int8_t *q) {
     int32_t four;
     memcpy(&four, q, sizeof four);
     return _mm256_set1_epi32(four);
-}
-
-/* Packed weights are read once, and in several streams, which the processor's own prefetcher
- * follows badly: kernels ask for the bytes ahead, past the end of the weights too, which does no
- * harm. */
-INLINE void prefetch(const uint8_t *from, size_t bytes) {
-#pragma GCC unroll 16
-    for (size_t at = 0; at < bytes + 64; at += 64) {
-        _mm_prefetch((const char *)from + at, _MM_HINT_T0);
-    }
 }
 
 INLINE const uint8_t *packed_at(const struct cpu_weight *weight, size_t panel, size_t first_column,
@@ -161,7 +164,7 @@ INLINE void unpack_32(const struct cpu_weight *weight, size_t panel, size_t firs
     const uint8_t *packed = packed_at(weight, panel, first_column, 32, at.total);
     unpack_scales_32(packed, columns / 32, &out->scales, layout);
     for (size_t b = 0; b < columns / 32; b++, packed += at.total) {
-        unpack_quants(packed, layout, GROUPS_32, out->q[b]);
+        unpack_quants(packed, layout, GROUPS_32, BLOCKS_PER_CHUNK * at.total, out->q[b]);
     }
 }
 
@@ -299,6 +302,7 @@ static void unpack_wide_q8_0(const struct cpu_weight *weight, size_t panel, size
     struct unpacked_wide *out = unpacked;
     unpack_scales_32(packed, columns / 32, &out->scales, layout);
     for (size_t b = 0; b < columns / 32; b++, packed += at.total) {
+        prefetch(packed + BLOCKS_PER_CHUNK * at.total, at.total);
         for (size_t g = 0; g < GROUPS_32; g++) {
             for (size_t half = 0; half < HALVES; half++) {
                 __m256i q = load_plane(packed + at.low, 8, g, half);
@@ -539,7 +543,7 @@ INLINE void unpack_256(const struct cpu_weight *weight, size_t panel, size_t fir
     const uint8_t *packed =
         packed_at(weight, panel, first_column, 256, packed_offsets(layout).total);
     unpack_scales_256(packed, &out->scales, layout);
-    unpack_quants(packed, layout, GROUPS_PER_CHUNK, out->q[0]);
+    unpack_quants(packed, layout, GROUPS_PER_CHUNK, packed_offsets(layout).total, out->q[0]);
 }
 
 /* ---- one set of functions a format ---- */

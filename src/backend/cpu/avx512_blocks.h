@@ -50,11 +50,22 @@ INLINE __m512i planes_to_quants(const uint8_t *low, const uint8_t *high,
     return q;
 }
 
-/* Quants of `groups` groups (a multiple of 8), one byte each. */
+/* As in avx2_matmul.c: packed weights are read once, in several streams. */
+INLINE void prefetch(const uint8_t *from, size_t bytes) {
+#pragma GCC unroll 16
+    for (size_t at = 0; at < bytes + 64; at += 64) {
+        _mm_prefetch((const char *)from + at, _MM_HINT_T0);
+    }
+}
+
+/* Quants of `groups` groups (a multiple of 8), one byte each. What lies `ahead` bytes further on is
+ * wanted next. */
 INLINE void unpack_quants(const uint8_t *packed, const struct packed_layout layout, size_t groups,
-                          uint8_t *out) {
+                          size_t ahead, uint8_t *out) {
     const struct packed_offsets at = packed_offsets(layout);
+    const size_t part = at.total * 8 / groups;
     for (size_t first = 0; first < groups; first += 8) {
+        prefetch(packed + ahead + first / 8 * part, part);
         const uint8_t *low = packed + at.low + first * layout.low_bits / 8 * GROUP_BYTES;
         const uint8_t *high = packed + at.high + first * layout.high_bits / 8 * GROUP_BYTES;
 #pragma GCC unroll 8
@@ -119,7 +130,7 @@ INLINE void unpack_32(const struct cpu_weight *weight, size_t panel, size_t firs
     const uint8_t *packed = packed_at(weight, panel, first_column, 32, at.total);
     unpack_scales_32(packed, columns / 32, &out->scales, layout);
     for (size_t b = 0; b < columns / 32; b++, packed += at.total) {
-        unpack_quants(packed, layout, GROUPS_32, out->q[b]);
+        unpack_quants(packed, layout, GROUPS_32, BLOCKS_PER_CHUNK * at.total, out->q[b]);
     }
 }
 
@@ -184,7 +195,7 @@ INLINE void unpack_256(const struct cpu_weight *weight, size_t panel, size_t fir
     const uint8_t *packed =
         packed_at(weight, panel, first_column, 256, packed_offsets(layout).total);
     unpack_scales_256(packed, &out->scales, layout);
-    unpack_quants(packed, layout, GROUPS_PER_CHUNK, out->q[0]);
+    unpack_quants(packed, layout, GROUPS_PER_CHUNK, packed_offsets(layout).total, out->q[0]);
 }
 
 /* A block's sums of scaled sub-blocks, less the minimums' part, into a row's sums. */

@@ -33,14 +33,6 @@ INLINE __m512i quants_at(const uint8_t *quants, const bool packed,
     return is_signed(layout) ? _mm512_xor_si512(q, _mm512_set1_epi8((char)0x80)) : q;
 }
 
-/* As in avx2_matmul.c: packed weights are read once, in several streams. */
-INLINE void prefetch(const uint8_t *from, size_t bytes) {
-#pragma GCC unroll 16
-    for (size_t at = 0; at < bytes + 64; at += 64) {
-        _mm_prefetch((const char *)from + at, _MM_HINT_T0);
-    }
-}
-
 /* `batch` rows against consecutive blocks, whose quants lie quant_stride bytes apart. */
 INLINE void multiply_rows_32(const struct scales_32 *w, const uint8_t *quants, size_t quant_stride,
                              const bool packed, const struct packed_layout layout,
