@@ -12,6 +12,7 @@
 
 #include <stdatomic.h>
 #include <stdint.h>
+#include <string.h>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -24,7 +25,8 @@ enum { ROUNDS = 4096, SUMS = 12, CHUNKS_A_THREAD = 16 };
 /* One way to compute; sums `ROUNDS` times into SUMS registers and returns something of all. */
 struct way {
     const char *instructions;
-    double operations; /* of one call */
+    const char *kernels; /* the sets that these are the best instructions of */
+    double operations;   /* of one call */
     bool (*offered)(void);
     int64_t (*compute)(void);
 };
@@ -187,23 +189,23 @@ static int64_t f32_plain(void) {
 /* Best first; the last is offered everywhere. */
 static const struct way int8_ways[] = {
 #if defined(__x86_64__)
-    {"vpdpbusd, 512 bits", CALL(64), has_avx512_vnni, int8_avx512_vnni},
-    {"vpmaddubsw and vpmaddwd, 256 bits", CALL(32), has_avx2, int8_avx2},
+    {"vpdpbusd, 512 bits", "avx512 amx", CALL(64), has_avx512_vnni, int8_avx512_vnni},
+    {"vpmaddubsw and vpmaddwd, 256 bits", "avx2", CALL(32), has_avx2, int8_avx2},
 #elif defined(__aarch64__)
-    {"smmla, 128 bits", CALL(32), processors_have_int8_matrices, int8_matrices},
-    {"sdot, 128 bits", CALL(16), processors_have_dot_product, int8_dot_product},
+    {"smmla, 128 bits", "i8mm", CALL(32), processors_have_int8_matrices, int8_matrices},
+    {"sdot, 128 bits", "neon", CALL(16), processors_have_dot_product, int8_dot_product},
 #endif
-    {"portable C", CALL(1), always, int8_plain},
+    {"portable C", "portable", CALL(1), always, int8_plain},
 };
 
 static const struct way f32_ways[] = {
 #if defined(__x86_64__)
-    {"vfmadd, 512 bits", CALL(16), has_avx512, f32_avx512},
-    {"vfmadd, 256 bits", CALL(8), has_avx2, f32_avx2},
+    {"vfmadd, 512 bits", "avx512 amx", CALL(16), has_avx512, f32_avx512},
+    {"vfmadd, 256 bits", "avx2", CALL(8), has_avx2, f32_avx2},
 #elif defined(__aarch64__)
-    {"fmla, 128 bits", CALL(4), always, f32_neon},
+    {"fmla, 128 bits", "neon i8mm", CALL(4), always, f32_neon},
 #endif
-    {"portable C", CALL(1), always, f32_plain},
+    {"portable C", "portable", CALL(1), always, f32_plain},
 };
 
 struct computing {
@@ -238,20 +240,22 @@ static double best_rate(struct thread_pool *pool, const struct way *way, double 
     return best;
 }
 
-static const struct way *first_offered(const struct way *ways) {
-    while (!ways->offered()) {
+/* The first that the processor and the kernels have. */
+static const struct way *choose_way(const struct way *ways, const char *kernels) {
+    while (!ways->offered() || (kernels != NULL && strstr(ways->kernels, kernels) == NULL)) {
         ways++;
     }
     return ways;
 }
 
-bool arithmetic_measure(size_t thread_count, double seconds, struct arithmetic *arithmetic,
-                        struct error *error) {
+bool arithmetic_measure(size_t thread_count, double seconds, const char *kernels,
+                        struct arithmetic *arithmetic, struct error *error) {
     struct thread_pool *pool;
     if (!thread_pool_create(thread_count, &pool, error)) {
         return false;
     }
-    const struct way *int8 = first_offered(int8_ways), *f32 = first_offered(f32_ways);
+    const struct way *int8 = choose_way(int8_ways, kernels);
+    const struct way *f32 = choose_way(f32_ways, kernels);
     *arithmetic = (struct arithmetic){.int8_operations = best_rate(pool, int8, seconds),
                                       .f32_operations = best_rate(pool, f32, seconds),
                                       .int8_instructions = int8->instructions,

@@ -18,9 +18,11 @@ struct arithmetic {
 };
 
 /* Dot products out of registers on `thread_count` threads, each kind for about `seconds`; the best
- * pass counts. Vector instructions only: matrix units (AMX, SME) are not looked at. Blocks; any
- * thread. */
-bool arithmetic_measure(size_t thread_count, double seconds, struct arithmetic *arithmetic,
-                        struct error *error);
+ * pass counts. With the instructions that the set of kernels of that name may use (backend.h:
+ * "avx2", "neon", …), so that what these kernels reach can be held against it; NULL: the
+ * processor's best. Vector instructions only: matrix units (AMX, SME) are not looked at. Blocks;
+ * any thread. */
+bool arithmetic_measure(size_t thread_count, double seconds, const char *kernels,
+                        struct arithmetic *arithmetic, struct error *error);
 
 #endif

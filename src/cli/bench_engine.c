@@ -260,7 +260,8 @@ static bool measure_limits(struct run *run, struct error *error) {
     }
     terminal_draw_line("measuring the machine");
     if (!bandwidth_measure(threads, LIMIT_BYTES, BANDWIDTH_PASSES, &run->bandwidth, error) ||
-        !arithmetic_measure(threads, LIMIT_SECONDS, &run->arithmetic, error)) {
+        !arithmetic_measure(threads, LIMIT_SECONDS, engine_bench_kernels(run->bench),
+                            &run->arithmetic, error)) {
         return false;
     }
     snprintf(text, sizeof text, "%.1f GB/s", run->bandwidth / 1e9);

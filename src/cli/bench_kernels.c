@@ -89,7 +89,8 @@ static bool start(struct run *run, struct error *error) {
 static bool measure_limits(struct run *run, struct error *error) {
     terminal_draw_line("measuring the machine");
     return bandwidth_measure(thread_count(run), (size_t)1 << 30, 1, &run->bandwidth, error) &&
-           arithmetic_measure(thread_count(run), 0.5, &run->arithmetic, error);
+           arithmetic_measure(thread_count(run), 0.5, kernel_bench_kernels(run->bench),
+                              &run->arithmetic, error);
 }
 
 /* "  12.3 GB/s  45 %  678.9 GOP/s  32 %" of the best call. */

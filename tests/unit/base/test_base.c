@@ -237,7 +237,9 @@ static void machine_limits_are_measured(void **state) {
     struct arithmetic arithmetic = {0};
     double bandwidth = 0;
     struct error error = {0};
-    assert_true(arithmetic_measure(1, 0.01, &arithmetic, &error));
+    assert_true(arithmetic_measure(1, 0.01, "portable", &arithmetic, &error));
+    assert_string_equal(arithmetic.int8_instructions, "portable C");
+    assert_true(arithmetic_measure(1, 0.01, NULL, &arithmetic, &error));
     assert_true(arithmetic.int8_operations > 1e6 && arithmetic.f32_operations > 1e6);
     assert_true(arithmetic.int8_instructions != NULL && arithmetic.f32_instructions != NULL);
     assert_true(bandwidth_measure(1, 8 << 20, 0.01, &bandwidth, &error));
