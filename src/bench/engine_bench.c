@@ -167,6 +167,8 @@ bool engine_bench_create(const struct gguf *gguf, const struct engine_bench_opti
         return false;
     }
     add_up_weights(bench);
+    while (bench->backend->ops->prepare(bench->backend)) {
+    }
     step(bench, 1, 0, 1); /* touches every weight */
     *out = bench;
     return true;

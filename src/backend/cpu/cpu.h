@@ -153,8 +153,8 @@ struct cpu_weight {
     struct weight_slab *slab; /* that `owned` lies in */
     size_t rows, columns;
     size_t row_bytes;   /* of a row in the file's form */
-    size_t panel_bytes; /* of a packed panel; 0 when not packed */
-    /* The file's rows as long as `owned` waits for them to be packed; then NULL. */
+    size_t panel_bytes; /* of a packed panel; 0 when not packed, or not yet */
+    /* The file's rows while `owned` is being packed from them, else NULL. */
     const uint8_t *unpacked;
     struct cpu_weight *next_unpacked;
     bool source_is_spare; /* see struct weight_source */
@@ -215,9 +215,11 @@ struct cpu_backend {
     size_t thread_scratch_floats;
     float *partials;   /* [ATTENTION_PARTIALS][max_head_dim + 2]: sums over segments of keys */
     float *logit_rows; /* [max_rows][max_columns]: normed rows of cpu_logits */
-    struct weight_slab *slabs;   /* newest first */
-    struct cpu_weight *unpacked; /* those that are to be packed, first come first */
-    bool mapped_weights;         /* none are; each piece is packed when it is multiplied with */
+    struct weight_slab *slabs;                /* newest first */
+    struct cpu_weight *unpacked;              /* those that are to be packed, first come first */
+    size_t promised_bytes;                    /* that packing them takes, all of them */
+    size_t packing_allowance, next_allowance; /* bytes left of this step's; of the next one's */
+    bool mapped_weights; /* none are; each piece is packed when it is multiplied with */
     bool plain_attention;
     float *plain_scores; /* [thread_count][plain_scores_floats], of the plain form only */
     size_t plain_scores_floats;
@@ -286,6 +288,11 @@ void cpu_weight_free(struct backend *backend, struct weight *handle);
 size_t cpu_weight_bytes(struct backend *backend, const struct weight_source *source,
                         enum weight_use use);
 bool cpu_prepare(struct backend *backend);
+/* A step begins: sets how much of the packing it may do. One of more than a tile of rows would
+ * read what is not packed once a tile, so it packs all it meets. */
+void cpu_allow_packing(struct cpu_backend *cpu, size_t row_count);
+/* A product is about to begin: whether it packs a weight that is still to be. */
+void cpu_weight_choose(struct cpu_backend *cpu, const struct cpu_weight *weight);
 /* Packs some panels of a weight that has `unpacked` ones. Any thread of the pool. */
 void cpu_weight_pack(const struct cpu_weight *weight, size_t first_panel, size_t panel_count);
 /* All its panels have been packed. */

@@ -194,6 +194,7 @@ static void step_begin(struct backend *backend, const struct batch *batch,
     struct cpu_backend *cpu = cpu_backend_of(backend);
     cpu->batch = batch;
     cpu->rope = rope;
+    cpu_allow_packing(cpu, batch->row_count);
     cpu_step_angles(cpu);
 }
 

@@ -292,8 +292,14 @@ static void run_passes(void *context, size_t thread_index) {
     }
 }
 
-/* The threads have met every panel. */
-static void note_packed(struct cpu_backend *cpu, const struct weight *handle) {
+/* Of each matrix: before the threads meet its panels, and after they have met all of them. */
+static void begin_weight(struct cpu_backend *cpu, const struct weight *handle) {
+    if (handle != NULL && cpu_weight_is_mapped(cpu_weight_of(handle))) {
+        cpu_weight_choose(cpu, cpu_weight_of(handle));
+    }
+}
+
+static void end_weight(struct cpu_backend *cpu, const struct weight *handle) {
     if (handle != NULL && cpu_weight_of(handle)->unpacked != NULL) {
         cpu_weight_packed(cpu, cpu_weight_of(handle));
     }
@@ -311,10 +317,14 @@ static void run_job(struct matmul_job *job) {
                                           job->pass_panels);
     }
     encode_activations(job);
+    for (size_t i = 0; i < job->target_count; i++) {
+        begin_weight(job->cpu, job->targets[i].weight);
+        begin_weight(job->cpu, job->targets[i].second);
+    }
     thread_pool_run(job->cpu->pool, run_passes, job);
     for (size_t i = 0; i < job->target_count; i++) {
-        note_packed(job->cpu, job->targets[i].weight);
-        note_packed(job->cpu, job->targets[i].second);
+        end_weight(job->cpu, job->targets[i].weight);
+        end_weight(job->cpu, job->targets[i].second);
     }
 }
 

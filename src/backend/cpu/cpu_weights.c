@@ -5,9 +5,11 @@
  * step reads all weights, and pages of 4 KB would cost a small model a fifth of its speed. A slab
  * goes with the last weight in it. On the engine thread; packing on all of the pool.
  *
- * A matrix is packed when it is first multiplied with, each piece by the thread that then
- * multiplies with it, or before, when there is nothing else to do. So a model answers without
- * waiting for all of it, and its first pass reads the file once.
+ * Matrices are packed after they were created: each piece by the thread that then multiplies with
+ * it, or when there is nothing else to do. Until then they are read as mapped ones are. Fresh pages
+ * are dear (a virtual machine may get them from its host at 1 GB/s), so the first step takes none
+ * and the next few take a share each: the first token comes as early as the file can be read, and
+ * no later one waits for everything.
  */
 #include "backend/cpu/packed.h"
 
@@ -18,6 +20,7 @@
 
 enum {
     ALIGNMENT = 64,
+    PACKING_STEPS = 4,
 #if defined(__SANITIZE_ADDRESS__)
     LARGEST_SLAB = 0, /* a slab for each weight, so that reading past its end is seen */
 #else
@@ -115,6 +118,32 @@ static struct cpu_weight **find_unpacked(struct cpu_backend *cpu, const struct c
     return link;
 }
 
+static size_t packed_panel_bytes(const struct cpu_weight *weight) {
+    return weight->columns / weight->format->block_values *
+           packed_offsets(weight->kernel->layout).total;
+}
+
+/* From here to cpu_weight_packed, whoever wants a panel packs it first. */
+static void begin_packing(struct cpu_weight *weight) {
+    weight->panel_bytes = packed_panel_bytes(weight);
+    weight->unpacked = weight->data;
+    weight->data = weight->owned;
+}
+
+void cpu_weight_choose(struct cpu_backend *cpu, const struct cpu_weight *weight) {
+    struct cpu_weight *found = *find_unpacked(cpu, weight);
+    if (found != NULL && cpu->packing_allowance > 0) {
+        begin_packing(found);
+        cpu->packing_allowance -=
+            size_min(cpu->packing_allowance, cpu_panel_count(weight) * weight->panel_bytes);
+    }
+}
+
+void cpu_allow_packing(struct cpu_backend *cpu, size_t row_count) {
+    cpu->packing_allowance = row_count > MATMUL_TILE_ROWS ? SIZE_MAX : cpu->next_allowance;
+    cpu->next_allowance = cpu->promised_bytes / PACKING_STEPS;
+}
+
 void cpu_weight_packed(struct cpu_backend *cpu, const struct cpu_weight *weight) {
     struct cpu_weight **link = find_unpacked(cpu, weight), *found = *link;
     *link = found->next_unpacked;
@@ -144,6 +173,7 @@ bool cpu_prepare(struct backend *backend) {
     if (cpu->unpacked == NULL) {
         return false;
     }
+    begin_packing(cpu->unpacked);
     struct pack_job job = {cpu, cpu->unpacked, cpu_panel_count(cpu->unpacked)};
     cpu_run(cpu, job.panels, pack_panels, &job);
     cpu_weight_packed(cpu, job.weight);
@@ -154,17 +184,14 @@ bool cpu_prepare(struct backend *backend) {
 static bool promise_to_pack(struct cpu_backend *cpu, struct cpu_weight *weight,
                             struct error *error) {
     size_t panels = cpu_panel_count(weight);
-    size_t panel_bytes = weight->columns / weight->format->block_values *
-                         packed_offsets(weight->kernel->layout).total;
+    size_t panel_bytes = packed_panel_bytes(weight);
     if (!take(cpu, weight, panels, panel_bytes)) {
         return error_set(error, ERROR_OUT_OF_MEMORY,
                          "no memory for %zu bytes of packed weights; without repack_weights it "
                          "takes none",
                          panels * panel_bytes);
     }
-    weight->panel_bytes = panel_bytes;
-    weight->unpacked = weight->data;
-    weight->data = weight->owned;
+    cpu->promised_bytes += panels * panel_bytes;
     *find_unpacked(cpu, NULL) = weight;
     return true;
 }
@@ -221,8 +248,9 @@ bool cpu_weight_create(struct backend *backend, const struct weight_source *sour
 void cpu_weight_free(struct backend *backend, struct weight *handle) {
     struct cpu_backend *cpu = cpu_backend_of(backend);
     struct cpu_weight *weight = (struct cpu_weight *)handle;
-    if (weight->unpacked != NULL) {
-        *find_unpacked(cpu, weight) = weight->next_unpacked;
+    struct cpu_weight **link = find_unpacked(cpu, weight);
+    if (*link != NULL) {
+        *link = weight->next_unpacked;
     }
     give_back(cpu, weight->slab);
     free(weight);
