@@ -112,35 +112,29 @@ __attribute__((target("avx512f"))) static int64_t f32_avx512(void) {
 
 #elif defined(__aarch64__)
 
-__attribute__((target("arch=armv8.2-a+dotprod"))) static int64_t int8_dot_product(void) {
-    int32x4_t sums[SUMS] = {0};
-    int8x16_t x = vdupq_n_s8(1), y = vdupq_n_s8(2);
-    for (size_t i = 0; i < ROUNDS; i++) {
-        for (size_t k = 0; k < SUMS; k++) {
-            __asm__ volatile("" : "+w"(x));
-            sums[k] = vdotq_s32(sums[k], x, y);
-        }
-    }
-    for (size_t k = 1; k < SUMS; k++) {
-        sums[0] = vaddq_s32(sums[0], sums[k]);
-    }
-    return vaddvq_s32(sums[0]);
-}
+/* Before version 16 clang has these intrinsics in files alone that are compiled for them. */
+#if !defined(__clang__) || __clang_major__ >= 16
+#define HAS_INT8_INTRINSICS
 
-__attribute__((target("arch=armv8.2-a+i8mm"))) static int64_t int8_matrices(void) {
-    int32x4_t sums[SUMS] = {0};
-    int8x16_t x = vdupq_n_s8(1), y = vdupq_n_s8(2);
-    for (size_t i = 0; i < ROUNDS; i++) {
-        for (size_t k = 0; k < SUMS; k++) {
-            __asm__ volatile("" : "+w"(x));
-            sums[k] = vmmlaq_s32(sums[k], x, y);
-        }
+#define DEFINE_INT8_WAY(name, extension, intrinsic)                                                \
+    __attribute__((target("arch=armv8.2-a+" extension))) static int64_t name(void) {               \
+        int32x4_t sums[SUMS] = {0};                                                                \
+        int8x16_t x = vdupq_n_s8(1), y = vdupq_n_s8(2);                                            \
+        for (size_t i = 0; i < ROUNDS; i++) {                                                      \
+            for (size_t k = 0; k < SUMS; k++) {                                                    \
+                __asm__ volatile("" : "+w"(x));                                                    \
+                sums[k] = intrinsic(sums[k], x, y);                                                \
+            }                                                                                      \
+        }                                                                                          \
+        for (size_t k = 1; k < SUMS; k++) {                                                        \
+            sums[0] = vaddq_s32(sums[0], sums[k]);                                                 \
+        }                                                                                          \
+        return vaddvq_s32(sums[0]);                                                                \
     }
-    for (size_t k = 1; k < SUMS; k++) {
-        sums[0] = vaddq_s32(sums[0], sums[k]);
-    }
-    return vaddvq_s32(sums[0]);
-}
+
+DEFINE_INT8_WAY(int8_dot_product, "dotprod", vdotq_s32)
+DEFINE_INT8_WAY(int8_matrices, "i8mm", vmmlaq_s32)
+#endif
 
 static int64_t f32_neon(void) {
     float32x4_t sums[SUMS] = {0};
@@ -191,9 +185,11 @@ static const struct way int8_ways[] = {
 #if defined(__x86_64__)
     {"vpdpbusd, 512 bits", "avx512 amx", CALL(64), has_avx512_vnni, int8_avx512_vnni},
     {"vpmaddubsw and vpmaddwd, 256 bits", "avx2", CALL(32), has_avx2, int8_avx2},
-#elif defined(__aarch64__)
+#elif defined(HAS_INT8_INTRINSICS)
     {"smmla, 128 bits", "i8mm", CALL(32), processors_have_int8_matrices, int8_matrices},
     {"sdot, 128 bits", "neon", CALL(16), processors_have_dot_product, int8_dot_product},
+#elif defined(__aarch64__)
+    {"portable C", "neon i8mm", CALL(1), always, int8_plain},
 #endif
     {"portable C", "portable", CALL(1), always, int8_plain},
 };
