@@ -1,0 +1,130 @@
+/*
+ * test_kernels.c - every set's kernels by themselves, where an op would hide what they do: the
+ * encoding of activations against the reference bit for bit, the exponential's range and its last
+ * lanes against the definition in f64.
+ */
+#include "ops_harness.h"
+
+#include "backend/cpu/cpu.h"
+
+typedef void (*kernel_check)(const struct cpu_kernels *kernels);
+
+static void for_each_set(kernel_check check) {
+    for (size_t set = 0; cpu_kernels_offered(set) != NULL; set++) {
+        struct error error = {0};
+        check(cpu_kernels_choose(cpu_kernels_offered(set), &error));
+    }
+}
+
+/* ---- encoding ---- */
+
+enum { COLUMNS = 512 };
+
+/* Half a step between two quants, for each of them: with 127 as the largest a step is 1. */
+static void half_steps(float *x) {
+    for (size_t i = 0; i < COLUMNS; i++) {
+        x[i] = i % 32 == 7 ? -127.0f : (float)(i % 253) - 126.0f + 0.5f;
+    }
+}
+
+static void check_encoding(const struct cpu_kernels *kernels, const float *x) {
+    struct q8_block32 want32[COLUMNS / 32], got32[COLUMNS / 32];
+    struct q8_block256 want256[COLUMNS / 256], got256[COLUMNS / 256];
+    memset(want256, 0, sizeof want256); /* their padding is nobody's */
+    memset(got256, 0, sizeof got256);
+    cpu_kernels_portable.encode_q8_32(x, COLUMNS, want32);
+    cpu_kernels_portable.encode_q8_256(x, COLUMNS, want256);
+    kernels->encode_q8_32(x, COLUMNS, got32);
+    kernels->encode_q8_256(x, COLUMNS, got256);
+    assert_memory_equal(want32, got32, sizeof want32);
+    assert_memory_equal(want256, got256, sizeof want256);
+}
+
+static void check_encodings(const struct cpu_kernels *kernels) {
+    static float x[COLUMNS];
+    half_steps(x);
+    check_encoding(kernels, x);
+    for (float scale = 1e-30f; scale < 1e35f; scale *= 1e15f) {
+        normal_activations(x, COLUMNS);
+        memset(x, 0, 32 * sizeof *x);
+        for (size_t i = 0; i < COLUMNS; i++) {
+            x[i] *= scale;
+        }
+        check_encoding(kernels, x);
+    }
+}
+
+static void encoding_gives_the_bits_of_the_reference(void **state) {
+    (void)state;
+    for_each_set(check_encodings);
+}
+
+/* ---- the exponential ---- */
+
+static void assert_close(const char *kernels, const char *what, double at, double want, double got,
+                         double least) {
+    if (!(fabs(want - got) <= 1e-6 * fabs(want) + least)) {
+        fail_msg("%s (%s kernels) of %.9g: expected %.9g, got %.9g", what, kernels, at, want, got);
+    }
+}
+
+static void check_silu(const struct cpu_kernels *kernels) {
+    enum { COUNT = 4096 };
+    static float x[COUNT], gate[COUNT], up[COUNT];
+    normal_activations(up, COUNT);
+    for (size_t i = 0; i < COUNT; i++) {
+        x[i] = gate[i] = ((float)i - COUNT / 2) / 16; /* -128 … 128: past both ends of exp */
+    }
+    x[0] = gate[0] = -1e30f;
+    x[1] = gate[1] = 1e30f;
+    gate[2] = NAN;
+    kernels->silu_multiply(gate, up, COUNT);
+    assert_true(isnan(gate[2]));
+    for (size_t i = 0; i < COUNT; i++) {
+        double want = (double)x[i] / (1 + exp(-(double)x[i])) * (double)up[i];
+        if (i != 2) {
+            assert_close(kernels->name, "silu", (double)x[i], want, (double)gate[i], 1e-36);
+        }
+    }
+}
+
+static void silu_agrees_with_its_definition(void **state) {
+    (void)state;
+    for_each_set(check_silu);
+}
+
+static void check_exp_sum(const struct cpu_kernels *kernels) {
+    enum { MOST = 70 };
+    const float maximum = 8;
+    float x[MOST + 1], scores[MOST + 1];
+    for (size_t count = 1; count <= MOST; count++) {
+        for (size_t i = 0; i < count; i++) { /* some below the range of exp */
+            x[i] = i % 7 == 3 ? -INFINITY : maximum - (float)fabs(30 * normal());
+        }
+        x[count] = 42; /* not this kernel's */
+        memcpy(scores, x, sizeof scores);
+        double sum = 0, got = (double)kernels->exp_sum(scores, count, maximum);
+        for (size_t i = 0; i < count; i++) {
+            double want = exp((double)(x[i] - maximum));
+            assert_close(kernels->name, "exp", (double)x[i], want, (double)scores[i], 1e-37);
+            sum += want;
+        }
+        assert_close(kernels->name, "the sum", (double)count, sum, got, 1e-37);
+        assert_true(scores[count] == 42);
+    }
+}
+
+static void exp_sum_agrees_with_its_definition(void **state) {
+    (void)state;
+    for_each_set(check_exp_sum);
+}
+
+int main(void) {
+    random_seed(&rng, 20240607);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(encoding_gives_the_bits_of_the_reference),
+        cmocka_unit_test(silu_agrees_with_its_definition),
+        cmocka_unit_test(exp_sum_agrees_with_its_definition),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
