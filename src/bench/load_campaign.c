@@ -119,7 +119,8 @@ static bool measure(struct state *state, size_t target, struct error *error) {
     if (!load_run_create(&options, &report->workload, &measurement->run, error)) {
         return false;
     }
-    measurement->cpu_seconds = cpu_of(state, target) - before;
+    double spent = cpu_of(state, target) - before;
+    measurement->cpu_seconds = spent >= 0 ? spent : NAN; /* what ended took its count along */
     report->count++;
     report->is_partial = report->is_partial || measurement->run.is_partial;
     return true;

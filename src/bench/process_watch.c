@@ -52,7 +52,9 @@ struct process_row {
     double resident_bytes, cpu_seconds;
 };
 
-/* Fields 4, 14, 15 and 24 of /proc/PID/stat (proc(5)); the name before them may hold anything. */
+/* Fields 4, 14 to 17 and 24 of /proc/PID/stat (proc(5)); the name before them may hold anything.
+ * What children took that have ended counts, or the sum of a family would fall with each of them.
+ */
 static bool read_row(int64_t pid, struct process_row *row) {
     char path[64], text[1024];
     snprintf(path, sizeof path, "/proc/%lld/stat", (long long)pid);
@@ -75,7 +77,8 @@ static bool read_row(int64_t pid, struct process_row *row) {
         .pid = pid,
         .parent = (int64_t)values[4],
         .resident_bytes = values[24] * (double)sysconf(_SC_PAGESIZE),
-        .cpu_seconds = (values[14] + values[15]) / (double)sysconf(_SC_CLK_TCK),
+        .cpu_seconds =
+            (values[14] + values[15] + values[16] + values[17]) / (double)sysconf(_SC_CLK_TCK),
     };
     return true;
 }
