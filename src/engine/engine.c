@@ -23,8 +23,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Blocks by which a KV pool that is not reserved at start grows: 512 tokens. */
-enum { GROW_BLOCKS = 32 };
+enum {
+    GROW_BLOCKS = 32, /* by which a KV pool that is not reserved at start grows: 512 tokens */
+    FIRST_REQUEST_NS = 100 * 1000 * 1000, /* that an idle engine leaves its weights unpacked */
+};
 
 enum command_kind { COMMAND_SUBMIT, COMMAND_CANCEL, COMMAND_STOP };
 
@@ -358,6 +360,8 @@ static void *engine_main(void *argument) {
     struct engine *engine = argument;
     struct backend *backend = engine->backend;
     bool busy = true;
+    /* Whoever loaded the model may have a request at hand, which is not to wait for packing. */
+    obey_all(engine, mailbox_wait_all(&engine->inbox, FIRST_REQUEST_NS));
     while (!engine->stopping) {
         obey_all(engine,
                  busy ? mailbox_receive_all(&engine->inbox) : mailbox_wait_all(&engine->inbox, -1));
