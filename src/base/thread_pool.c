@@ -101,11 +101,13 @@ static void *worker_main(void *argument) {
     uint64_t seen = 0;
     for (;;) {
         uint64_t run = wait_for_run(pool, seen);
+        bool inside = enter_run(pool, run);
+        /* Entering may meet a later run than the one that woke us, the last too, which has no task:
+         * so `stopping` and `seen` are read inside. */
         if (atomic_load_explicit(&pool->stopping, memory_order_relaxed)) {
             return NULL;
         }
-        /* Entering may meet a later run than the one that woke us, so `seen` is read inside. */
-        if (enter_run(pool, run)) {
+        if (inside) {
             seen = run_number(atomic_load_explicit(&pool->run, memory_order_relaxed));
             pool->task(pool->context, worker->index);
             leave_run(pool);
