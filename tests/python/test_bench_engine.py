@@ -265,6 +265,22 @@ def test_a_command_that_cannot_be_run_is_refused_before_measuring(program, comma
     assert program.bad(code, *BESIDE, "--baseline-command", command) == f"--baseline-command: {message}"
 
 
+@pytest.mark.release_only
+def test_the_script_that_runs_both_over_several_files(mistral, source_root, tmp_path, peer):
+    models = [str(tmp_path / "peer folder" / name) for name in ("one.gguf", "two.gguf")]
+    program = peer(speed_of(2))
+    for model in models:
+        make_model(model)
+    script = [source_root / "bench/beside_llama_bench.sh", "-p", "8", "-n", "0", "-r", "1", "-t", "1", "-k", "portable"]
+    done = subprocess.run([*script, "-o", "-fa 1", program, *models], capture_output=True, text=True,
+                          env={**Program(mistral, tmp_path).environment, "MISTRAL": str(mistral)})
+    assert done.returncode == 0, done.stderr
+    assert [call[:6] for call in peer.calls()] == [["-m", model, "-t", "1", "-fa", "1"] for model in models]
+    assert re.findall(r"^## (\S+), ", done.stdout, re.MULTILINE) == ["one.gguf", "two.gguf"]
+    assert done.stdout.count("| prompt 8 |") == 2 and done.stdout.count("resources.kernels=portable") == 2
+    assert subprocess.run(script, capture_output=True).returncode == 2  # no program, no model
+
+
 def test_several_streams_have_no_baseline(program, peer):
     said = program.bad(2, *BESIDE, "-b", "1,2", "--baseline-command", f"'{peer(speed_of(1))}'")
     assert "llama-bench generates one answer at a time" in said
