@@ -59,7 +59,7 @@ static void encode_wide(const struct cpu_kernels *kernels, const float *values, 
     for (size_t b = 0; b < size_divide_up(columns, 32); b++) {
         out[b].scale = blocks[b].scale;
         for (size_t i = 0; i < 32; i++) {
-            out[b].q[i] = blocks[b].q[i];
+            out[b].q[i] = (int16_t)blocks[b].q[i];
         }
     }
 }
