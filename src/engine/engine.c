@@ -716,13 +716,13 @@ bool engine_create(const char *path, const struct engine_options *options,
         !load(engine, path, progress, progress_context, error)) {
         goto cleanup;
     }
+    log_loaded(engine); /* while no other thread counts */
     int reason = pthread_create(&engine->thread, NULL, engine_main, engine);
     if (reason != 0) {
         error_set_errno(error, reason, "cannot start the engine thread");
         goto cleanup;
     }
     engine->thread_started = true;
-    log_loaded(engine);
     *out = engine;
     return true;
 cleanup:
