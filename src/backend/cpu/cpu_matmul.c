@@ -46,10 +46,15 @@ size_t cpu_matmul_scratch_floats(void) {
 
 /* ---- encoding ---- */
 
+/* Whether packed weights are multiplied where they are, or unpacked first. */
+static bool is_direct(const struct matmul_job *job, const struct matmul_kernel *kernel) {
+    return job->row_count <= MATMUL_DIRECT_ROWS && kernel->multiply_packed != NULL;
+}
+
 static enum encoding encoding_of(const struct matmul_job *job, const struct weight *weight) {
     const struct matmul_kernel *kernel = cpu_weight_of(weight)->kernel;
-    bool direct = job->row_count <= MATMUL_DIRECT_ROWS && kernel->multiply_packed != NULL;
-    return kernel->multiplies_wide && !direct ? ENCODING_Q8_32_WIDE : kernel->encoding;
+    return kernel->multiplies_wide && !is_direct(job, kernel) ? ENCODING_Q8_32_WIDE
+                                                              : kernel->encoding;
 }
 
 static void encode_wide(const struct cpu_kernels *kernels, const float *values, size_t columns,
@@ -162,7 +167,7 @@ static void multiply_chunk(const struct matmul_job *job, const struct weight *ha
     }
     struct chunk chunk;
     find_chunk(weight, panel, column, columns, scratch, &chunk);
-    if (job->row_count <= MATMUL_DIRECT_ROWS && kernel->multiply_packed != NULL) {
+    if (is_direct(job, kernel)) {
         kernel->multiply_packed(chunk.weight, chunk.panel, chunk.first_column, activations, stride,
                                 rows, columns, sums);
     } else {
