@@ -33,12 +33,23 @@ void *cpu_allocate(size_t bytes) {
     return memory;
 }
 
+/* Whole pages become zeros when they are first used, where the system can do so: most rows of a
+ * step's buffers never are by a short prompt, and fresh pages are dear. */
+static void clear(void *memory, size_t bytes) {
+#if defined(__linux__)
+    if (bytes >= HUGE_PAGE_BYTES && madvise(memory, bytes, MADV_DONTNEED) == 0) {
+        return;
+    }
+#endif
+    memset(memory, 0, bytes);
+}
+
 /* The same for [count][size] bytes, zeroed. */
 static void *allocate(size_t count, size_t size) {
     size_t bytes;
     void *memory = size_multiply(count, size, &bytes) ? cpu_allocate(bytes) : NULL;
     if (memory != NULL) {
-        memset(memory, 0, cpu_allocated_bytes(bytes));
+        clear(memory, cpu_allocated_bytes(bytes));
     }
     return memory;
 }
