@@ -1,7 +1,7 @@
 /*
  * test_kernels.c - every set's kernels by themselves, where an op would hide what they do: the
- * encoding of activations against the reference bit for bit, the exponential's range and its last
- * lanes against the definition in f64.
+ * encoding of activations and the packing of weights against the reference bit for bit, the
+ * exponential's range and its last lanes against the definition in f64.
  */
 #include "ops_harness.h"
 
@@ -57,6 +57,47 @@ static void check_encodings(const struct cpu_kernels *kernels) {
 static void encoding_gives_the_bits_of_the_reference(void **state) {
     (void)state;
     for_each_set(check_encodings);
+}
+
+/* ---- packing ---- */
+
+/* From the second block on, so that floats end with columns by themselves; the last panel has two
+ * rows. */
+static void check_packing(const struct cpu_kernels *kernels) {
+    enum { ROWS = 2 * PANEL_ROWS + 2, FLOATS = PANEL_ROWS * COLUMNS };
+    static uint8_t data[ROWS * COLUMNS * sizeof(float)];
+    static uint8_t want[FLOATS * sizeof(float)], got[FLOATS * sizeof(float)];
+    for (size_t i = 0; i < sizeof data; i++) {
+        data[i] = (uint8_t)random_next(&rng);
+    }
+    for (uint32_t type = 0; type <= TENSOR_BF16; type++) {
+        const struct quant_format *format = quant_format_of(type);
+        if (format == NULL || kernels->matmul(format->type)->layout.block_values == 0) {
+            continue; /* the portable set packs nothing */
+        }
+        size_t blocks = COLUMNS / format->block_values;
+        const struct cpu_weight weight = {.kernel = kernels->matmul(format->type),
+                                          .format = format,
+                                          .data = data,
+                                          .rows = ROWS,
+                                          .columns = COLUMNS,
+                                          .row_bytes = blocks * format->block_bytes};
+        for (size_t panel = 0; panel < 3; panel++) {
+            memset(want, 0x5a, sizeof want);
+            memset(got, 0x5a, sizeof got);
+            portable_pack_blocks(&weight, panel, 1, blocks - 1, want);
+            kernels->pack_blocks(&weight, panel, 1, blocks - 1, got);
+            if (memcmp(want, got, sizeof want) != 0) {
+                fail_msg("%s (%s kernels): panel %zu is packed otherwise", format->name,
+                         kernels->name, panel);
+            }
+        }
+    }
+}
+
+static void packing_gives_the_bytes_of_the_reference(void **state) {
+    (void)state;
+    for_each_set(check_packing);
 }
 
 /* ---- the exponential ---- */
@@ -123,6 +164,7 @@ int main(void) {
     random_seed(&rng, 20240607);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(encoding_gives_the_bits_of_the_reference),
+        cmocka_unit_test(packing_gives_the_bytes_of_the_reference),
         cmocka_unit_test(silu_agrees_with_its_definition),
         cmocka_unit_test(exp_sum_agrees_with_its_definition),
     };

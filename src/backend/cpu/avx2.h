@@ -7,6 +7,8 @@
 const struct matmul_kernel *avx2_matmul_kernel(enum tensor_type type);
 
 /* See struct cpu_kernels. */
+void avx2_pack_blocks(const struct cpu_weight *weight, size_t panel, size_t first_block,
+                      size_t block_count, uint8_t *packed);
 void avx2_encode_q8_32(const float *values, size_t columns, struct q8_block32 *blocks);
 void avx2_encode_q8_256(const float *values, size_t columns, struct q8_block256 *blocks);
 void avx2_rms_norm(const float *x, const float *weight, float epsilon, size_t columns, float *out);

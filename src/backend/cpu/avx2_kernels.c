@@ -353,6 +353,7 @@ static const struct matmul_kernel *matmul_kernel_of(enum tensor_type type) {
 const struct cpu_kernels cpu_kernels_avx2 = {
     .name = "avx2",
     .matmul = matmul_kernel_of,
+    .pack_blocks = avx2_pack_blocks,
     .encode_q8_32 = avx2_encode_q8_32,
     .encode_q8_256 = avx2_encode_q8_256,
     .rms_norm = avx2_rms_norm,

@@ -105,6 +105,10 @@ struct cpu_kernels {
     const char *name;
     /* Never NULL for a supported format. */
     const struct matmul_kernel *(*matmul)(enum tensor_type type);
+    /* Blocks [first_block, first_block + block_count) of a panel's rows, which `weight` has in the
+     * file's form, into packed blocks. Writes every byte of them; all sets write the same. */
+    void (*pack_blocks)(const struct cpu_weight *weight, size_t panel, size_t first_block,
+                        size_t block_count, uint8_t *packed);
     void (*encode_q8_32)(const float *values, size_t columns, struct q8_block32 *blocks);
     void (*encode_q8_256)(const float *values, size_t columns, struct q8_block256 *blocks);
     void (*rms_norm)(const float *x, const float *weight, float epsilon, size_t columns,
@@ -131,7 +135,10 @@ struct cpu_kernels {
 };
 
 extern const struct cpu_kernels cpu_kernels_portable;
-void portable_narrow_f16(const float *values, uint16_t *out, size_t count); /* any set's, too */
+/* Any set's, too: */
+void portable_narrow_f16(const float *values, uint16_t *out, size_t count);
+void portable_pack_blocks(const struct cpu_weight *weight, size_t panel, size_t first_block,
+                          size_t block_count, uint8_t *packed);
 #if defined(__x86_64__)
 extern const struct cpu_kernels cpu_kernels_avx2;
 extern const struct cpu_kernels cpu_kernels_avx512;
@@ -271,11 +278,6 @@ size_t cpu_attention_scratch_floats(size_t head_dim);
 /* Floats of scratch that a thread needs for a matmul. */
 size_t cpu_matmul_scratch_floats(void);
 
-/* pack.c: blocks [first_block, first_block + block_count) of a panel's rows, which `weight` has in
- * the file's form, into packed blocks. Writes every byte of them. */
-void cpu_pack_blocks(const struct cpu_weight *weight, size_t panel, size_t first_block,
-                     size_t block_count, uint8_t *packed);
-
 /* Whether a matrix is to be packed piece by piece, as it is multiplied. */
 static inline bool cpu_weight_is_mapped(const struct cpu_weight *weight) {
     return weight->kernel->layout.block_values > 0 && weight->panel_bytes == 0;
@@ -294,7 +296,8 @@ void cpu_allow_packing(struct cpu_backend *cpu, size_t row_count);
 /* A product is about to begin: whether it packs a weight that is still to be. */
 void cpu_weight_choose(struct cpu_backend *cpu, const struct cpu_weight *weight);
 /* Packs some panels of a weight that has `unpacked` ones. Any thread of the pool. */
-void cpu_weight_pack(const struct cpu_weight *weight, size_t first_panel, size_t panel_count);
+void cpu_weight_pack(const struct cpu_backend *cpu, const struct cpu_weight *weight,
+                     size_t first_panel, size_t panel_count);
 /* All its panels have been packed. */
 void cpu_weight_packed(struct cpu_backend *cpu, const struct cpu_weight *weight);
 

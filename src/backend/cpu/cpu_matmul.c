@@ -133,13 +133,14 @@ struct chunk {
     size_t panel, first_column;
 };
 
-static void find_chunk(const struct cpu_weight *weight, size_t panel, size_t first_column,
-                       size_t columns, struct matmul_scratch *scratch, struct chunk *chunk) {
+static void find_chunk(const struct cpu_kernels *kernels, const struct cpu_weight *weight,
+                       size_t panel, size_t first_column, size_t columns,
+                       struct matmul_scratch *scratch, struct chunk *chunk) {
     *chunk = (struct chunk){weight, {0}, panel, first_column};
     if (cpu_weight_is_mapped(weight)) {
         size_t block_values = weight->format->block_values;
-        cpu_pack_blocks(weight, panel, first_column / block_values, columns / block_values,
-                        scratch->packed);
+        kernels->pack_blocks(weight, panel, first_column / block_values, columns / block_values,
+                             scratch->packed);
         chunk->piece = *weight;
         chunk->piece.data = scratch->packed;
         chunk->weight = &chunk->piece;
@@ -166,7 +167,7 @@ static void multiply_chunk(const struct matmul_job *job, const struct weight *ha
         activations = encoded_at(job, encoding, column, first_row, &stride);
     }
     struct chunk chunk;
-    find_chunk(weight, panel, column, columns, scratch, &chunk);
+    find_chunk(job->cpu->kernels, weight, panel, column, columns, scratch, &chunk);
     if (is_direct(job, kernel)) {
         kernel->multiply_packed(chunk.weight, chunk.panel, chunk.first_column, activations, stride,
                                 rows, columns, sums);
@@ -270,9 +271,10 @@ static const struct matmul_target *locate_pass(const struct matmul_job *job, siz
     return NULL;
 }
 
-static void pack_at_first_use(const struct weight *handle, const struct pass *pass) {
+static void pack_at_first_use(const struct cpu_backend *cpu, const struct weight *handle,
+                              const struct pass *pass) {
     if (handle != NULL && cpu_weight_of(handle)->unpacked != NULL) {
-        cpu_weight_pack(cpu_weight_of(handle), pass->first_panel, pass->panels);
+        cpu_weight_pack(cpu, cpu_weight_of(handle), pass->first_panel, pass->panels);
     }
 }
 
@@ -284,8 +286,8 @@ static void run_passes(void *context, size_t thread_index) {
         struct pass pass = {0};
         const struct matmul_target *target = locate_pass(job, number, &pass);
         size_t end = pass.first_panel + pass.panels;
-        pack_at_first_use(target->weight, &pass);
-        pack_at_first_use(target->second, &pass);
+        pack_at_first_use(job->cpu, target->weight, &pass);
+        pack_at_first_use(job->cpu, target->second, &pass);
         size_t step = job->row_count < LEAST_ROWS_SIDE_BY_SIDE ? 1 : pass.panels;
         for (size_t row = 0; row < job->row_count; row += MATMUL_TILE_ROWS) {
             for (size_t panel = pass.first_panel; panel < end; panel += step) {

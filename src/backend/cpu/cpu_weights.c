@@ -99,13 +99,14 @@ static void give_back(struct cpu_backend *cpu, struct weight_slab *slab) {
 
 /* ---- packing ---- */
 
-void cpu_weight_pack(const struct cpu_weight *weight, size_t first_panel, size_t panel_count) {
+void cpu_weight_pack(const struct cpu_backend *cpu, const struct cpu_weight *weight,
+                     size_t first_panel, size_t panel_count) {
     struct cpu_weight from = *weight;
     size_t blocks = weight->columns / weight->format->block_values;
     uint8_t *packed = weight->owned;
     from.data = weight->unpacked;
     for (size_t panel = first_panel; panel < first_panel + panel_count; panel++) {
-        cpu_pack_blocks(&from, panel, 0, blocks, packed + panel * weight->panel_bytes);
+        cpu->kernels->pack_blocks(&from, panel, 0, blocks, packed + panel * weight->panel_bytes);
     }
 }
 
@@ -164,7 +165,7 @@ static void pack_panels(void *context, size_t thread_index) {
     (void)thread_index;
     size_t panel;
     while ((panel = thread_pool_next_chunk(job->cpu->pool)) < job->panels) {
-        cpu_weight_pack(job->weight, panel, 1);
+        cpu_weight_pack(job->cpu, job->weight, panel, 1);
     }
 }
 

@@ -14,7 +14,7 @@
  * Scales of sub-blocks are stored in pairs, [pair][row][2], which widens to the 16-bit pairs that a
  * multiply-add instruction wants. A float format's block is one column, 16 elements as they are.
  * Memory: as the file, but Q4_K +2.8 %, Q5_K +2.3 %, Q3_K +3.6 % (their 6-bit scales become bytes).
- * The layout is the same for every instruction set; packing is portable C.
+ * The layout is the same for every instruction set (pack_blocks.h fills it).
  */
 #ifndef MISTRAL_BACKEND_CPU_PACKED_H
 #define MISTRAL_BACKEND_CPU_PACKED_H

@@ -213,6 +213,7 @@ static void scale_values(float *values, size_t count, float factor) {
 const struct cpu_kernels cpu_kernels_portable = {
     .name = "portable",
     .matmul = matmul_kernel_of,
+    .pack_blocks = portable_pack_blocks,
     .encode_q8_32 = encode_q8_32,
     .encode_q8_256 = encode_q8_256,
     .rms_norm = rms_norm,
