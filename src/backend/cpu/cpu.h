@@ -29,6 +29,7 @@ enum {
     ATTENTION_TILE_TOKENS = 64,  /* keys between two updates of the running maximum */
     ATTENTION_TILE_QUERIES = 32, /* (row, head) pairs that share one pass over the keys */
     ATTENTION_PARTIALS = 4096,   /* (row, head, segment of keys) that a step may sum apart */
+    HUGE_PAGE_BYTES = 2 << 20,
 };
 
 /* How an activation row is encoded for a kernel. */
@@ -261,6 +262,8 @@ static inline float *cpu_scratch(const struct cpu_backend *cpu, size_t thread_in
  * brings the pages in, so let that be all threads. NULL when memory runs out. Freed by free. */
 void *cpu_allocate(size_t bytes);
 size_t cpu_allocated_bytes(size_t bytes); /* what that takes */
+/* Of page-aligned memory nobody has written to yet, where the system has such pages. */
+void cpu_ask_for_huge_pages(void *memory, size_t bytes);
 
 /* Bytes of one encoded row; a multiple of 8. */
 size_t encoding_row_bytes(enum encoding encoding, size_t columns);

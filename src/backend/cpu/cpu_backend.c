@@ -12,11 +12,21 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { ALIGNMENT = 64, HUGE_PAGE_BYTES = 2 << 20 };
+enum { ALIGNMENT = 64 };
 
 size_t cpu_allocated_bytes(size_t bytes) {
     size_t alignment = bytes >= HUGE_PAGE_BYTES ? HUGE_PAGE_BYTES : ALIGNMENT;
     return size_divide_up(size_max(bytes, 1), alignment) * alignment;
+}
+
+void cpu_ask_for_huge_pages(void *memory, size_t bytes) {
+#ifdef MADV_HUGEPAGE
+    if (bytes >= HUGE_PAGE_BYTES) {
+        madvise(memory, bytes, MADV_HUGEPAGE); /* a hint: refusal changes speed only */
+    }
+#else
+    (void)memory, (void)bytes;
+#endif
 }
 
 void *cpu_allocate(size_t bytes) {
@@ -25,11 +35,9 @@ void *cpu_allocate(size_t bytes) {
     }
     size_t total = cpu_allocated_bytes(bytes);
     void *memory = aligned_alloc(bytes >= HUGE_PAGE_BYTES ? HUGE_PAGE_BYTES : ALIGNMENT, total);
-#ifdef MADV_HUGEPAGE
-    if (memory != NULL && total >= HUGE_PAGE_BYTES) {
-        madvise(memory, total, MADV_HUGEPAGE); /* a hint: refusal changes speed only */
+    if (memory != NULL) {
+        cpu_ask_for_huge_pages(memory, total);
     }
-#endif
     return memory;
 }
 

@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 /* ---- memory ---- */
 
@@ -23,7 +22,11 @@ void *cpu_reserve(size_t bytes, bool usable) {
     int flags = MAP_PRIVATE | MAP_ANONYMOUS;
 #endif
     void *memory = mmap(NULL, bytes, usable ? PROT_READ | PROT_WRITE : PROT_NONE, flags, -1, 0);
-    return memory == MAP_FAILED ? NULL : memory;
+    if (memory == MAP_FAILED) {
+        return NULL;
+    }
+    cpu_ask_for_huge_pages(memory, bytes);
+    return memory;
 }
 
 void cpu_release(void *memory, size_t bytes) {
@@ -74,9 +77,9 @@ void cpu_kv_free(struct cpu_kv *kv) {
 }
 
 bool cpu_kv_grow(struct cpu_kv *kv, size_t block_count, struct error *error) {
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    size_t bytes =
-        size_divide_up(size_min(block_count, kv->layout.block_count) * kv->side_bytes, page) * page;
+    size_t used = size_min(block_count, kv->layout.block_count) * kv->side_bytes;
+    /* A huge page lies in usable memory whole. */
+    size_t bytes = size_min(size_divide_up(used, HUGE_PAGE_BYTES) * HUGE_PAGE_BYTES, kv->bytes);
     if (mprotect(kv->keys, bytes, PROT_READ | PROT_WRITE) != 0 ||
         mprotect(kv->values, bytes, PROT_READ | PROT_WRITE) != 0) {
         return error_set(error, ERROR_OUT_OF_MEMORY,
