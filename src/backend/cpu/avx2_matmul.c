@@ -73,14 +73,11 @@ INLINE void prefetch(const uint8_t *from, size_t bytes) {
     }
 }
 
-/* Quants of `groups` groups (a multiple of 8), one byte each. What lies `ahead` bytes further on is
- * wanted next. */
+/* Quants of `groups` groups (a multiple of 8), one byte each. */
 INLINE void unpack_quants(const uint8_t *packed, const struct packed_layout layout, size_t groups,
-                          size_t ahead, uint8_t *out) {
+                          uint8_t *out) {
     const struct packed_offsets at = packed_offsets(layout);
-    const size_t part = at.total * 8 / groups;
     for (size_t first = 0; first < groups; first += 8) {
-        prefetch(packed + ahead + first / 8 * part, part);
         const uint8_t *low = packed + at.low + first * layout.low_bits / 8 * GROUP_BYTES;
         const uint8_t *high = packed + at.high + first * layout.high_bits / 8 * GROUP_BYTES;
 #pragma GCC unroll 8
@@ -132,6 +129,7 @@ struct scales_32 {
 struct unpacked_32 {
     _Alignas(32) uint8_t q[BLOCKS_PER_CHUNK][GROUPS_32 * GROUP_BYTES];
     struct scales_32 scales;
+    const uint8_t *next; /* packed bytes that are wanted after these */
 };
 
 _Static_assert(sizeof(struct unpacked_32) <= UNPACKED_BYTES, "fits the scratch");
@@ -164,8 +162,9 @@ INLINE void unpack_32(const struct cpu_weight *weight, size_t panel, size_t firs
     const uint8_t *packed = packed_at(weight, panel, first_column, 32, at.total);
     unpack_scales_32(packed, columns / 32, &out->scales, layout);
     for (size_t b = 0; b < columns / 32; b++, packed += at.total) {
-        unpack_quants(packed, layout, GROUPS_32, BLOCKS_PER_CHUNK * at.total, out->q[b]);
+        unpack_quants(packed, layout, GROUPS_32, out->q[b]);
     }
+    out->next = packed;
 }
 
 /* Integer sums of one block for `batch` rows. */
@@ -205,11 +204,12 @@ INLINE void dot_block_32(const uint8_t *quants, const bool packed,
     }
 }
 
-/* `batch` rows against consecutive blocks, whose quants lie quant_stride bytes apart. */
+/* `batch` rows against consecutive blocks, whose quants lie quant_stride bytes apart. Blocks are
+ * asked for at `next`, as many as are multiplied, unless it is NULL. */
 INLINE void multiply_rows_32(const struct scales_32 *w, const uint8_t *quants, size_t quant_stride,
-                             const bool packed, const struct packed_layout layout,
-                             const uint8_t *activations, size_t stride, size_t columns, float *out,
-                             const size_t batch) {
+                             const uint8_t *next, const bool packed,
+                             const struct packed_layout layout, const uint8_t *activations,
+                             size_t stride, size_t columns, float *out, const size_t batch) {
     const struct q8_block32 *x[4];
     __m256 sums[4][HALVES];
 #pragma GCC unroll 4
@@ -220,8 +220,8 @@ INLINE void multiply_rows_32(const struct scales_32 *w, const uint8_t *quants, s
         }
     }
     for (size_t b = 0; b < columns / 32; b++, quants += quant_stride) {
-        if (packed) {
-            prefetch(quants + BLOCKS_PER_CHUNK * quant_stride, quant_stride);
+        if (next != NULL) {
+            prefetch(next + b * packed_offsets(layout).total, packed_offsets(layout).total);
         }
         __m256i integers[4][HALVES];
         dot_block_32(quants, packed, layout, x, batch, integers);
@@ -254,14 +254,16 @@ INLINE void multiply_32(const struct unpacked_32 *w, const uint8_t *x, size_t st
                         size_t row_count, size_t columns, float *sums,
                         const struct packed_layout layout) {
     const size_t step = GROUPS_32 * GROUP_BYTES;
-    const uint8_t *q = w->q[0];
-    for (; row_count >= 3; row_count -= 3, x += 3 * stride, sums += 3 * PANEL_ROWS) {
-        multiply_rows_32(&w->scales, q, step, false, layout, x, stride, columns, sums, 3);
+    const uint8_t *q = w->q[0], *next = w->next;
+    for (; row_count >= 4; row_count -= 4, x += 4 * stride, sums += 4 * PANEL_ROWS, next = NULL) {
+        multiply_rows_32(&w->scales, q, step, next, false, layout, x, stride, columns, sums, 4);
     }
-    if (row_count == 2) {
-        multiply_rows_32(&w->scales, q, step, false, layout, x, stride, columns, sums, 2);
+    if (row_count == 3) {
+        multiply_rows_32(&w->scales, q, step, next, false, layout, x, stride, columns, sums, 3);
+    } else if (row_count == 2) {
+        multiply_rows_32(&w->scales, q, step, next, false, layout, x, stride, columns, sums, 2);
     } else if (row_count == 1) {
-        multiply_rows_32(&w->scales, q, step, false, layout, x, stride, columns, sums, 1);
+        multiply_rows_32(&w->scales, q, step, next, false, layout, x, stride, columns, sums, 1);
     }
 }
 
@@ -271,11 +273,12 @@ INLINE void multiply_packed_32(const struct cpu_weight *weight, size_t panel, si
     const size_t step = packed_offsets(layout).total;
     const uint8_t *packed = packed_at(weight, panel, first_column, 32, step);
     struct scales_32 scales;
+    const uint8_t *next = packed + BLOCKS_PER_CHUNK * step;
     unpack_scales_32(packed, columns / 32, &scales, layout);
     if (row_count == 2) {
-        multiply_rows_32(&scales, packed, step, true, layout, x, stride, columns, sums, 2);
+        multiply_rows_32(&scales, packed, step, next, true, layout, x, stride, columns, sums, 2);
     } else {
-        multiply_rows_32(&scales, packed, step, true, layout, x, stride, columns, sums, 1);
+        multiply_rows_32(&scales, packed, step, next, true, layout, x, stride, columns, sums, 1);
     }
 }
 
@@ -290,6 +293,7 @@ INLINE void multiply_packed_32(const struct cpu_weight *weight, size_t panel, si
 struct unpacked_wide {
     _Alignas(32) int16_t q[BLOCKS_PER_CHUNK][2 * GROUPS_32][PANEL_ROWS][2];
     struct scales_32 scales;
+    const uint8_t *next;
 };
 
 _Static_assert(sizeof(struct unpacked_wide) <= UNPACKED_BYTES, "fits the scratch");
@@ -302,7 +306,6 @@ static void unpack_wide_q8_0(const struct cpu_weight *weight, size_t panel, size
     struct unpacked_wide *out = unpacked;
     unpack_scales_32(packed, columns / 32, &out->scales, layout);
     for (size_t b = 0; b < columns / 32; b++, packed += at.total) {
-        prefetch(packed + BLOCKS_PER_CHUNK * at.total, at.total);
         for (size_t g = 0; g < GROUPS_32; g++) {
             for (size_t half = 0; half < HALVES; half++) {
                 __m256i q = load_plane(packed + at.low, 8, g, half);
@@ -315,6 +318,7 @@ static void unpack_wide_q8_0(const struct cpu_weight *weight, size_t panel, size
             }
         }
     }
+    out->next = packed;
 }
 
 /* `batch` rows against one block; sums are not kept in registers, which its products fill. */
@@ -355,20 +359,26 @@ INLINE void multiply_block_wide(const struct unpacked_wide *w, size_t b, const u
     }
 }
 
-INLINE void multiply_rows_wide(const struct unpacked_wide *w, const uint8_t *x, size_t stride,
-                               size_t columns, float *out, const size_t batch) {
+INLINE void multiply_rows_wide(const struct unpacked_wide *w, const uint8_t *next, const uint8_t *x,
+                               size_t stride, size_t columns, float *out, const size_t batch) {
+    const size_t block_bytes = packed_offsets((const struct packed_layout)LAYOUT_Q8_0).total;
     for (size_t b = 0; b < columns / 32; b++) {
+        if (next != NULL) {
+            prefetch(next + b * block_bytes, block_bytes);
+        }
         multiply_block_wide(w, b, x, stride, out, batch);
     }
 }
 
 static void multiply_wide(const void *unpacked, const uint8_t *x, size_t stride, size_t row_count,
                           size_t columns, float *sums) {
-    for (; row_count >= 4; row_count -= 4, x += 4 * stride, sums += 4 * PANEL_ROWS) {
-        multiply_rows_wide(unpacked, x, stride, columns, sums, 4);
+    const struct unpacked_wide *w = unpacked;
+    const uint8_t *next = w->next;
+    for (; row_count >= 4; row_count -= 4, x += 4 * stride, sums += 4 * PANEL_ROWS, next = NULL) {
+        multiply_rows_wide(w, next, x, stride, columns, sums, 4);
     }
-    for (; row_count > 0; row_count--, x += stride, sums += PANEL_ROWS) {
-        multiply_rows_wide(unpacked, x, stride, columns, sums, 1);
+    for (; row_count > 0; row_count--, x += stride, sums += PANEL_ROWS, next = NULL) {
+        multiply_rows_wide(w, next, x, stride, columns, sums, 1);
     }
 }
 
@@ -384,6 +394,7 @@ struct scales_256 {
 struct unpacked_256 {
     _Alignas(32) uint8_t q[GROUPS_PER_CHUNK][GROUP_BYTES];
     struct scales_256 scales;
+    const uint8_t *next;
 };
 
 _Static_assert(sizeof(struct unpacked_256) <= UNPACKED_BYTES, "fits the scratch");
@@ -485,7 +496,8 @@ INLINE void finish_block_256(const struct scales_256 *w, const struct q8_block25
     }
 }
 
-INLINE void multiply_rows_256(const struct scales_256 *w, const uint8_t *quants, const bool packed,
+INLINE void multiply_rows_256(const struct scales_256 *w, const uint8_t *quants,
+                              const uint8_t *next, const bool packed,
                               const struct packed_layout layout, const uint8_t *activations,
                               size_t stride, float *out, const size_t batch) {
     const struct q8_block256 *x[4];
@@ -496,10 +508,10 @@ INLINE void multiply_rows_256(const struct scales_256 *w, const uint8_t *quants,
         sums[t][0] = sums[t][1] = _mm256_setzero_si256();
     }
     for (size_t group = 0; group < GROUPS_PER_CHUNK; group += 8) {
-        if (packed) {
+        if (next != NULL) {
             /* An eighth of the next block with each eighth of this one. */
             const size_t bytes = packed_offsets(layout).total;
-            prefetch(quants + bytes + group / 8 * (bytes / 8), bytes / 8);
+            prefetch(next + group / 8 * (bytes / 8), bytes / 8);
         }
         dot_groups_256(w, quants, packed, layout, group, x, batch, sums);
     }
@@ -511,28 +523,31 @@ INLINE void multiply_rows_256(const struct scales_256 *w, const uint8_t *quants,
 
 INLINE void multiply_256(const struct unpacked_256 *w, const uint8_t *x, size_t stride,
                          size_t row_count, float *sums, const struct packed_layout layout) {
-    const uint8_t *q = w->q[0];
-    for (; row_count >= 3; row_count -= 3, x += 3 * stride, sums += 3 * PANEL_ROWS) {
-        multiply_rows_256(&w->scales, q, false, layout, x, stride, sums, 3);
+    const uint8_t *q = w->q[0], *next = w->next;
+    for (; row_count >= 4; row_count -= 4, x += 4 * stride, sums += 4 * PANEL_ROWS, next = NULL) {
+        multiply_rows_256(&w->scales, q, next, false, layout, x, stride, sums, 4);
     }
-    if (row_count == 2) {
-        multiply_rows_256(&w->scales, q, false, layout, x, stride, sums, 2);
+    if (row_count == 3) {
+        multiply_rows_256(&w->scales, q, next, false, layout, x, stride, sums, 3);
+    } else if (row_count == 2) {
+        multiply_rows_256(&w->scales, q, next, false, layout, x, stride, sums, 2);
     } else if (row_count == 1) {
-        multiply_rows_256(&w->scales, q, false, layout, x, stride, sums, 1);
+        multiply_rows_256(&w->scales, q, next, false, layout, x, stride, sums, 1);
     }
 }
 
 INLINE void multiply_packed_256(const struct cpu_weight *weight, size_t panel, size_t first_column,
                                 const uint8_t *x, size_t stride, size_t row_count, float *sums,
                                 const struct packed_layout layout) {
-    const uint8_t *packed =
-        packed_at(weight, panel, first_column, 256, packed_offsets(layout).total);
+    const size_t bytes = packed_offsets(layout).total;
+    const uint8_t *packed = packed_at(weight, panel, first_column, 256, bytes);
+    const uint8_t *next = packed + bytes;
     struct scales_256 scales;
     unpack_scales_256(packed, &scales, layout);
     if (row_count == 2) {
-        multiply_rows_256(&scales, packed, true, layout, x, stride, sums, 2);
+        multiply_rows_256(&scales, packed, next, true, layout, x, stride, sums, 2);
     } else {
-        multiply_rows_256(&scales, packed, true, layout, x, stride, sums, 1);
+        multiply_rows_256(&scales, packed, next, true, layout, x, stride, sums, 1);
     }
 }
 
@@ -540,10 +555,11 @@ INLINE void unpack_256(const struct cpu_weight *weight, size_t panel, size_t fir
                        size_t columns, struct unpacked_256 *out,
                        const struct packed_layout layout) {
     (void)columns; /* always a whole block */
-    const uint8_t *packed =
-        packed_at(weight, panel, first_column, 256, packed_offsets(layout).total);
+    const size_t bytes = packed_offsets(layout).total;
+    const uint8_t *packed = packed_at(weight, panel, first_column, 256, bytes);
     unpack_scales_256(packed, &out->scales, layout);
-    unpack_quants(packed, layout, GROUPS_PER_CHUNK, packed_offsets(layout).total, out->q[0]);
+    unpack_quants(packed, layout, GROUPS_PER_CHUNK, out->q[0]);
+    out->next = packed + bytes;
 }
 
 /* ---- one set of functions a format ---- */
