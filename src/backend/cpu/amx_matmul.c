@@ -59,9 +59,10 @@ INLINE void tile_products(const int8_t *activations, size_t stride, size_t activ
                  sums->at[3]);
 }
 
-/* 16 rows against a chunk. */
-INLINE void tile_256(const struct unpacked_256 *w, const uint8_t *activations, size_t stride,
-                     const struct packed_layout layout, float *out) {
+/* 16 rows against a chunk. The next chunk is asked for at `next`, unless it is NULL. */
+INLINE void tile_256(const struct unpacked_256 *w, const uint8_t *next, const uint8_t *activations,
+                     size_t stride, const struct packed_layout layout, float *out) {
+    const size_t part = packed_offsets(layout).total / layout.sub_blocks * TILES;
     const size_t groups = GROUPS_PER_CHUNK / layout.sub_blocks;
     const struct q8_block256 *x = (const void *)activations;
     struct tile_sums integers;
@@ -71,6 +72,9 @@ INLINE void tile_256(const struct unpacked_256 *w, const uint8_t *activations, s
         sums[t] = _mm512_setzero_ps();
     }
     for (size_t s = 0; s < layout.sub_blocks; s += TILES) {
+        if (next != NULL) {
+            prefetch(next + s / TILES * part, part);
+        }
         tile_products(x->q + s * groups * 4, stride, groups * 4, w->q[s * groups],
                       groups * GROUP_BYTES, &integers);
 #pragma GCC unroll 4
@@ -94,8 +98,9 @@ INLINE void multiply_256(const struct unpacked_256 *w, const uint8_t *x, size_t 
                          size_t row_count, float *sums, const struct packed_layout layout) {
     if (row_count >= LEAST_ROWS) {
         _tile_loadconfig(&config);
-        for (; row_count >= TILE_ROWS; row_count -= TILE_ROWS) {
-            tile_256(w, x, stride, layout, sums);
+        const uint8_t *next = w->next;
+        for (; row_count >= TILE_ROWS; row_count -= TILE_ROWS, next = NULL) {
+            tile_256(w, next, x, stride, layout, sums);
             x += TILE_ROWS * stride;
             sums += TILE_ROWS * PANEL_ROWS;
         }

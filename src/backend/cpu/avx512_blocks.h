@@ -58,14 +58,11 @@ INLINE void prefetch(const uint8_t *from, size_t bytes) {
     }
 }
 
-/* Quants of `groups` groups (a multiple of 8), one byte each. What lies `ahead` bytes further on is
- * wanted next. */
+/* Quants of `groups` groups (a multiple of 8), one byte each. */
 INLINE void unpack_quants(const uint8_t *packed, const struct packed_layout layout, size_t groups,
-                          size_t ahead, uint8_t *out) {
+                          uint8_t *out) {
     const struct packed_offsets at = packed_offsets(layout);
-    const size_t part = at.total * 8 / groups;
     for (size_t first = 0; first < groups; first += 8) {
-        prefetch(packed + ahead + first / 8 * part, part);
         const uint8_t *low = packed + at.low + first * layout.low_bits / 8 * GROUP_BYTES;
         const uint8_t *high = packed + at.high + first * layout.high_bits / 8 * GROUP_BYTES;
 #pragma GCC unroll 8
@@ -105,6 +102,7 @@ struct scales_32 {
 struct unpacked_32 {
     _Alignas(64) uint8_t q[BLOCKS_PER_CHUNK][GROUPS_32 * GROUP_BYTES];
     struct scales_32 scales;
+    const uint8_t *next; /* packed bytes that are wanted after these */
 };
 
 _Static_assert(sizeof(struct unpacked_32) <= UNPACKED_BYTES, "fits the scratch");
@@ -130,8 +128,9 @@ INLINE void unpack_32(const struct cpu_weight *weight, size_t panel, size_t firs
     const uint8_t *packed = packed_at(weight, panel, first_column, 32, at.total);
     unpack_scales_32(packed, columns / 32, &out->scales, layout);
     for (size_t b = 0; b < columns / 32; b++, packed += at.total) {
-        unpack_quants(packed, layout, GROUPS_32, BLOCKS_PER_CHUNK * at.total, out->q[b]);
+        unpack_quants(packed, layout, GROUPS_32, out->q[b]);
     }
+    out->next = packed;
 }
 
 /* One block's part of a row's sums. */
@@ -157,6 +156,7 @@ struct scales_256 {
 struct unpacked_256 {
     _Alignas(64) uint8_t q[GROUPS_PER_CHUNK][GROUP_BYTES];
     struct scales_256 scales;
+    const uint8_t *next;
 };
 
 _Static_assert(sizeof(struct unpacked_256) <= UNPACKED_BYTES, "fits the scratch");
@@ -192,10 +192,11 @@ INLINE void unpack_256(const struct cpu_weight *weight, size_t panel, size_t fir
                        size_t columns, struct unpacked_256 *out,
                        const struct packed_layout layout) {
     (void)columns; /* always a whole block */
-    const uint8_t *packed =
-        packed_at(weight, panel, first_column, 256, packed_offsets(layout).total);
+    const size_t bytes = packed_offsets(layout).total;
+    const uint8_t *packed = packed_at(weight, panel, first_column, 256, bytes);
     unpack_scales_256(packed, &out->scales, layout);
-    unpack_quants(packed, layout, GROUPS_PER_CHUNK, packed_offsets(layout).total, out->q[0]);
+    unpack_quants(packed, layout, GROUPS_PER_CHUNK, out->q[0]);
+    out->next = packed + bytes;
 }
 
 /* A block's sums of scaled sub-blocks, less the minimums' part, into a row's sums. */

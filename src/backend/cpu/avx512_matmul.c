@@ -33,11 +33,12 @@ INLINE __m512i quants_at(const uint8_t *quants, const bool packed,
     return is_signed(layout) ? _mm512_xor_si512(q, _mm512_set1_epi8((char)0x80)) : q;
 }
 
-/* `batch` rows against consecutive blocks, whose quants lie quant_stride bytes apart. */
+/* `batch` rows against consecutive blocks, whose quants lie quant_stride bytes apart. Blocks are
+ * asked for at `next`, as many as are multiplied, unless it is NULL. */
 INLINE void multiply_rows_32(const struct scales_32 *w, const uint8_t *quants, size_t quant_stride,
-                             const bool packed, const struct packed_layout layout,
-                             const uint8_t *activations, size_t stride, size_t columns, float *out,
-                             const size_t batch) {
+                             const uint8_t *next, const bool packed,
+                             const struct packed_layout layout, const uint8_t *activations,
+                             size_t stride, size_t columns, float *out, const size_t batch) {
     __m512 sums[MAX_BATCH];
 #pragma GCC unroll 8
     for (size_t t = 0; t < batch; t++) {
@@ -45,8 +46,8 @@ INLINE void multiply_rows_32(const struct scales_32 *w, const uint8_t *quants, s
     }
     const struct q8_block32 *x = (const void *)activations;
     for (size_t b = 0; b < columns / 32; b++, quants += quant_stride, x++) {
-        if (packed) {
-            prefetch(quants + BLOCKS_PER_CHUNK * quant_stride, quant_stride);
+        if (next != NULL) {
+            prefetch(next + b * packed_offsets(layout).total, packed_offsets(layout).total);
         }
         __m512i integers[MAX_BATCH];
 #pragma GCC unroll 8
@@ -102,7 +103,8 @@ INLINE void dot_groups_256(const struct scales_256 *w, const uint8_t *quants, co
     }
 }
 
-INLINE void multiply_rows_256(const struct scales_256 *w, const uint8_t *quants, const bool packed,
+INLINE void multiply_rows_256(const struct scales_256 *w, const uint8_t *quants,
+                              const uint8_t *next, const bool packed,
                               const struct packed_layout layout, const uint8_t *activations,
                               size_t stride, float *out, const size_t batch) {
     __m512 sums[MAX_BATCH];
@@ -111,10 +113,10 @@ INLINE void multiply_rows_256(const struct scales_256 *w, const uint8_t *quants,
         sums[t] = _mm512_setzero_ps();
     }
     for (size_t group = 0; group < GROUPS_PER_CHUNK; group += 8) {
-        if (packed) {
+        if (next != NULL) {
             /* An eighth of the next block with each eighth of this one. */
             const size_t bytes = packed_offsets(layout).total;
-            prefetch(quants + bytes + group / 8 * (bytes / 8), bytes / 8);
+            prefetch(next + group / 8 * (bytes / 8), bytes / 8);
         }
         dot_groups_256(w, quants, packed, layout, group, activations, stride, batch, sums);
     }
@@ -152,17 +154,26 @@ INLINE void multiply_rows_256(const struct scales_256 *w, const uint8_t *quants,
 
 INLINE void multiply_32(const struct unpacked_32 *w, const uint8_t *x, size_t stride,
                         size_t row_count, size_t columns, float *sums,
-                        const struct packed_layout layout){
+                        const struct packed_layout layout) {
+    const uint8_t *next = w->next;
 #define ROWS(batch)                                                                                \
-    multiply_rows_32(&w->scales, w->q[0], sizeof w->q[0], false, layout, x, stride, columns, sums, \
-                     batch)
+    do {                                                                                           \
+        multiply_rows_32(&w->scales, w->q[0], sizeof w->q[0], next, false, layout, x, stride,      \
+                         columns, sums, batch);                                                    \
+        next = NULL;                                                                               \
+    } while (0)
     BY_BATCHES(row_count, x, stride, sums, ROWS)
 #undef ROWS
 }
 
 INLINE void multiply_256(const struct unpacked_256 *w, const uint8_t *x, size_t stride,
-                         size_t row_count, float *sums, const struct packed_layout layout){
-#define ROWS(batch) multiply_rows_256(&w->scales, w->q[0], false, layout, x, stride, sums, batch)
+                         size_t row_count, float *sums, const struct packed_layout layout) {
+    const uint8_t *next = w->next;
+#define ROWS(batch)                                                                                \
+    do {                                                                                           \
+        multiply_rows_256(&w->scales, w->q[0], next, false, layout, x, stride, sums, batch);       \
+        next = NULL;                                                                               \
+    } while (0)
     BY_BATCHES(row_count, x, stride, sums, ROWS)
 #undef ROWS
 }
@@ -173,25 +184,27 @@ INLINE void multiply_packed_32(const struct cpu_weight *weight, size_t panel, si
     const size_t step = packed_offsets(layout).total;
     const uint8_t *packed = packed_at(weight, panel, first_column, 32, step);
     struct scales_32 scales;
+    const uint8_t *next = packed + BLOCKS_PER_CHUNK * step;
     unpack_scales_32(packed, columns / 32, &scales, layout);
     if (row_count == 2) {
-        multiply_rows_32(&scales, packed, step, true, layout, x, stride, columns, sums, 2);
+        multiply_rows_32(&scales, packed, step, next, true, layout, x, stride, columns, sums, 2);
     } else {
-        multiply_rows_32(&scales, packed, step, true, layout, x, stride, columns, sums, 1);
+        multiply_rows_32(&scales, packed, step, next, true, layout, x, stride, columns, sums, 1);
     }
 }
 
 INLINE void multiply_packed_256(const struct cpu_weight *weight, size_t panel, size_t first_column,
                                 const uint8_t *x, size_t stride, size_t row_count, float *sums,
                                 const struct packed_layout layout) {
-    const uint8_t *packed =
-        packed_at(weight, panel, first_column, 256, packed_offsets(layout).total);
+    const size_t bytes = packed_offsets(layout).total;
+    const uint8_t *packed = packed_at(weight, panel, first_column, 256, bytes);
+    const uint8_t *next = packed + bytes;
     struct scales_256 scales;
     unpack_scales_256(packed, &scales, layout);
     if (row_count == 2) {
-        multiply_rows_256(&scales, packed, true, layout, x, stride, sums, 2);
+        multiply_rows_256(&scales, packed, next, true, layout, x, stride, sums, 2);
     } else {
-        multiply_rows_256(&scales, packed, true, layout, x, stride, sums, 1);
+        multiply_rows_256(&scales, packed, next, true, layout, x, stride, sums, 1);
     }
 }
 
