@@ -111,7 +111,8 @@ struct backend_ops {
     /* What weight_create would take of memory; 0: it would use the source where it stands. */
     size_t (*weight_bytes)(struct backend *backend, const struct weight_source *source,
                            enum weight_use use);
-    /* Repacks one weight that is still to be, between steps. False: there is none. */
+    /* Repacks some of a weight that is still to be, between steps, for a few milliseconds. False:
+     * there is none. */
     bool (*prepare)(struct backend *backend);
     /* Scratch of steps of so many rows, besides the activations. */
     size_t (*scratch_bytes)(struct backend *backend, size_t max_rows, size_t max_columns,

@@ -364,6 +364,38 @@ static void weights_are_packed_once(void **state) {
     }
 }
 
+/* `prepare` packs a large weight piece by piece; a step in between packs the rest, and only that.
+ */
+static void half_packed_weights_are_packed_on(void **state) {
+    (void)state;
+    enum { ROWS = 400, COLUMNS = 4096 };
+    static float x[COLUMNS], want[ROWS], got[ROWS], data[ROWS * COLUMNS];
+    struct backend *backend = create_backend(2, NULL);
+    struct product p = {
+        quant_format_of(TENSOR_F32), (uint8_t *)data, NULL, NULL, ROWS, COLUMNS, 1, MATMUL_STORE};
+    const struct weight_source source = {p.format, p.data, ROWS, COLUMNS, false};
+    if (backend->ops->weight_bytes(backend, &source, WEIGHT_MATRIX) == 0) {
+        backend->ops->free(backend);
+        skip(); /* only portable kernels run here */
+    }
+    normal_activations(x, COLUMNS);
+    for (size_t i = 0; i < sizeof data / sizeof data[0]; i++) {
+        data[i] = (float)random_uniform(&rng);
+    }
+    struct weight *weight = create_weight(backend, &p, (const uint8_t *)data);
+    multiply(backend, &p, (struct matmul_target){.weight = weight}, x, want);
+    assert_true(backend->ops->prepare(backend));
+    memset(data, 0x11, 16 * COLUMNS * sizeof *data); /* the first panel: packed */
+    multiply(backend, &p, (struct matmul_target){.weight = weight}, x, got);
+    assert_memory_equal(got, want, sizeof want);
+    assert_false(backend->ops->prepare(backend)); /* the step left nothing to pack */
+    memset(data, 0x11, sizeof data);
+    multiply(backend, &p, (struct matmul_target){.weight = weight}, x, got);
+    assert_memory_equal(got, want, sizeof want);
+    backend->ops->weight_free(backend, weight);
+    backend->ops->free(backend);
+}
+
 static void check_epilogues(const struct format_row *format, struct backend *reference,
                             struct backend *fast) {
     enum { ROWS = 40, COLUMNS = 256, BATCH = 9 };
@@ -546,6 +578,7 @@ int main(void) {
         cmocka_unit_test(matmul_agrees_on_extreme_activations),
         cmocka_unit_test(mapped_weights_give_the_same_bits),
         cmocka_unit_test(weights_are_packed_once),
+        cmocka_unit_test(half_packed_weights_are_packed_on),
         cmocka_unit_test(epilogues_agree_with_the_reference),
         cmocka_unit_test(matmul_rows_do_not_depend_on_each_other),
         cmocka_unit_test(norm_agrees_with_its_definition),

@@ -164,6 +164,7 @@ struct cpu_weight {
     size_t panel_bytes; /* of a packed panel; 0 when not packed, or not yet */
     /* The file's rows while `owned` is being packed from them, else NULL. */
     const uint8_t *unpacked;
+    size_t packed_panels; /* of `owned`, from the first on, before all of it is packed */
     struct cpu_weight *next_unpacked;
     bool source_is_spare; /* see struct weight_source */
 };
@@ -298,7 +299,7 @@ bool cpu_prepare(struct backend *backend);
 void cpu_allow_packing(struct cpu_backend *cpu, size_t row_count);
 /* A product is about to begin: whether it packs a weight that is still to be. */
 void cpu_weight_choose(struct cpu_backend *cpu, const struct cpu_weight *weight);
-/* Packs some panels of a weight that has `unpacked` ones. Any thread of the pool. */
+/* Packs those panels that are not, of a weight that has `unpacked` ones. Any thread of the pool. */
 void cpu_weight_pack(const struct cpu_backend *cpu, const struct cpu_weight *weight,
                      size_t first_panel, size_t panel_count);
 /* All its panels have been packed. */

@@ -21,6 +21,7 @@
 enum {
     ALIGNMENT = 64,
     PACKING_STEPS = 4,
+    PIECE_BYTES = 4 << 20, /* that `prepare` packs at a time: a few milliseconds with fresh pages */
 #if defined(__SANITIZE_ADDRESS__)
     LARGEST_SLAB = 0, /* a slab for each weight, so that reading past its end is seen */
 #else
@@ -105,7 +106,8 @@ void cpu_weight_pack(const struct cpu_backend *cpu, const struct cpu_weight *wei
     size_t blocks = weight->columns / weight->format->block_values;
     uint8_t *packed = weight->owned;
     from.data = weight->unpacked;
-    for (size_t panel = first_panel; panel < first_panel + panel_count; panel++) {
+    size_t panel = size_max(first_panel, weight->packed_panels);
+    for (; panel < first_panel + panel_count; panel++) {
         cpu->kernels->pack_blocks(&from, panel, 0, blocks, packed + panel * weight->panel_bytes);
     }
 }
@@ -124,7 +126,7 @@ static size_t packed_panel_bytes(const struct cpu_weight *weight) {
            packed_offsets(weight->kernel->layout).total;
 }
 
-/* From here to cpu_weight_packed, whoever wants a panel packs it first. */
+/* From here to cpu_weight_packed, whoever wants a panel packs it first, unless `prepare` has. */
 static void begin_packing(struct cpu_weight *weight) {
     weight->panel_bytes = packed_panel_bytes(weight);
     weight->unpacked = weight->data;
@@ -155,29 +157,38 @@ void cpu_weight_packed(struct cpu_backend *cpu, const struct cpu_weight *weight)
 }
 
 struct pack_job {
-    struct cpu_backend *cpu;
-    const struct cpu_weight *weight;
-    size_t panels;
+    const struct cpu_backend *cpu;
+    struct cpu_weight weight; /* as it is while it is packed */
+    size_t end;               /* of the panels */
 };
 
 static void pack_panels(void *context, size_t thread_index) {
     const struct pack_job *job = context;
     (void)thread_index;
     size_t panel;
-    while ((panel = thread_pool_next_chunk(job->cpu->pool)) < job->panels) {
-        cpu_weight_pack(job->cpu, job->weight, panel, 1);
+    while ((panel = job->weight.packed_panels + thread_pool_next_chunk(job->cpu->pool)) <
+           job->end) {
+        cpu_weight_pack(job->cpu, &job->weight, panel, 1);
     }
 }
 
+/* Piece by piece, so that a request that comes, or the end, does not wait for a whole matrix. */
 bool cpu_prepare(struct backend *backend) {
     struct cpu_backend *cpu = cpu_backend_of(backend);
-    if (cpu->unpacked == NULL) {
+    struct cpu_weight *weight = cpu->unpacked;
+    if (weight == NULL) {
         return false;
     }
-    begin_packing(cpu->unpacked);
-    struct pack_job job = {cpu, cpu->unpacked, cpu_panel_count(cpu->unpacked)};
-    cpu_run(cpu, job.panels, pack_panels, &job);
-    cpu_weight_packed(cpu, job.weight);
+    size_t panels = cpu_panel_count(weight);
+    size_t piece = size_divide_up(PIECE_BYTES, packed_panel_bytes(weight));
+    struct pack_job job = {cpu, *weight, size_min(weight->packed_panels + piece, panels)};
+    begin_packing(&job.weight);
+    cpu_run(cpu, job.end - weight->packed_panels, pack_panels, &job);
+    weight->packed_panels = job.end;
+    if (job.end == panels) {
+        begin_packing(weight);
+        cpu_weight_packed(cpu, weight);
+    }
     return true;
 }
 
