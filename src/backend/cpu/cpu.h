@@ -158,7 +158,7 @@ struct cpu_weight {
     const struct quant_format *format;
     const uint8_t *data;      /* the file's rows (borrowed) or what `owned` holds */
     void *owned;              /* packed panels, or a vector as f32; NULL when borrowed */
-    struct weight_slab *slab; /* that `owned` lies in */
+    struct weight_slab *slab; /* that `owned` lies in; NULL: in none */
     size_t rows, columns;
     size_t row_bytes;   /* of a row in the file's form */
     size_t panel_bytes; /* of a packed panel; 0 when not packed, or not yet */

@@ -86,7 +86,7 @@ static bool take(struct cpu_backend *cpu, struct cpu_weight *weight, size_t coun
 }
 
 static void give_back(struct cpu_backend *cpu, struct weight_slab *slab) {
-    if (slab == NULL || --slab->weight_count > 0) {
+    if (--slab->weight_count > 0) {
         return;
     }
     struct weight_slab **link = &cpu->slabs;
@@ -210,8 +210,14 @@ static bool promise_to_pack(struct cpu_backend *cpu, struct cpu_weight *weight,
 
 /* ---- weights ---- */
 
-static bool decode_vector(struct cpu_backend *cpu, struct cpu_weight *weight, struct error *error) {
-    if (!take(cpu, weight, weight->columns, sizeof(float))) {
+/* In memory of its own: in a slab, between matrices that are packed later, each vector would have a
+ * huge page cleared before the first token. */
+static bool decode_vector(struct cpu_weight *weight, struct error *error) {
+    size_t bytes;
+    if (size_multiply(weight->columns, sizeof(float), &bytes)) {
+        weight->owned = cpu_allocate(bytes);
+    }
+    if (weight->owned == NULL) {
         return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for a vector");
     }
     weight->format->decode(weight->data, weight->owned, weight->columns);
@@ -228,7 +234,7 @@ static bool prepare_weight(struct cpu_backend *cpu, struct cpu_weight *weight, e
                          weight->columns, weight->format->name);
     }
     if (use == WEIGHT_VECTOR) {
-        return decode_vector(cpu, weight, error);
+        return decode_vector(weight, error);
     }
     if (use == WEIGHT_EMBEDDING) {
         return true;
@@ -264,7 +270,11 @@ void cpu_weight_free(struct backend *backend, struct weight *handle) {
     if (*link != NULL) {
         *link = weight->next_unpacked;
     }
-    give_back(cpu, weight->slab);
+    if (weight->slab != NULL) {
+        give_back(cpu, weight->slab);
+    } else {
+        free(weight->owned);
+    }
     free(weight);
 }
 
@@ -272,7 +282,7 @@ size_t cpu_weight_bytes(struct backend *backend, const struct weight_source *sou
                         enum weight_use use) {
     const struct cpu_backend *cpu = cpu_backend_of(backend);
     if (use == WEIGHT_VECTOR) {
-        return bytes_in_slab(source->columns * sizeof(float));
+        return cpu_allocated_bytes(source->columns * sizeof(float));
     }
     if (use == WEIGHT_EMBEDDING) {
         return 0;
