@@ -322,9 +322,11 @@ bool cpu_kv_grow(struct cpu_kv *kv, size_t block_count, struct error *error);
 /* One token's key and value [head_dim] of one head into its slot, 0 … 15, of the block. */
 void cpu_kv_store(const struct cpu_kv *kv, const struct cpu_kernels *kernels, size_t offset,
                   size_t slot, const float *key, const float *value);
-/* Asks for a unit that is soon read: units of one head lie far apart, out of sight of the
- * processor's own prefetcher. */
-void cpu_kv_prefetch(const struct cpu_kv *kv, size_t offset);
+/* Asks for a line of keys and one of values that are soon read. */
+static inline void cpu_kv_prefetch(const struct cpu_kv *kv, size_t offset) {
+    __builtin_prefetch(kv->keys + offset);
+    __builtin_prefetch(kv->values + offset);
+}
 /* A unit's keys [head_dim][16] as f32: in `scratch`, or where they stand. */
 const float *cpu_kv_keys(const struct cpu_kv *kv, const struct cpu_kernels *kernels, size_t offset,
                          float *scratch);

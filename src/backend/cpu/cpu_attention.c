@@ -220,6 +220,45 @@ static void add_tile(const struct attention_job *job, struct query *query, size_
     kernels->attention_accumulate(scores + low, values + low * dim, high - low, dim, part->out);
 }
 
+/*
+ * Units of one head lie far apart, out of sight of the processor's own prefetcher. So the tile
+ * after the one being worked on is asked for, a few lines at each step of the work: asked for at
+ * once, they would fill the line buffers, and the work would wait.
+ */
+struct tile_ahead {
+    const struct cpu_kv *kv;
+    size_t offsets[TILE_BLOCKS];
+    size_t count;       /* of the offsets */
+    size_t block, byte; /* the next line */
+    size_t step;        /* lines asked for at a time, of keys and of values */
+};
+
+/* The tile after `tile_start`, up to end_key, asked for in `steps` steps. */
+static struct tile_ahead look_ahead(const struct attention_job *job, const struct batch_span *span,
+                                    size_t kv_head, size_t tile_start, size_t end_key,
+                                    size_t steps) {
+    struct tile_ahead ahead = {.kv = job->kv};
+    size_t start = tile_start + ATTENTION_TILE_TOKENS;
+    for (size_t token = start; token < end_key && ahead.count < TILE_BLOCKS;
+         token += KV_BLOCK_TOKENS) {
+        ahead.offsets[ahead.count++] =
+            cpu_kv_offset(job->kv, job->layer, span->block_table[token / KV_BLOCK_TOKENS], kv_head);
+    }
+    ahead.step = size_divide_up(size_divide_up(job->kv->unit_bytes, 64) * ahead.count, steps);
+    return ahead;
+}
+
+static void ask_ahead(struct tile_ahead *ahead) {
+    for (size_t i = 0; i < ahead->step && ahead->block < ahead->count; i++) {
+        cpu_kv_prefetch(ahead->kv, ahead->offsets[ahead->block] + ahead->byte);
+        ahead->byte += 64;
+        if (ahead->byte >= ahead->kv->unit_bytes) {
+            ahead->byte = 0;
+            ahead->block++;
+        }
+    }
+}
+
 /* All queries against the tile's blocks. Queries are in row order, so end_key never falls. */
 static void visit_tile(const struct attention_job *job, const struct batch_span *span,
                        size_t kv_head, size_t tile_start, struct query *queries, size_t count,
@@ -240,21 +279,21 @@ static void visit_tile(const struct attention_job *job, const struct batch_span 
     size_t end = size_divide_up(tile_end - tile_start, KV_BLOCK_TOKENS);
     const uint32_t *blocks = span->block_table + tile_start / KV_BLOCK_TOKENS;
     const float *keys[TILE_BLOCKS];
+    struct tile_ahead ahead = look_ahead(job, span, kv_head, tile_start, queries[count - 1].end_key,
+                                         2 * (end - first) + count - active);
     for (size_t b = first; b < end; b++) {
         size_t offset = cpu_kv_offset(job->kv, job->layer, blocks[b], kv_head);
         keys[b] = cpu_kv_keys(job->kv, kernels, offset, scratch->keys + b * KV_BLOCK_TOKENS * dim);
+        ask_ahead(&ahead);
         cpu_kv_values(job->kv, kernels, offset, scratch->values + b * KV_BLOCK_TOKENS * dim);
-        size_t next = tile_start + (b + TILE_BLOCKS) * KV_BLOCK_TOKENS;
-        if (next < queries[count - 1].end_key) {
-            cpu_kv_prefetch(job->kv,
-                            cpu_kv_offset(job->kv, job->layer, blocks[b + TILE_BLOCKS], kv_head));
-        }
+        ask_ahead(&ahead);
     }
     kernels->attention_scores(
         rows + active, count - active, keys + first, end - first, dim, job->shape->scale,
         scratch->scores + active * ATTENTION_TILE_TOKENS + first * KV_BLOCK_TOKENS,
         ATTENTION_TILE_TOKENS);
     for (size_t i = active; i < count; i++) {
+        ask_ahead(&ahead);
         if (queries[i].first_key < tile_start + ATTENTION_TILE_TOKENS) {
             add_tile(job, &queries[i], tile_start, scratch->scores + i * ATTENTION_TILE_TOKENS,
                      scratch->values);

@@ -166,13 +166,6 @@ void cpu_kv_store(const struct cpu_kv *kv, const struct cpu_kernels *kernels, si
     stores[kv->layout.element](&at, key, value);
 }
 
-void cpu_kv_prefetch(const struct cpu_kv *kv, size_t offset) {
-    for (size_t at = 0; at < kv->unit_bytes; at += 64) {
-        __builtin_prefetch(kv->keys + offset + at);
-        __builtin_prefetch(kv->values + offset + at);
-    }
-}
-
 const float *cpu_kv_keys(const struct cpu_kv *kv, const struct cpu_kernels *kernels, size_t offset,
                          float *scratch) {
     const void *unit = kv->keys + offset;
