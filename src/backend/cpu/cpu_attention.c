@@ -118,6 +118,23 @@ struct partial {
     float maximum, sum;
 };
 
+/* Some rows of a span, with the query heads that share a kv head. */
+struct item {
+    const struct batch_span *span;
+    size_t first, rows, kv_head;
+};
+
+/* The keys that a row sees: [first, end). */
+struct key_range {
+    size_t first, end;
+};
+
+static struct key_range keys_of(const struct attention_shape *shape, const struct batch_span *span,
+                                size_t row) {
+    size_t end = span->position + row + 1, window = shape->window;
+    return (struct key_range){window != 0 && end > window ? end - window : 0, end};
+}
+
 struct query {
     const float *q; /* [head_dim] */
     size_t first_key, end_key;
@@ -229,40 +246,47 @@ struct tile_ahead {
     const struct cpu_kv *kv;
     size_t offsets[TILE_BLOCKS];
     size_t count;       /* of the offsets */
-    size_t block, byte; /* the next line */
-    size_t step;        /* lines asked for at a time, of keys and of values */
+    size_t block, byte; /* where the next line begins */
+    size_t step;        /* bytes asked for at a time, of keys and of values */
 };
 
-/* The tile after `tile_start`, up to end_key, asked for in `steps` steps. */
-static struct tile_ahead look_ahead(const struct attention_job *job, const struct batch_span *span,
-                                    size_t kv_head, size_t tile_start, size_t end_key,
-                                    size_t steps) {
+/* The item's tile after `tile_start`, or the first one of `next`, which may be NULL, in `steps`. */
+static struct tile_ahead look_ahead(const struct attention_job *job, const struct item *item,
+                                    const struct item *next, size_t tile_start, size_t steps) {
     struct tile_ahead ahead = {.kv = job->kv};
-    size_t start = tile_start + ATTENTION_TILE_TOKENS;
-    for (size_t token = start; token < end_key && ahead.count < TILE_BLOCKS;
-         token += KV_BLOCK_TOKENS) {
-        ahead.offsets[ahead.count++] =
-            cpu_kv_offset(job->kv, job->layer, span->block_table[token / KV_BLOCK_TOKENS], kv_head);
+    size_t token = tile_start + ATTENTION_TILE_TOKENS;
+    size_t end = keys_of(job->shape, item->span, item->first + item->rows - 1).end;
+    if (token >= end && next != NULL) {
+        item = next;
+        token = keys_of(job->shape, item->span, item->first).first;
+        token -= token % ATTENTION_TILE_TOKENS;
+        end = keys_of(job->shape, item->span, item->first + item->rows - 1).end;
     }
-    ahead.step = size_divide_up(size_divide_up(job->kv->unit_bytes, 64) * ahead.count, steps);
+    for (; token < end && ahead.count < TILE_BLOCKS; token += KV_BLOCK_TOKENS) {
+        uint32_t block = item->span->block_table[token / KV_BLOCK_TOKENS];
+        ahead.offsets[ahead.count++] = cpu_kv_offset(job->kv, job->layer, block, item->kv_head);
+    }
+    ahead.step = size_divide_up(job->kv->unit_bytes * ahead.count, steps * 64) * 64;
     return ahead;
 }
 
 static void ask_ahead(struct tile_ahead *ahead) {
-    for (size_t i = 0; i < ahead->step && ahead->block < ahead->count; i++) {
-        cpu_kv_prefetch(ahead->kv, ahead->offsets[ahead->block] + ahead->byte);
-        ahead->byte += 64;
-        if (ahead->byte >= ahead->kv->unit_bytes) {
-            ahead->byte = 0;
-            ahead->block++;
+    size_t left = ahead->step, unit_bytes = ahead->kv->unit_bytes;
+    while (left > 0 && ahead->block < ahead->count) {
+        size_t first = ahead->byte, end = size_min(first + left, unit_bytes);
+        for (size_t byte = first; byte < end; byte += 64) {
+            cpu_kv_prefetch(ahead->kv, ahead->offsets[ahead->block] + byte);
         }
+        left -= end - first;
+        ahead->byte = end < unit_bytes ? end : 0;
+        ahead->block += end == unit_bytes;
     }
 }
 
 /* All queries against the tile's blocks. Queries are in row order, so end_key never falls. */
-static void visit_tile(const struct attention_job *job, const struct batch_span *span,
-                       size_t kv_head, size_t tile_start, struct query *queries, size_t count,
-                       const struct attention_scratch *scratch) {
+static void visit_tile(const struct attention_job *job, const struct item *item,
+                       const struct item *next, size_t tile_start, struct query *queries,
+                       size_t count, const struct attention_scratch *scratch) {
     const struct cpu_kernels *kernels = job->cpu->kernels;
     size_t dim = job->shape->head_dim;
     size_t tile_end = size_min(tile_start + ATTENTION_TILE_TOKENS, queries[count - 1].end_key);
@@ -277,12 +301,12 @@ static void visit_tile(const struct attention_job *job, const struct batch_span 
     }
     size_t first = (tile_begin - tile_start) / KV_BLOCK_TOKENS;
     size_t end = size_divide_up(tile_end - tile_start, KV_BLOCK_TOKENS);
-    const uint32_t *blocks = span->block_table + tile_start / KV_BLOCK_TOKENS;
+    const uint32_t *blocks = item->span->block_table + tile_start / KV_BLOCK_TOKENS;
     const float *keys[TILE_BLOCKS];
-    struct tile_ahead ahead = look_ahead(job, span, kv_head, tile_start, queries[count - 1].end_key,
-                                         2 * (end - first) + count - active);
+    struct tile_ahead ahead =
+        look_ahead(job, item, next, tile_start, 2 * (end - first) + count - active);
     for (size_t b = first; b < end; b++) {
-        size_t offset = cpu_kv_offset(job->kv, job->layer, blocks[b], kv_head);
+        size_t offset = cpu_kv_offset(job->kv, job->layer, blocks[b], item->kv_head);
         keys[b] = cpu_kv_keys(job->kv, kernels, offset, scratch->keys + b * KV_BLOCK_TOKENS * dim);
         ask_ahead(&ahead);
         cpu_kv_values(job->kv, kernels, offset, scratch->values + b * KV_BLOCK_TOKENS * dim);
@@ -302,16 +326,16 @@ static void visit_tile(const struct attention_job *job, const struct batch_span 
 }
 
 /* All queries against the keys from `start`, up to the segment's end. */
-static void visit_segment(const struct attention_job *job, const struct batch_span *span,
-                          size_t kv_head, size_t start, struct query *queries, size_t count,
-                          const struct attention_scratch *scratch) {
+static void visit_segment(const struct attention_job *job, const struct item *item,
+                          const struct item *next, size_t start, struct query *queries,
+                          size_t count, const struct attention_scratch *scratch) {
     for (size_t i = 0; i < count; i++) {
         clear_partial(&queries[i].part, job->shape->head_dim);
     }
     size_t end = size_min(start / SEGMENT_TOKENS * SEGMENT_TOKENS + SEGMENT_TOKENS,
                           queries[count - 1].end_key);
     for (size_t tile = start; tile < end; tile += ATTENTION_TILE_TOKENS) {
-        visit_tile(job, span, kv_head, tile, queries, count, scratch);
+        visit_tile(job, item, next, tile, queries, count, scratch);
     }
 }
 
@@ -322,9 +346,8 @@ struct segments {
 
 static struct segments segments_of(const struct attention_shape *shape,
                                    const struct batch_span *span, size_t row) {
-    size_t end_key = span->position + row + 1;
-    size_t first_key = shape->window != 0 && end_key > shape->window ? end_key - shape->window : 0;
-    return (struct segments){first_key / SEGMENT_TOKENS, size_divide_up(end_key, SEGMENT_TOKENS)};
+    struct key_range keys = keys_of(shape, span, row);
+    return (struct segments){keys.first / SEGMENT_TOKENS, size_divide_up(keys.end, SEGMENT_TOKENS)};
 }
 
 /* One query head's input or output of a row. */
@@ -333,18 +356,16 @@ static size_t head_offset(const struct attention_job *job, const struct batch_sp
     return (span->first_row + row) * job->q->columns + head * job->shape->head_dim;
 }
 
-/* Query heads [head, head + heads) of rows [first, first + rows). */
-static size_t gather_queries(const struct attention_job *job, const struct batch_span *span,
-                             size_t first, size_t rows, size_t head, size_t heads,
-                             struct query *queries) {
-    size_t count = 0, window = job->shape->window;
-    for (size_t i = first; i < first + rows; i++) {
-        size_t end = span->position + i + 1;
-        size_t begin = window != 0 && end > window ? end - window : 0;
-        for (size_t h = 0; h < heads; h++, count++) {
-            queries[count] = (struct query){.q = job->q->data + head_offset(job, span, i, head + h),
-                                            .first_key = begin,
-                                            .end_key = end};
+/* Of the item's query heads, `heads` from `head` on. */
+static size_t gather_queries(const struct attention_job *job, const struct item *item, size_t head,
+                             size_t heads, struct query *queries) {
+    size_t count = 0;
+    for (size_t i = item->first; i < item->first + item->rows; i++) {
+        struct key_range keys = keys_of(job->shape, item->span, i);
+        for (size_t h = head; h < head + heads; h++, count++) {
+            size_t offset = head_offset(job, item->span, i, item->kv_head * job->group + h);
+            queries[count] = (struct query){
+                .q = job->q->data + offset, .first_key = keys.first, .end_key = keys.end};
         }
     }
     return count;
@@ -357,30 +378,27 @@ static size_t first_tile(const struct query *queries, size_t segment) {
 
 /* Every segment, one after the other. The first is summed where the result belongs: merged into
  * nothing, it would be the same. */
-static void attend(const struct attention_job *job, const struct batch_span *span, size_t first,
-                   size_t rows, size_t kv_head, const struct attention_scratch *scratch) {
-    size_t dim = job->shape->head_dim;
+static void attend(const struct attention_job *job, const struct item *item,
+                   const struct item *next, const struct attention_scratch *scratch) {
+    size_t dim = job->shape->head_dim, last = item->first + item->rows - 1;
     struct query queries[ATTENTION_TILE_QUERIES] = {0};
     struct partial totals[ATTENTION_TILE_QUERIES];
     /* A kv head shared by more query heads than fit is visited in several passes. */
     for (size_t h = 0; h < job->group; h += ATTENTION_TILE_QUERIES) {
         size_t heads = size_min(job->group - h, ATTENTION_TILE_QUERIES);
-        size_t head = kv_head * job->group + h;
-        size_t count = gather_queries(job, span, first, rows, head, heads, queries);
-        size_t segment = segments_of(job->shape, span, first).first;
-        size_t end = segments_of(job->shape, span, first + rows - 1).end;
+        size_t count = gather_queries(job, item, h, heads, queries);
+        size_t segment = segments_of(job->shape, item->span, item->first).first;
+        size_t end = segments_of(job->shape, item->span, last).end;
         for (size_t i = 0; i < count; i++) {
-            queries[i].part.out =
-                job->out->data + head_offset(job, span, first + i / heads, head + i % heads);
+            queries[i].part.out = job->out->data + (queries[i].q - job->q->data);
         }
-        visit_segment(job, span, kv_head, first_tile(queries, segment), queries, count, scratch);
+        visit_segment(job, item, next, first_tile(queries, segment), queries, count, scratch);
         for (size_t i = 0; i < count; i++) {
             totals[i] = queries[i].part;
             queries[i].part.out = scratch->parts + i * dim;
         }
         while (++segment < end) {
-            visit_segment(job, span, kv_head, first_tile(queries, segment), queries, count,
-                          scratch);
+            visit_segment(job, item, next, first_tile(queries, segment), queries, count, scratch);
             for (size_t i = 0; i < count; i++) {
                 merge_partial(&totals[i], &queries[i].part, dim);
             }
@@ -395,23 +413,41 @@ static size_t span_items(const struct attention_job *job, const struct batch_spa
     return size_divide_up(span->row_count, job->tile_rows) * job->shape->kv_head_count;
 }
 
+/* How far a thread has come: it takes items in rising order. */
+struct item_cursor {
+    size_t span, before; /* items of earlier spans */
+};
+
+/* Takes an item that no other thread has. False: none is left. */
+static bool take_item(const struct attention_job *job, struct item_cursor *at, struct item *item) {
+    size_t number = thread_pool_next_chunk(job->cpu->pool), kv_heads = job->shape->kv_head_count;
+    if (number >= job->item_count) {
+        return false;
+    }
+    const struct batch_span *spans = job->cpu->batch->spans;
+    while (number - at->before >= span_items(job, &spans[at->span])) {
+        at->before += span_items(job, &spans[at->span++]);
+    }
+    const struct batch_span *span = &spans[at->span];
+    /* The last rows of a span see the most keys: they go first, so that threads end together. */
+    size_t index = span_items(job, span) - 1 - (number - at->before);
+    size_t first = index / kv_heads * job->tile_rows;
+    *item = (struct item){span, first, size_min(job->tile_rows, span->row_count - first),
+                          index % kv_heads};
+    return true;
+}
+
+/* An item is taken before the last one is worked on, so that its keys can be asked for. */
 static void attend_items(void *context, size_t thread_index) {
     const struct attention_job *job = context;
-    const struct batch *batch = job->cpu->batch;
     struct attention_scratch scratch =
         lay_out(cpu_scratch(job->cpu, thread_index), job->shape->head_dim);
-    size_t span_index = 0, span_start = 0, item;
-    while ((item = thread_pool_next_chunk(job->cpu->pool)) < job->item_count) {
-        while (item - span_start >= span_items(job, &batch->spans[span_index])) {
-            span_start += span_items(job, &batch->spans[span_index++]);
-        }
-        const struct batch_span *span = &batch->spans[span_index];
-        /* The last rows of a span see the most keys: they go first, so that threads end together.
-         */
-        size_t index = span_items(job, span) - 1 - (item - span_start);
-        size_t first = index / job->shape->kv_head_count * job->tile_rows;
-        attend(job, span, first, size_min(job->tile_rows, span->row_count - first),
-               index % job->shape->kv_head_count, &scratch);
+    struct item_cursor at = {0};
+    struct item item = {0}, next = {0};
+    for (bool has_item = take_item(job, &at, &item), has_next; has_item; has_item = has_next) {
+        has_next = take_item(job, &at, &next);
+        attend(job, &item, has_next ? &next : NULL, &scratch);
+        item = next;
     }
 }
 
@@ -433,27 +469,27 @@ static void attend_segments(void *context, size_t thread_index) {
     const struct attention_shape *shape = job->shape;
     struct attention_scratch scratch =
         lay_out(cpu_scratch(job->cpu, thread_index), shape->head_dim);
-    size_t span_index = 0, span_start = 0, item;
-    while ((item = thread_pool_next_chunk(job->cpu->pool)) < job->item_count) {
+    size_t span_index = 0, span_start = 0, number;
+    while ((number = thread_pool_next_chunk(job->cpu->pool)) < job->item_count) {
         const struct batch_span *span = &batch->spans[span_index];
         struct segments s = segments_of(shape, span, 0);
-        while (item - span_start >= (s.end - s.first) * shape->kv_head_count) {
+        while (number - span_start >= (s.end - s.first) * shape->kv_head_count) {
             span_start += (s.end - s.first) * shape->kv_head_count;
             span = &batch->spans[++span_index];
             s = segments_of(shape, span, 0);
         }
-        size_t segments = s.end - s.first, segment = (item - span_start) % segments;
-        size_t kv_head = (item - span_start) / segments;
+        size_t segments = s.end - s.first, segment = (number - span_start) % segments;
+        const struct item item = {span, 0, 1, (number - span_start) / segments};
         struct query queries[ATTENTION_TILE_QUERIES] = {0};
-        size_t count = gather_queries(job, span, 0, 1, kv_head * job->group, job->group, queries);
+        size_t count = gather_queries(job, &item, 0, job->group, queries);
         for (size_t i = 0; i < count; i++) {
             queries[i].part.out = scratch.parts + i * shape->head_dim;
         }
-        visit_segment(job, span, kv_head, first_tile(queries, s.first + segment), queries, count,
+        visit_segment(job, &item, NULL, first_tile(queries, s.first + segment), queries, count,
                       &scratch);
         for (size_t i = 0; i < count; i++) {
             struct partial part;
-            size_t index = (span_start * job->group) + (kv_head * job->group + i) * segments;
+            size_t index = (span_start * job->group) + (item.kv_head * job->group + i) * segments;
             float *at = partial_at(job, index + segment, &part);
             at[0] = queries[i].part.maximum;
             at[1] = queries[i].part.sum;

@@ -207,8 +207,8 @@ static void add_bias(const struct weight *handle, const struct pass *pass, float
     }
 }
 
-static inline __attribute__((always_inline)) void store_sums(const float *from, const size_t count,
-                                                             bool adds, float *to) {
+static inline __attribute__((always_inline)) void
+store_sums(const float *restrict from, const size_t count, bool adds, float *restrict to) {
     if (adds) {
         for (size_t i = 0; i < count; i++) {
             to[i] += from[i];
