@@ -54,6 +54,8 @@ PYTHON
 }
 
 # One file a process: clang-tidy 18 reports va_start as missing from the second file of a run on.
+# max-nodes: how far the analyzer, which takes nearly all of the time, follows a function's paths. 225,000, what it
+# does by itself, takes two and a half times as long; all that it ever found here is found with 40,000, not all with 20,000.
 check_with_clang_tidy() {
     local log status=0
     log=$(mktemp)
@@ -66,6 +68,7 @@ check_with_clang_tidy() {
     } | xargs -n 1 -P "$(cpu_count)" "$PYTHON_ENVIRONMENT/bin/clang-tidy" \
         -p "$PROJECT_ROOT/build" --quiet --extra-arg=-Wno-unknown-warning-option \
         --extra-arg=-Wno-ignored-optimization-argument \
+        --extra-arg=-Xclang --extra-arg=-analyzer-config --extra-arg=-Xclang --extra-arg=max-nodes=60000 \
         >"$log" 2>&1 || status=1
     grep -v -E '^[0-9]+ warnings? generated\.$' "$log" || [ "$status" -eq 0 ] || say "clang-tidy failed"
     rm -f "$log"
