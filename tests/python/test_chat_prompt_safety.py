@@ -72,6 +72,8 @@ def spell(ids):
     return [*pieces, bytes(run)]
 
 
+# What it asks is results: the tests below and those of the templates run the same code under the sanitizers.
+@pytest.mark.release_only
 def test_honest_conversations_are_token_for_token_as_before(vocabulary, templates, build_dir, subtests):
     encoder, driver = Encoder(build_dir, vocabulary), Driver(build_dir / "tests" / "tools" / "tokenize_texts", vocabulary)
     for name, template in templates.items():

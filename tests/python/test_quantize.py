@@ -71,6 +71,7 @@ MIXES = {
 }
 
 
+@pytest.mark.release_only  # the same runs as above
 @pytest.mark.parametrize("name", MIXES)
 def test_formats_are_mixed_as_llama_quantize_mixes_them(program, plain, tmp_path, name):
     program.good("quantize", str(plain), str(tmp_path / "out.gguf"), name)
