@@ -223,12 +223,26 @@ run_stage() {
     fi
 }
 
+# Both at once where both are needed: pip works on one core, and waits for the network.
+ensure_environments() {
+    local clients=""
+    case " $STAGES " in
+        *" python "*)
+            ensure_clients_environment &
+            clients=$!
+            ;;
+    esac
+    ensure_python_environment
+    if [ -n "$clients" ]; then
+        wait "$clients"
+    fi
+}
+
 main() {
     parse_arguments "$@"
     local started=$SECONDS stage
     ensure_packages needs_to_build needs_of_python needs_to_test_the_stack needs_to_test_the_web_page
-    ensure_python_environment
-    case " $STAGES " in *" python "*) ensure_clients_environment ;; esac
+    ensure_environments
     rm -rf "$RESULTS"
     mkdir -p "$RESULTS"
     : >"$RESULTS/failed-stages.txt"
