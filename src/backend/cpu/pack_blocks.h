@@ -337,10 +337,10 @@ INLINE void prefetch_rows(const struct job *job, size_t bytes) {
     static void pack_##name(struct job job, size_t blocks, size_t block_bytes) {                   \
         job.at = packed_offsets((struct packed_layout)LAYOUT);                                     \
         for (; blocks > 0; blocks--) {                                                             \
+            block_##name(&job);                                                                    \
             if (block_bytes > 64) {                                                                \
                 prefetch_rows(&job, block_bytes);                                                  \
             }                                                                                      \
-            block_##name(&job);                                                                    \
             job.rows += block_bytes;                                                               \
             job.packed += job.at.total;                                                            \
         }                                                                                          \
