@@ -340,6 +340,7 @@ def repack_weights(world):
     plans = [server.wait_log(lambda e: e["event"] == "memory_plan")["packed"] for server in (mapped, packed)]
     assert plans[0] < plans[1]
     assert complete(mapped, temperature=0) == complete(packed, temperature=0)
+    assert packed.wait_log(lambda e: e["event"] == "weights_packed")["bytes"] > 0
 
 
 @effect("kernels")

@@ -15,6 +15,7 @@
 
 #include "base/bytes.h"
 #include "base/file.h"
+#include "base/log.h"
 
 #include <stdlib.h>
 
@@ -154,6 +155,9 @@ void cpu_weight_packed(struct cpu_backend *cpu, const struct cpu_weight *weight)
         file_forget(found->unpacked, found->rows * found->row_bytes);
     }
     found->unpacked = NULL;
+    if (cpu->unpacked == NULL) {
+        log_event(LOG_INFO, "weights_packed", log_integer("bytes", (int64_t)cpu->promised_bytes));
+    }
 }
 
 struct pack_job {
