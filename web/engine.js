@@ -25,8 +25,9 @@ function span(seconds) {
   return days > 0 ? `${days} d ${hours % 24} h` : hours > 0 ? `${hours} h ${minutes % 60} min` : minutes > 0 ? `${minutes} min` : `${Math.floor(seconds)} s`;
 }
 
-/* Pages, probes and this view are not what the server is there for. */
-const isWork = (labels) => !["/", "/web/", "/metrics", "/health"].includes(labels.endpoint);
+/* Pages, probes and the lists that pages (this one too) look at are not what the server is there for. */
+const ASIDE = new Set(["/", "/web/", "/metrics", "/health", "/slots", "/v1/models", "/api/tags", "/api/ps", "/api/version"]);
+const isWork = (labels) => !ASIDE.has(labels.endpoint);
 const hasFailed = (labels) => isWork(labels) && labels.status >= "400";
 const hasSucceeded = (labels) => isWork(labels) && labels.status < "400";
 
