@@ -43,7 +43,7 @@ def test_a_client_that_leaves_cancels_its_request_at_once(server, script, stream
     for request in (1, 2):
         ended = server.wait_event(lambda e, r=request: e["event"] == "end" and e["id"] == r)
         assert ended["reason"] == "cancelled"
-    assert time.monotonic() - left < 1
+    assert time.monotonic() - left < 10, "either would go on for minutes"
     line = server.wait_log(lambda e: e.get("end") == "client_left")
     assert line["route"] == "/v1/chat/completions"
 
@@ -227,7 +227,7 @@ def test_a_second_signal_ends_at_once(build_dir):
         started = time.monotonic()
         server.signal()
         server.process.wait(30)
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 20, "it would wait for 30"
     server.stop()
 
 
