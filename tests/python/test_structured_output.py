@@ -161,11 +161,11 @@ ASK = [{"role": "user", "content": "Who?"}]
 
 
 def test_pydantic_through_the_openai_client(client):
-    answer = client.chat.completions.parse(model="tiny", messages=ASK, response_format=StrictHousehold, max_tokens=1500)
+    answer = client.chat.completions.parse(model="tiny", messages=ASK, response_format=StrictHousehold, max_tokens=1500, seed=0)
     assert isinstance(answer.choices[0].message.parsed, StrictHousehold), answer
     response = client.responses.parse(model="tiny", input="Who?", text_format=StrictHousehold)
     assert isinstance(response.output_parsed, StrictHousehold), response
-    with client.chat.completions.stream(model="tiny", messages=ASK, response_format=StrictHousehold, max_tokens=1500) as stream:
+    with client.chat.completions.stream(model="tiny", messages=ASK, response_format=StrictHousehold, max_tokens=1500, seed=0) as stream:
         for _ in stream:
             pass
         assert isinstance(stream.get_final_completion().choices[0].message.parsed, StrictHousehold)
@@ -182,7 +182,7 @@ def test_a_pydantic_schema_as_it_is(server):
         answer = with_ollama.chat("tiny", ASK, format=schema, options={"num_predict": 1500, "seed": seed})
         Household.model_validate_json(answer.message.content)
     with anthropic.Anthropic(base_url=server.base_url, api_key="unused", max_retries=0) as client:
-        message = client.messages.create(model="tiny", max_tokens=1500, messages=ASK,
+        message = client.messages.create(model="tiny", max_tokens=1500, messages=ASK, extra_body={"seed": seed},
                                          output_config={"format": {"type": "json_schema", "schema": schema}})
         Household.model_validate_json(message.content[0].text)
 
