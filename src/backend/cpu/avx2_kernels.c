@@ -24,36 +24,28 @@ INLINE float max_lanes(__m256 x) {
     return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
 }
 
-/* exp(x), relative error below 2e-7 over [-87, 88]; 0 below, infinity above. x = n ln 2 + r, |r| ≤
- * ln 2 / 2; exp(r) by its Taylor polynomial of degree 6; 2^n by the exponent field. */
+/* exp(x), relative error below 2e-7 over [-87.3, 88.3]; 0 below, infinity above; a NaN stays one.
+ * x log2(e) = n + r, |r| ≤ 1/2; 2^r by the polynomial of degree 5 that is nearest to it by relative
+ * error (7.5e-8); 2^n by the exponent field. */
 INLINE __m256 exp_vector(__m256 x) {
-    const __m256 lowest = _mm256_set1_ps(-87.33f), highest = _mm256_set1_ps(88.72f);
-    const __m256 clamped = _mm256_min_ps(_mm256_max_ps(x, lowest), highest);
-    __m256 n = _mm256_round_ps(_mm256_mul_ps(clamped, _mm256_set1_ps(1.44269504f)),
-                               _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    __m256 r = _mm256_fnmadd_ps(n, _mm256_set1_ps(0.693145752f), clamped);
-    r = _mm256_fnmadd_ps(n, _mm256_set1_ps(1.42860677e-6f), r);
-    __m256 p = _mm256_set1_ps(1.0f / 720);
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f / 120));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f / 24));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f / 6));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(0.5f));
+    const __m256 lowest = _mm256_set1_ps(-87.3f), highest = _mm256_set1_ps(89.0f);
+    const __m256 log2_e = _mm256_set1_ps(1.44269502f), log2_e_rest = _mm256_set1_ps(1.925963e-8f);
+    /* To add it rounds to an integer, which then stands in the low bits, 127 higher: n's exponent.
+     */
+    const __m256 rounds = _mm256_set1_ps(12582912.0f + 127.0f);
+    /* Of a NaN and a number, these return their second argument. */
+    __m256 clamped = _mm256_max_ps(lowest, _mm256_min_ps(highest, x));
+    __m256 rounded = _mm256_fmadd_ps(clamped, log2_e, rounds);
+    __m256 r = _mm256_fmsub_ps(clamped, log2_e, _mm256_sub_ps(rounded, rounds));
+    r = _mm256_fmadd_ps(clamped, log2_e_rest, r);
+    __m256 p = _mm256_set1_ps(1.326472848e-3f);
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(9.671512991e-3f));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(5.550733581e-2f));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(2.402224243e-1f));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(6.931470037e-1f));
     p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f));
-    /* n reaches 128 at the top: 2^n is applied in two factors that both have an exponent field. */
-    __m256i whole = _mm256_cvtps_epi32(n);
-    __m256i half = _mm256_srai_epi32(whole, 1);
-    __m256i rest = _mm256_sub_epi32(whole, half);
-    const __m256i bias = _mm256_set1_epi32(127);
-    __m256 a = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, bias), 23));
-    __m256 b = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(rest, bias), 23));
-    __m256 result = _mm256_mul_ps(_mm256_mul_ps(p, a), b);
-    __m256 vanishes = _mm256_cmp_ps(x, lowest, _CMP_LT_OQ);
-    __m256 overflows = _mm256_cmp_ps(x, highest, _CMP_GT_OQ);
-    result = _mm256_andnot_ps(vanishes, result);
-    result = _mm256_blendv_ps(result, _mm256_set1_ps(INFINITY), overflows);
-    /* max and min above drop a NaN; it must come out again. */
-    return _mm256_blendv_ps(result, x, _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+    __m256 power = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(rounded), 23));
+    return _mm256_andnot_ps(_mm256_cmp_ps(x, lowest, _CMP_LT_OQ), _mm256_mul_ps(p, power));
 }
 
 /* ---- encoding activations ---- */
@@ -287,17 +279,22 @@ static void attention_scores(const float *const *queries, size_t count, const fl
     }
 }
 
-/* Lanes past `count` are masked to exp(-infinity) = 0; scores past it are left alone. */
+/* Lanes past `count` count as 0; scores past it are left alone. */
 static float exp_sum(float *scores, size_t count, float maximum) {
-    const __m256i index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    const __m256 highest = _mm256_set1_ps(maximum);
     __m256 sum = _mm256_setzero_ps();
-    for (size_t i = 0; i < count; i += 8) {
-        __m256i mask = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)(count - i)), index);
-        __m256 x = _mm256_maskload_ps(scores + i, mask);
-        __m256 e = exp_vector(_mm256_sub_ps(x, _mm256_set1_ps(maximum)));
-        e = _mm256_and_ps(e, _mm256_castsi256_ps(mask));
-        _mm256_maskstore_ps(scores + i, mask, e);
+    size_t i = 0;
+    for (; i + 8 <= count; i += 8) {
+        __m256 e = exp_vector(_mm256_sub_ps(_mm256_loadu_ps(scores + i), highest));
+        _mm256_storeu_ps(scores + i, e);
         sum = _mm256_add_ps(sum, e);
+    }
+    if (i < count) {
+        const __m256i index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+        __m256i mask = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)(count - i)), index);
+        __m256 e = exp_vector(_mm256_sub_ps(_mm256_maskload_ps(scores + i, mask), highest));
+        _mm256_maskstore_ps(scores + i, mask, e);
+        sum = _mm256_add_ps(sum, _mm256_and_ps(e, _mm256_castsi256_ps(mask)));
     }
     return sum_lanes(sum);
 }

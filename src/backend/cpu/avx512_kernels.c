@@ -9,33 +9,26 @@
 #include "base/bytes.h"
 
 #include <immintrin.h>
-#include <math.h>
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* exp(x), as avx2_kernels.c has it: the same operations, so the same bits. The scaling by 2^n needs
- * no two factors here: vscalefps takes n beyond the exponent field. */
+/* exp(x), as avx2_kernels.c has it: the same operations, so the same bits. */
 INLINE __m512 exp_vector(__m512 x) {
-    const __m512 lowest = _mm512_set1_ps(-87.33f), highest = _mm512_set1_ps(88.72f);
-    const __m512 clamped = _mm512_min_ps(_mm512_max_ps(x, lowest), highest);
-    __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(clamped, _mm512_set1_ps(1.44269504f)),
-                                    _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693145752f), clamped);
-    r = _mm512_fnmadd_ps(n, _mm512_set1_ps(1.42860677e-6f), r);
-    __m512 p = _mm512_set1_ps(1.0f / 720);
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 120));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 24));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 6));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.5f));
+    const __m512 lowest = _mm512_set1_ps(-87.3f), highest = _mm512_set1_ps(89.0f);
+    const __m512 log2_e = _mm512_set1_ps(1.44269502f), log2_e_rest = _mm512_set1_ps(1.925963e-8f);
+    const __m512 rounds = _mm512_set1_ps(12582912.0f + 127.0f);
+    __m512 clamped = _mm512_max_ps(lowest, _mm512_min_ps(highest, x));
+    __m512 rounded = _mm512_fmadd_ps(clamped, log2_e, rounds);
+    __m512 r = _mm512_fmsub_ps(clamped, log2_e, _mm512_sub_ps(rounded, rounds));
+    r = _mm512_fmadd_ps(clamped, log2_e_rest, r);
+    __m512 p = _mm512_set1_ps(1.326472848e-3f);
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(9.671512991e-3f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(5.550733581e-2f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(2.402224243e-1f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(6.931470037e-1f));
     p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
-    __m512 result = _mm512_scalef_ps(p, n);
-    __mmask16 vanishes = _mm512_cmp_ps_mask(x, lowest, _CMP_LT_OQ);
-    __mmask16 overflows = _mm512_cmp_ps_mask(x, highest, _CMP_GT_OQ);
-    result = _mm512_mask_mov_ps(result, vanishes, _mm512_setzero_ps());
-    result = _mm512_mask_mov_ps(result, overflows, _mm512_set1_ps(INFINITY));
-    /* max and min above drop a NaN; it must come out again. */
-    return _mm512_mask_mov_ps(result, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), x);
+    __m512 power = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(rounded), 23));
+    return _mm512_maskz_mul_ps(_mm512_cmp_ps_mask(x, lowest, _CMP_NLT_UQ), p, power);
 }
 
 /* count: a multiple of 16 (panels are 16 wide). */

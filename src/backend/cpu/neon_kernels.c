@@ -13,31 +13,25 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* exp(x), relative error below 2e-7 over [-87, 88]; 0 below, infinity above. x = n ln 2 + r, |r| ≤
- * ln 2 / 2; exp(r) by its Taylor polynomial of degree 6; 2^n by the exponent field. */
+/* exp(x), as avx2_kernels.c explains it: the same operations, so the same bits. */
 INLINE float32x4_t exp_vector(float32x4_t x) {
-    const float32x4_t lowest = vdupq_n_f32(-87.33f), highest = vdupq_n_f32(88.72f);
+    const float32x4_t lowest = vdupq_n_f32(-87.3f), highest = vdupq_n_f32(89.0f);
+    const float32x4_t log2_e = vdupq_n_f32(1.44269502f), log2_e_rest = vdupq_n_f32(1.925963e-8f);
+    const float32x4_t rounds = vdupq_n_f32(12582912.0f + 127.0f);
     const float32x4_t clamped = vminq_f32(vmaxq_f32(x, lowest), highest); /* a NaN stays one */
-    float32x4_t n = vrndnq_f32(vmulq_n_f32(clamped, 1.44269504f));
-    float32x4_t r = vfmsq_n_f32(clamped, n, 0.693145752f);
-    r = vfmsq_n_f32(r, n, 1.42860677e-6f);
-    float32x4_t p = vdupq_n_f32(1.0f / 720);
-    p = vfmaq_f32(vdupq_n_f32(1.0f / 120), p, r);
-    p = vfmaq_f32(vdupq_n_f32(1.0f / 24), p, r);
-    p = vfmaq_f32(vdupq_n_f32(1.0f / 6), p, r);
-    p = vfmaq_f32(vdupq_n_f32(0.5f), p, r);
+    float32x4_t rounded = vfmaq_f32(rounds, clamped, log2_e);
+    float32x4_t n = vsubq_f32(rounded, rounds);
+    float32x4_t r = vnegq_f32(vfmsq_f32(n, clamped, log2_e));
+    r = vfmaq_f32(r, clamped, log2_e_rest);
+    float32x4_t p = vdupq_n_f32(1.326472848e-3f);
+    p = vfmaq_f32(vdupq_n_f32(9.671512991e-3f), p, r);
+    p = vfmaq_f32(vdupq_n_f32(5.550733581e-2f), p, r);
+    p = vfmaq_f32(vdupq_n_f32(2.402224243e-1f), p, r);
+    p = vfmaq_f32(vdupq_n_f32(6.931470037e-1f), p, r);
     p = vfmaq_f32(vdupq_n_f32(1.0f), p, r);
-    p = vfmaq_f32(vdupq_n_f32(1.0f), p, r);
-    /* n reaches 128 at the top: 2^n is applied in two factors that both have an exponent field. */
-    int32x4_t whole = vcvtq_s32_f32(n);
-    int32x4_t half = vshrq_n_s32(whole, 1);
-    int32x4_t rest = vsubq_s32(whole, half);
-    const int32x4_t bias = vdupq_n_s32(127);
-    float32x4_t a = vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(half, bias), 23));
-    float32x4_t b = vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(rest, bias), 23));
-    float32x4_t result = vmulq_f32(vmulq_f32(p, a), b);
-    result = vbslq_f32(vcltq_f32(x, lowest), vdupq_n_f32(0), result);
-    return vbslq_f32(vcgtq_f32(x, highest), vdupq_n_f32(INFINITY), result);
+    uint32x4_t power = vshlq_n_u32(vreinterpretq_u32_f32(rounded), 23);
+    float32x4_t result = vmulq_f32(p, vreinterpretq_f32_u32(power));
+    return vbslq_f32(vcltq_f32(x, lowest), vdupq_n_f32(0), result);
 }
 
 /* ---- encoding activations ---- */
