@@ -134,6 +134,34 @@ static void silu_agrees_with_its_definition(void **state) {
     for_each_set(check_silu);
 }
 
+static void check_largest(const struct cpu_kernels *kernels) {
+    enum { MOST = 70 };
+    float scores[MOST + 1];
+    for (size_t count = 0; count <= MOST; count++) {
+        for (size_t at = 0; at < count; at++) {
+            for (size_t i = 0; i < count; i++) {
+                scores[i] = (i + at) % 5 == 2   ? NAN
+                            : (i + at) % 5 == 3 ? -INFINITY
+                                                : (float)-(int)i;
+            }
+            scores[at] = 3;
+            scores[count] = 42; /* not this kernel's */
+            assert_float_equal(kernels->largest(scores, count, -7), 3, 0);
+            assert_float_equal(kernels->largest(scores, count, 3.5f), 3.5, 0);
+        }
+        for (size_t i = 0; i < count; i++) {
+            scores[i] = i % 2 == 0 ? NAN : -INFINITY;
+        }
+        scores[count] = 42;
+        assert_true(kernels->largest(scores, count, -INFINITY) == -INFINITY);
+    }
+}
+
+static void largest_is_the_largest(void **state) {
+    (void)state;
+    for_each_set(check_largest);
+}
+
 static void check_exp_sum(const struct cpu_kernels *kernels) {
     enum { MOST = 70 };
     const float maximum = 8;
@@ -166,6 +194,7 @@ int main(void) {
         cmocka_unit_test(encoding_gives_the_bits_of_the_reference),
         cmocka_unit_test(packing_gives_the_bytes_of_the_reference),
         cmocka_unit_test(silu_agrees_with_its_definition),
+        cmocka_unit_test(largest_is_the_largest),
         cmocka_unit_test(exp_sum_agrees_with_its_definition),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

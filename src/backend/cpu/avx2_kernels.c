@@ -279,6 +279,19 @@ static void attention_scores(const float *const *queries, size_t count, const fl
     }
 }
 
+/* Of a score that is no number and a maximum, _mm256_max_ps returns the second. */
+static float largest(const float *scores, size_t count, float maximum) {
+    __m256 most = _mm256_set1_ps(maximum);
+    size_t i = 0;
+    for (; i + 8 <= count; i += 8) {
+        most = _mm256_max_ps(_mm256_loadu_ps(scores + i), most);
+    }
+    for (; i < count; i++) {
+        most = _mm256_max_ps(_mm256_set1_ps(scores[i]), most);
+    }
+    return max_lanes(most);
+}
+
 /* Lanes past `count` count as 0; scores past it are left alone. */
 static float exp_sum(float *scores, size_t count, float maximum) {
     const __m256 highest = _mm256_set1_ps(maximum);
@@ -360,6 +373,7 @@ const struct cpu_kernels cpu_kernels_avx2 = {
     .widen_q8_keys = widen_q8_keys,
     .widen_q8_values = widen_q8_values,
     .attention_scores = attention_scores,
+    .largest = largest,
     .exp_sum = exp_sum,
     .attention_accumulate = attention_accumulate,
     .scale = avx2_scale,

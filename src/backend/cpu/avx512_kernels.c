@@ -163,6 +163,16 @@ static void attention_scores(const float *const *queries, size_t count, const fl
     }
 }
 
+static float largest(const float *scores, size_t count, float maximum) {
+    __m512 most = _mm512_set1_ps(maximum);
+    for (size_t i = 0; i < count; i += 16) {
+        size_t left = count - i;
+        __mmask16 mask = left >= 16 ? 0xffff : (__mmask16)((1u << left) - 1);
+        most = _mm512_mask_max_ps(most, mask, _mm512_maskz_loadu_ps(mask, scores + i), most);
+    }
+    return _mm512_reduce_max_ps(most);
+}
+
 /* Lanes past `count` are left alone, and count as 0. */
 static float exp_sum(float *scores, size_t count, float maximum) {
     __m512 sum = _mm512_setzero_ps();
@@ -224,7 +234,7 @@ static void attention_accumulate(const float *p, const float *values, size_t tok
     .encode_q8_256 = avx2_encode_q8_256, .rms_norm = avx2_rms_norm,                                \
     .silu_multiply = silu_multiply, .widen_f16 = widen_f16, .narrow_f16 = narrow_f16,              \
     .widen_q8_keys = widen_q8_keys, .widen_q8_values = widen_q8_values,                            \
-    .attention_scores = attention_scores, .exp_sum = exp_sum,                                      \
+    .attention_scores = attention_scores, .largest = largest, .exp_sum = exp_sum,                  \
     .attention_accumulate = attention_accumulate, .scale = avx2_scale
 
 const struct cpu_kernels cpu_kernels_avx512 = {

@@ -127,6 +127,8 @@ struct cpu_kernels {
     void (*attention_scores)(const float *const *queries, size_t count, const float *const *keys,
                              size_t block_count, size_t head_dim, float scale, float *scores,
                              size_t score_stride);
+    /* The largest of `maximum` and the scores, those that are no number left out. */
+    float (*largest)(const float *scores, size_t count, float maximum);
     /* In place: s = exp(s - maximum); returns their sum in a fixed order. */
     float (*exp_sum)(float *scores, size_t count, float maximum);
     /* out += Σ p[t] values[t]; values [token_count][head_dim] */

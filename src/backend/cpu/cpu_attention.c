@@ -190,29 +190,6 @@ static struct attention_scratch lay_out(float *scratch, size_t head_dim) {
     return s;
 }
 
-/* The largest of the scores and `maximum`. Sixteen running maxima, which become vectors; they are
- * exact, so their order changes nothing. */
-static float largest_score(const float *scores, size_t count, float maximum) {
-    enum { LANES = 16 };
-    float largest[LANES];
-    size_t t = 0;
-    for (size_t i = 0; i < LANES; i++) {
-        largest[i] = maximum;
-    }
-    for (; t + LANES <= count; t += LANES) {
-        for (size_t i = 0; i < LANES; i++) {
-            largest[i] = scores[t + i] > largest[i] ? scores[t + i] : largest[i];
-        }
-    }
-    for (; t < count; t++) {
-        maximum = scores[t] > maximum ? scores[t] : maximum;
-    }
-    for (size_t i = 0; i < LANES; i++) {
-        maximum = largest[i] > maximum ? largest[i] : maximum;
-    }
-    return maximum;
-}
-
 /* Adds one query's part of a tile. Keys outside [first_key, end_key) take no part at all: their
  * values are not even multiplied by zero, since what stands in an unwritten slot may not be a
  * number. */
@@ -223,7 +200,7 @@ static void add_tile(const struct attention_job *job, struct query *query, size_
     size_t low = size_max(query->first_key, tile_start) - tile_start;
     size_t high = size_min(query->end_key, tile_start + ATTENTION_TILE_TOKENS) - tile_start;
     struct partial *part = &query->part;
-    float maximum = largest_score(scores + low, high - low, part->maximum);
+    float maximum = kernels->largest(scores + low, high - low, part->maximum);
     if (maximum > part->maximum) {
         float keep = part->maximum == -INFINITY ? 0.0f : expf(part->maximum - maximum);
         kernels->scale(part->out, dim, keep);

@@ -31,10 +31,7 @@ static void attend_row(const struct attention_job *job, const struct batch_span 
         kernels->attention_scores(&q, 1, &keys, 1, dim, shape->scale, scores + b * KV_BLOCK_TOKENS,
                                   0);
     }
-    float maximum = -INFINITY;
-    for (size_t t = first; t < end; t++) {
-        maximum = scores[t] > maximum ? scores[t] : maximum;
-    }
+    float maximum = kernels->largest(scores + first, end - first, -INFINITY);
     float sum = kernels->exp_sum(scores + first, end - first, maximum);
     memset(out, 0, dim * sizeof *out);
     for (size_t b = first_block; b < blocks; b++) {

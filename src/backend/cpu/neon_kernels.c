@@ -262,6 +262,18 @@ static void attention_scores(const float *const *queries, size_t count, const fl
     }
 }
 
+static float largest(const float *scores, size_t count, float maximum) {
+    float32x4_t most = vdupq_n_f32(maximum);
+    size_t i = 0;
+    for (; i + 4 <= count; i += 4) {
+        most = vmaxnmq_f32(vld1q_f32(scores + i), most);
+    }
+    for (; i < count; i++) {
+        most = vmaxnmq_f32(vdupq_n_f32(scores[i]), most);
+    }
+    return vmaxnmvq_f32(most);
+}
+
 /* The last vector is filled up with what exp makes 0; scores past `count` are left alone. */
 static float exp_sum(float *scores, size_t count, float maximum) {
     float32x4_t sum = vdupq_n_f32(0);
@@ -323,8 +335,8 @@ static void attention_accumulate(const float *p, const float *values, size_t tok
     .pack_blocks = portable_pack_blocks, .encode_q8_32 = encode_q8_32,                             \
     .encode_q8_256 = encode_q8_256, .rms_norm = rms_norm, .silu_multiply = silu_multiply,          \
     .widen_f16 = widen_f16, .narrow_f16 = narrow_f16, .widen_q8_keys = widen_q8_keys,              \
-    .widen_q8_values = widen_q8_values, .attention_scores = attention_scores, .exp_sum = exp_sum,  \
-    .attention_accumulate = attention_accumulate, .scale = scale_values
+    .widen_q8_values = widen_q8_values, .attention_scores = attention_scores, .largest = largest,  \
+    .exp_sum = exp_sum, .attention_accumulate = attention_accumulate, .scale = scale_values
 
 const struct cpu_kernels cpu_kernels_neon = {
     .name = "neon", .matmul = neon_matmul_kernel, SHARED_KERNELS};

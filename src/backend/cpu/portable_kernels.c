@@ -186,6 +186,13 @@ static void attention_scores(const float *const *queries, size_t count, const fl
     }
 }
 
+static float largest(const float *scores, size_t count, float maximum) {
+    for (size_t i = 0; i < count; i++) {
+        maximum = scores[i] > maximum ? scores[i] : maximum;
+    }
+    return maximum;
+}
+
 static float exp_sum(float *scores, size_t count, float maximum) {
     float sum = 0;
     for (size_t i = 0; i < count; i++) {
@@ -223,6 +230,7 @@ const struct cpu_kernels cpu_kernels_portable = {
     .widen_q8_keys = widen_q8_keys,
     .widen_q8_values = widen_q8_values,
     .attention_scores = attention_scores,
+    .largest = largest,
     .exp_sum = exp_sum,
     .attention_accumulate = attention_accumulate,
     .scale = scale_values,
