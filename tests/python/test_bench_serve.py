@@ -413,7 +413,7 @@ def test_warm_up_does_not_count(program, server):
 
 def test_a_run_may_last_a_time(program, server):
     report, _ = measure(program, server.url, "--duration", 0.5, "-c", 2, "-w", 0, "--prompt-tokens", 5, "-n", 1)
-    assert the_result(report)["requests"] > 1 and 0.4 < the_result(report)["seconds"] < 20
+    assert the_result(report)["requests"] > 5 and 0.4 < the_result(report)["seconds"] < 20
 
 
 # ---- bad input ----

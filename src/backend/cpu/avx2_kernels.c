@@ -3,6 +3,7 @@
  * attention. Each sums in an order fixed by its sizes alone.
  */
 #include "backend/cpu/avx2.h"
+#include "backend/cpu/exp.h"
 
 #include "base/bytes.h"
 
@@ -24,26 +25,20 @@ INLINE float max_lanes(__m256 x) {
     return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
 }
 
-/* exp(x), relative error below 2e-7 over [-87.3, 88.3]; 0 below, infinity above; a NaN stays one.
- * x log2(e) = n + r, |r| ≤ 1/2; 2^r by the polynomial of degree 5 that is nearest to it by relative
- * error (7.5e-8); 2^n by the exponent field. */
+/* exp(x): see exp.h. */
 INLINE __m256 exp_vector(__m256 x) {
-    const __m256 lowest = _mm256_set1_ps(-87.3f), highest = _mm256_set1_ps(89.0f);
-    const __m256 log2_e = _mm256_set1_ps(1.44269502f), log2_e_rest = _mm256_set1_ps(1.925963e-8f);
-    /* To add it rounds to an integer, which then stands in the low bits, 127 higher: n's exponent.
-     */
-    const __m256 rounds = _mm256_set1_ps(12582912.0f + 127.0f);
+    const __m256 lowest = _mm256_set1_ps(exp_lowest), rounds = _mm256_set1_ps(exp_rounds);
+    const __m256 log2_e = _mm256_set1_ps(exp_log2_e);
     /* Of a NaN and a number, these return their second argument. */
-    __m256 clamped = _mm256_max_ps(lowest, _mm256_min_ps(highest, x));
+    __m256 clamped = _mm256_max_ps(lowest, _mm256_min_ps(_mm256_set1_ps(exp_highest), x));
     __m256 rounded = _mm256_fmadd_ps(clamped, log2_e, rounds);
     __m256 r = _mm256_fmsub_ps(clamped, log2_e, _mm256_sub_ps(rounded, rounds));
-    r = _mm256_fmadd_ps(clamped, log2_e_rest, r);
-    __m256 p = _mm256_set1_ps(1.326472848e-3f);
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(9.671512991e-3f));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(5.550733581e-2f));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(2.402224243e-1f));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(6.931470037e-1f));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f));
+    r = _mm256_fmadd_ps(clamped, _mm256_set1_ps(exp_log2_e_rest), r);
+    __m256 p = _mm256_set1_ps(exp_polynomial[EXP_DEGREE]);
+#pragma GCC unroll 8
+    for (size_t i = EXP_DEGREE; i-- > 0;) {
+        p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(exp_polynomial[i]));
+    }
     __m256 power = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(rounded), 23));
     return _mm256_andnot_ps(_mm256_cmp_ps(x, lowest, _CMP_LT_OQ), _mm256_mul_ps(p, power));
 }

@@ -6,29 +6,34 @@
 #include "backend/cpu/avx512.h"
 
 #include "backend/cpu/avx2.h"
+#include "backend/cpu/exp.h"
 #include "base/bytes.h"
 
 #include <immintrin.h>
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* exp(x), as avx2_kernels.c has it: the same operations, so the same bits. */
+/* exp(x): see exp.h. */
 INLINE __m512 exp_vector(__m512 x) {
-    const __m512 lowest = _mm512_set1_ps(-87.3f), highest = _mm512_set1_ps(89.0f);
-    const __m512 log2_e = _mm512_set1_ps(1.44269502f), log2_e_rest = _mm512_set1_ps(1.925963e-8f);
-    const __m512 rounds = _mm512_set1_ps(12582912.0f + 127.0f);
-    __m512 clamped = _mm512_max_ps(lowest, _mm512_min_ps(highest, x));
+    const __m512 lowest = _mm512_set1_ps(exp_lowest), rounds = _mm512_set1_ps(exp_rounds);
+    const __m512 log2_e = _mm512_set1_ps(exp_log2_e);
+    /* Of a NaN and a number, these return their second argument. */
+    __m512 clamped = _mm512_max_ps(lowest, _mm512_min_ps(_mm512_set1_ps(exp_highest), x));
     __m512 rounded = _mm512_fmadd_ps(clamped, log2_e, rounds);
     __m512 r = _mm512_fmsub_ps(clamped, log2_e, _mm512_sub_ps(rounded, rounds));
-    r = _mm512_fmadd_ps(clamped, log2_e_rest, r);
-    __m512 p = _mm512_set1_ps(1.326472848e-3f);
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(9.671512991e-3f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(5.550733581e-2f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(2.402224243e-1f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(6.931470037e-1f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
+    r = _mm512_fmadd_ps(clamped, _mm512_set1_ps(exp_log2_e_rest), r);
+    __m512 p = _mm512_set1_ps(exp_polynomial[EXP_DEGREE]);
+#pragma GCC unroll 8
+    for (size_t i = EXP_DEGREE; i-- > 0;) {
+        p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(exp_polynomial[i]));
+    }
     __m512 power = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(rounded), 23));
     return _mm512_maskz_mul_ps(_mm512_cmp_ps_mask(x, lowest, _CMP_NLT_UQ), p, power);
+}
+
+/* The first `count` lanes. */
+INLINE __mmask16 first_lanes(size_t count) {
+    return (__mmask16)(count >= 16 ? 0xffff : (1u << count) - 1);
 }
 
 /* count: a multiple of 16 (panels are 16 wide). */
@@ -53,7 +58,7 @@ static void widen_f16(const uint16_t *halves, float *out, size_t count) {
 
 static void narrow_f16(const float *values, uint16_t *out, size_t count) {
     for (size_t i = 0; i < count; i += 16) {
-        __mmask16 lanes = (__mmask16)(count - i >= 16 ? 0xffff : (1u << (count - i)) - 1);
+        __mmask16 lanes = first_lanes(count - i);
         __m256i halves =
             _mm512_cvtps_ph(_mm512_maskz_loadu_ps(lanes, values + i), _MM_FROUND_TO_NEAREST_INT);
         _mm256_mask_storeu_epi16(out + i, lanes, halves);
@@ -166,8 +171,7 @@ static void attention_scores(const float *const *queries, size_t count, const fl
 static float largest(const float *scores, size_t count, float maximum) {
     __m512 most = _mm512_set1_ps(maximum);
     for (size_t i = 0; i < count; i += 16) {
-        size_t left = count - i;
-        __mmask16 mask = left >= 16 ? 0xffff : (__mmask16)((1u << left) - 1);
+        __mmask16 mask = first_lanes(count - i);
         most = _mm512_mask_max_ps(most, mask, _mm512_maskz_loadu_ps(mask, scores + i), most);
     }
     return _mm512_reduce_max_ps(most);
@@ -177,8 +181,7 @@ static float largest(const float *scores, size_t count, float maximum) {
 static float exp_sum(float *scores, size_t count, float maximum) {
     __m512 sum = _mm512_setzero_ps();
     for (size_t i = 0; i < count; i += 16) {
-        size_t left = count - i;
-        __mmask16 mask = left >= 16 ? 0xffff : (__mmask16)((1u << left) - 1);
+        __mmask16 mask = first_lanes(count - i);
         __m512 x = _mm512_maskz_loadu_ps(mask, scores + i);
         __m512 e = exp_vector(_mm512_sub_ps(x, _mm512_set1_ps(maximum)));
         _mm512_mask_storeu_ps(scores + i, mask, e);

@@ -3,6 +3,7 @@
  * Each sums in an order fixed by its sizes alone. They need nothing that a processor of ARMv8-A
  * lacks; only the matrix products of the sets that hold them do.
  */
+#include "backend/cpu/exp.h"
 #include "backend/cpu/neon.h"
 
 #include "base/bytes.h"
@@ -13,22 +14,20 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* exp(x), as avx2_kernels.c explains it: the same operations, so the same bits. */
+/* exp(x): see exp.h. */
 INLINE float32x4_t exp_vector(float32x4_t x) {
-    const float32x4_t lowest = vdupq_n_f32(-87.3f), highest = vdupq_n_f32(89.0f);
-    const float32x4_t log2_e = vdupq_n_f32(1.44269502f), log2_e_rest = vdupq_n_f32(1.925963e-8f);
-    const float32x4_t rounds = vdupq_n_f32(12582912.0f + 127.0f);
-    const float32x4_t clamped = vminq_f32(vmaxq_f32(x, lowest), highest); /* a NaN stays one */
+    const float32x4_t lowest = vdupq_n_f32(exp_lowest), rounds = vdupq_n_f32(exp_rounds);
+    const float32x4_t log2_e = vdupq_n_f32(exp_log2_e);
+    float32x4_t clamped = vminq_f32(vmaxq_f32(x, lowest), vdupq_n_f32(exp_highest)); /* NaN: NaN */
     float32x4_t rounded = vfmaq_f32(rounds, clamped, log2_e);
     float32x4_t n = vsubq_f32(rounded, rounds);
     float32x4_t r = vnegq_f32(vfmsq_f32(n, clamped, log2_e));
-    r = vfmaq_f32(r, clamped, log2_e_rest);
-    float32x4_t p = vdupq_n_f32(1.326472848e-3f);
-    p = vfmaq_f32(vdupq_n_f32(9.671512991e-3f), p, r);
-    p = vfmaq_f32(vdupq_n_f32(5.550733581e-2f), p, r);
-    p = vfmaq_f32(vdupq_n_f32(2.402224243e-1f), p, r);
-    p = vfmaq_f32(vdupq_n_f32(6.931470037e-1f), p, r);
-    p = vfmaq_f32(vdupq_n_f32(1.0f), p, r);
+    r = vfmaq_f32(r, clamped, vdupq_n_f32(exp_log2_e_rest));
+    float32x4_t p = vdupq_n_f32(exp_polynomial[EXP_DEGREE]);
+#pragma GCC unroll 8
+    for (size_t i = EXP_DEGREE; i-- > 0;) {
+        p = vfmaq_f32(vdupq_n_f32(exp_polynomial[i]), p, r);
+    }
     uint32x4_t power = vshlq_n_u32(vreinterpretq_u32_f32(rounded), 23);
     float32x4_t result = vmulq_f32(p, vreinterpretq_f32_u32(power));
     return vbslq_f32(vcltq_f32(x, lowest), vdupq_n_f32(0), result);
