@@ -65,6 +65,25 @@ __attribute__((target("avx2"))) static int64_t int8_avx2(void) {
     return _mm256_extract_epi32(sums[0], 0);
 }
 
+static bool has_avxvnni(void) {
+    return has_avx2() && processors_have_avx_vnni();
+}
+
+__attribute__((target("avx2,avxvnni"))) static int64_t int8_avxvnni(void) {
+    __m256i sums[SUMS] = {0};
+    __m256i x = _mm256_set1_epi8(1), y = _mm256_set1_epi8(2);
+    for (size_t i = 0; i < ROUNDS; i++) {
+        for (size_t k = 0; k < SUMS; k++) {
+            __asm__ volatile("" : "+x"(x));
+            sums[k] = _mm256_dpbusd_avx_epi32(sums[k], x, y);
+        }
+    }
+    for (size_t k = 1; k < SUMS; k++) {
+        sums[0] = _mm256_add_epi32(sums[0], sums[k]);
+    }
+    return _mm256_extract_epi32(sums[0], 0);
+}
+
 __attribute__((target("avx512f,avx512vnni"))) static int64_t int8_avx512_vnni(void) {
     __m512i sums[SUMS] = {0};
     __m512i x = _mm512_set1_epi32(0x01010101), y = _mm512_set1_epi32(0x02020202);
@@ -180,10 +199,11 @@ static int64_t f32_plain(void) {
 
 #define CALL(lanes) (2.0 * (double)(ROUNDS * SUMS * (lanes)))
 
-/* Best first; the last is offered everywhere. */
+/* Best first; the last is offered everywhere, and every set of kernels is named. */
 static const struct way int8_ways[] = {
 #if defined(__x86_64__)
     {"vpdpbusd, 512 bits", "avx512 amx", CALL(64), has_avx512_vnni, int8_avx512_vnni},
+    {"vpdpbusd, 256 bits", "avxvnni", CALL(32), has_avxvnni, int8_avxvnni},
     {"vpmaddubsw and vpmaddwd, 256 bits", "avx2", CALL(32), has_avx2, int8_avx2},
 #elif defined(HAS_INT8_INTRINSICS)
     {"smmla, 128 bits", "i8mm", CALL(32), processors_have_int8_matrices, int8_matrices},
@@ -197,7 +217,7 @@ static const struct way int8_ways[] = {
 static const struct way f32_ways[] = {
 #if defined(__x86_64__)
     {"vfmadd, 512 bits", "avx512 amx", CALL(16), has_avx512, f32_avx512},
-    {"vfmadd, 256 bits", "avx2", CALL(8), has_avx2, f32_avx2},
+    {"vfmadd, 256 bits", "avx2 avxvnni", CALL(8), has_avx2, f32_avx2},
 #elif defined(__aarch64__)
     {"fmla, 128 bits", "neon i8mm", CALL(4), always, f32_neon},
 #endif

@@ -10,7 +10,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-#if defined(__aarch64__) && defined(__linux__)
+#if defined(__x86_64__)
+#include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
 #endif
 
@@ -124,4 +126,13 @@ bool processors_have_int8_matrices(void) {
 }
 #endif
 
+#endif
+
+#if defined(__x86_64__)
+/* The built-in of older compilers does not know it. */
+bool processors_have_avx_vnni(void) {
+    enum { FEATURES = 7, SECOND_PART = 1 };
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    return __get_cpuid_count(FEATURES, SECOND_PART, &a, &b, &c, &d) != 0 && (a & 1u << 4) != 0;
+}
 #endif

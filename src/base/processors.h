@@ -14,7 +14,10 @@ size_t processors_physical(void);
  * "" on a live system, a folder in tests. */
 void processors_read_name(const char *root, char *name, size_t size);
 
-#if defined(__aarch64__)
+#if defined(__x86_64__)
+/* Whether it multiplies and adds bytes in vectors of 256 bits without AVX-512: AVX-VNNI. */
+bool processors_have_avx_vnni(void);
+#elif defined(__aarch64__)
 /* Whether this processor has instructions that ARMv8-A leaves open: FEAT_DotProd, FEAT_I8MM. */
 bool processors_have_dot_product(void);
 bool processors_have_int8_matrices(void);

@@ -7,6 +7,8 @@
  */
 #include "ops_harness.h"
 
+#include "base/arithmetic.h"
+
 static void kernels_that_cannot_run_are_refused(void **state) {
     (void)state;
     struct error error = {0};
@@ -39,6 +41,11 @@ static void every_set_offered_can_be_asked_for(void **state) {
         struct backend *backend = create_backend(1, last);
         assert_string_equal(backend->kernels, last);
         backend->ops->free(backend);
+        /* Benchmarks set what it does beside what its instructions can. */
+        struct arithmetic limits = {0};
+        struct error error = {0};
+        assert_true(arithmetic_measure(1, 0, last, &limits, &error));
+        assert_true(limits.int8_operations > 0 && limits.f32_operations > 0);
     }
     assert_non_null(last);
     assert_string_equal(last, "portable");

@@ -324,6 +324,40 @@ static void mapped_weights_give_the_same_bits(void **state) {
     }
 }
 
+static bool is_offered(const char *kernels) {
+    for (size_t set = 0; cpu_kernels_offered(set) != NULL; set++) {
+        if (strcmp(cpu_kernels_offered(set), kernels) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Both add whole numbers until a block ends, and go on from there with the same instructions. */
+static void avx_vnni_gives_the_bits_of_avx2(void **state) {
+    (void)state;
+    enum { ROWS = 50, COLUMNS = 768, BATCH = 35 };
+    static float x[BATCH * COLUMNS], want[BATCH * ROWS], got[BATCH * ROWS];
+    if (!is_offered("avxvnni")) {
+        return;
+    }
+    struct backend *avx2 = create_backend(2, "avx2"), *vnni = create_backend(2, "avxvnni");
+    for (size_t f = 0; f < FORMAT_COUNT; f++) {
+        uint8_t *data = random_weights(&formats[f], ROWS, COLUMNS, WEIGHT_NORMAL);
+        struct product p = {
+            quant_format_of(formats[f].type), data, NULL, NULL, ROWS, COLUMNS, 1, MATMUL_STORE};
+        for (; p.batch <= BATCH; p.batch += BATCH - 1) {
+            normal_activations(x, p.batch * COLUMNS);
+            run_product(avx2, &p, x, want);
+            run_product(vnni, &p, x, got);
+            assert_memory_equal(want, got, p.batch * ROWS * sizeof(float));
+        }
+        free(data);
+    }
+    avx2->ops->free(avx2);
+    vnni->ops->free(vnni);
+}
+
 /* A weight is packed from the file's form once: by one of the first steps, though not the very
  * first, or by `prepare`. After either, the file's form may go. */
 static void weights_are_packed_once(void **state) {
@@ -577,6 +611,7 @@ int main(void) {
         cmocka_unit_test(matmul_agrees_on_extreme_scales),
         cmocka_unit_test(matmul_agrees_on_extreme_activations),
         cmocka_unit_test(mapped_weights_give_the_same_bits),
+        cmocka_unit_test(avx_vnni_gives_the_bits_of_avx2),
         cmocka_unit_test(weights_are_packed_once),
         cmocka_unit_test(half_packed_weights_are_packed_on),
         cmocka_unit_test(epilogues_agree_with_the_reference),

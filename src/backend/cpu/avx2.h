@@ -5,6 +5,13 @@
 #include "backend/cpu/cpu.h"
 
 const struct matmul_kernel *avx2_matmul_kernel(enum tensor_type type);
+const struct matmul_kernel *avxvnni_matmul_kernel(enum tensor_type type);
+
+/* See struct matmul_kernel. */
+void avx2_unpack_wide_q8_0(const struct cpu_weight *weight, size_t panel, size_t first_column,
+                           size_t columns, void *unpacked);
+void avx2_multiply_wide(const void *unpacked, const uint8_t *x, size_t stride, size_t row_count,
+                        size_t columns, float *sums);
 
 /* See struct cpu_kernels. */
 void avx2_pack_blocks(const struct cpu_weight *weight, size_t panel, size_t first_block,

@@ -1,130 +1,46 @@
 /*
- * avx2_matmul.c - matrix kernels for AVX2, FMA and F16C.
+ * avx2_matmul.c - matrix kernels for AVX2, FMA and F16C; built a second time for processors that
+ * have AVX-VNNI besides, which is AVX-512's multiply-add of bytes for vectors of 256 bits.
  *
  * Integer formats: a group of four activations (32 bits) is broadcast and meets 8 rows × 4 columns
  * of unsigned quants in one _mm256_maddubs_epi16; the 16-bit pair sums are added while they cannot
  * overflow (127 * quant * 2 a group), then widened. So there is no horizontal sum, and row scales
  * are plain vector loads. Formats with sub-block scales widen with the scale itself in place of
- * ones. Integer sums are exact; the f32 part runs once a block, in block order, with the same
- * instructions for one row and for many: a row's result does not depend on its neighbours.
+ * ones. With AVX-VNNI, _mm256_dpbusd_avx_epi32 multiplies and adds to 32 bits at once, which cannot
+ * overflow: nothing is widened. Integer sums are exact, so both give the same bits; the f32 part
+ * runs once a block, in block order, with the same instructions for one row and for many: a row's
+ * result does not depend on its neighbours.
  *
  * Float formats: panels are transposed to [column][16], each activation is broadcast and multiplied
  * into 16 running sums.
  */
-#include "backend/cpu/avx2.h"
-#include "backend/cpu/packed.h"
+#include "backend/cpu/avx2_blocks.h"
 
-#include <immintrin.h>
-#include <string.h>
+#ifdef __AVXVNNI__
+#define HAS_VNNI    1
+#define THIS_KERNEL avxvnni_matmul_kernel
+#else
+#define HAS_VNNI    0
+#define THIS_KERNEL avx2_matmul_kernel
+#endif
 
-#define INLINE static inline __attribute__((always_inline))
-
-enum {
-    HALVES = 2, /* vectors of 8 rows in a panel */
-    GROUPS_32 = 8,
-    BLOCKS_PER_CHUNK = CHUNK_COLUMNS / 32,
-    GROUPS_PER_CHUNK = CHUNK_COLUMNS / 4,
-};
-
-/* Holds the compiler to the order of the source: left alone, it computes the products of many
- * groups before it adds the first, and spills them. */
-INLINE void keep_order(__m256i *x) {
-    __asm__ volatile("" : "+x"(*x));
-}
-
-/* ---- bit planes → bytes ---- */
-
-/* (x >> right) << left for each byte after masking; one of the two shifts is 0. */
-INLINE __m256i plane_bits(__m256i x, int shift, int mask) {
-    __m256i moved = shift >= 0 ? _mm256_srli_epi16(x, shift) : _mm256_slli_epi16(x, -shift);
-    return _mm256_and_si256(moved, _mm256_set1_epi8((char)mask));
-}
-
-INLINE __m256i load_plane(const uint8_t *plane, size_t bits, size_t group, size_t half) {
-    return _mm256_loadu_si256(
-        (const __m256i *)(plane + group * bits / 8 * GROUP_BYTES + half * 32));
-}
-
-/* 8 rows × 4 columns of quants, one byte each. `group` counts from the planes' start and is below
- * 8: the caller unrolls, so that the shifts are constants. */
-INLINE __m256i planes_to_quants(const uint8_t *low, const uint8_t *high,
-                                const struct packed_layout layout, size_t group, size_t half) {
-    __m256i q = load_plane(low, layout.low_bits, group, half);
-    if (layout.low_bits < 8) {
-        int shift = (int)(group % (8 / layout.low_bits) * layout.low_bits);
-        q = plane_bits(q, shift, (1 << layout.low_bits) - 1);
-    }
-    if (layout.high_bits > 0) {
-        int from = (int)(group % (8 / layout.high_bits) * layout.high_bits);
-        int mask = ((1 << layout.high_bits) - 1) << layout.low_bits;
-        q = _mm256_or_si256(q, plane_bits(load_plane(high, layout.high_bits, group, half),
-                                          from - (int)layout.low_bits, mask));
-    }
-    return q;
-}
-
-/* Packed weights are read once, and in several streams, which the processor's own prefetcher
- * follows badly: kernels ask for the bytes ahead, past the end of the weights too, which does no
- * harm. */
-INLINE void prefetch(const uint8_t *from, size_t bytes) {
-#pragma GCC unroll 16
-    for (size_t at = 0; at < bytes + 64; at += 64) {
-        _mm_prefetch((const char *)from + at, _MM_HINT_T0);
-    }
-}
-
-/* Quants of `groups` groups (a multiple of 8), one byte each. */
-INLINE void unpack_quants(const uint8_t *packed, const struct packed_layout layout, size_t groups,
-                          uint8_t *out) {
-    const struct packed_offsets at = packed_offsets(layout);
-    for (size_t first = 0; first < groups; first += 8) {
-        const uint8_t *low = packed + at.low + first * layout.low_bits / 8 * GROUP_BYTES;
-        const uint8_t *high = packed + at.high + first * layout.high_bits / 8 * GROUP_BYTES;
-#pragma GCC unroll 8
-        for (size_t j = 0; j < 8; j++) {
-#pragma GCC unroll 2
-            for (size_t half = 0; half < HALVES; half++) {
-                _mm256_store_si256((__m256i *)(out + (first + j) * GROUP_BYTES + half * 32),
-                                   planes_to_quants(low, high, layout, j, half));
-            }
-        }
-    }
-}
-
-/* The same, eight groups from `first`, from wherever they are: a packed block, or bytes in order.
- */
+/* As planes_to_quants, eight groups from `first`, from wherever they are: a packed block, or bytes
+ * in order. AVX-VNNI wants one side unsigned: it gets signed quants moved up by 128. */
 INLINE __m256i quants_at(const uint8_t *quants, const bool packed,
                          const struct packed_layout layout, size_t first, size_t j, size_t half) {
+    __m256i q;
     if (packed) {
         const struct packed_offsets at = packed_offsets(layout);
-        return planes_to_quants(quants + at.low + first * layout.low_bits / 8 * GROUP_BYTES,
-                                quants + at.high + first * layout.high_bits / 8 * GROUP_BYTES,
-                                layout, j, half);
+        q = planes_to_quants(quants + at.low + first * layout.low_bits / 8 * GROUP_BYTES,
+                             quants + at.high + first * layout.high_bits / 8 * GROUP_BYTES, layout,
+                             j, half);
+    } else {
+        q = _mm256_load_si256((const __m256i *)(quants + (first + j) * GROUP_BYTES + half * 32));
     }
-    return _mm256_load_si256((const __m256i *)(quants + (first + j) * GROUP_BYTES + half * 32));
-}
-
-INLINE __m256 load_halves(const uint8_t *at) {
-    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)at));
-}
-
-INLINE __m256i broadcast_group(const int8_t *q) {
-    int32_t four;
-    memcpy(&four, q, sizeof four);
-    return _mm256_set1_epi32(four);
-}
-
-INLINE const uint8_t *packed_at(const struct cpu_weight *weight, size_t panel, size_t first_column,
-                                size_t block_values, size_t block_bytes) {
-    return weight->data + panel * weight->panel_bytes + first_column / block_values * block_bytes;
+    return HAS_VNNI && is_signed(layout) ? _mm256_xor_si256(q, _mm256_set1_epi8((char)0x80)) : q;
 }
 
 /* ---- blocks of 32: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 ---- */
-
-struct scales_32 {
-    _Alignas(32) float scale[BLOCKS_PER_CHUNK][PANEL_ROWS];
-    _Alignas(32) float minimum[BLOCKS_PER_CHUNK][PANEL_ROWS];
-};
 
 struct unpacked_32 {
     _Alignas(32) uint8_t q[BLOCKS_PER_CHUNK][GROUPS_32 * GROUP_BYTES];
@@ -133,28 +49,6 @@ struct unpacked_32 {
 };
 
 _Static_assert(sizeof(struct unpacked_32) <= UNPACKED_BYTES, "fits the scratch");
-
-INLINE bool is_signed(const struct packed_layout layout) {
-    return layout.low_bits == 8;
-}
-
-INLINE void unpack_scales_32(const uint8_t *packed, size_t block_count, struct scales_32 *out,
-                             const struct packed_layout layout) {
-    const struct packed_offsets at = packed_offsets(layout);
-    for (size_t b = 0; b < block_count; b++, packed += at.total) {
-#pragma GCC unroll 2
-        for (size_t half = 0; half < HALVES; half++) {
-            __m256 scale = load_halves(packed + at.scale + half * 16);
-            _mm256_store_ps(out->scale[b] + half * 8, scale);
-            if (!is_signed(layout)) {
-                __m256 minimum = layout.has_minimum
-                                     ? load_halves(packed + at.minimum + half * 16)
-                                     : _mm256_mul_ps(scale, _mm256_set1_ps((float)-layout.offset));
-                _mm256_store_ps(out->minimum[b] + half * 8, minimum);
-            }
-        }
-    }
-}
 
 INLINE void unpack_32(const struct cpu_weight *weight, size_t panel, size_t first_column,
                       size_t columns, struct unpacked_32 *out, const struct packed_layout layout) {
@@ -168,6 +62,28 @@ INLINE void unpack_32(const struct cpu_weight *weight, size_t panel, size_t firs
 }
 
 /* Integer sums of one block for `batch` rows. */
+#if HAS_VNNI
+INLINE void dot_block_32(const uint8_t *quants, const bool packed,
+                         const struct packed_layout layout, const struct q8_block32 *const *x,
+                         const size_t batch, __m256i sums[][HALVES]) {
+#pragma GCC unroll 4
+    for (size_t t = 0; t < batch; t++) {
+        sums[t][0] = sums[t][1] =
+            is_signed(layout) ? _mm256_set1_epi32(x[t]->minus_128_sums) : _mm256_setzero_si256();
+    }
+#pragma GCC unroll 8
+    for (size_t g = 0; g < GROUPS_32; g++) {
+        __m256i low = quants_at(quants, packed, layout, 0, g, 0);
+        __m256i high = quants_at(quants, packed, layout, 0, g, 1);
+#pragma GCC unroll 4
+        for (size_t t = 0; t < batch; t++) {
+            __m256i a = broadcast_group(x[t]->q + 4 * g);
+            sums[t][0] = _mm256_dpbusd_avx_epi32(sums[t][0], low, a);
+            sums[t][1] = _mm256_dpbusd_avx_epi32(sums[t][1], high, a);
+        }
+    }
+}
+#else
 INLINE void dot_block_32(const uint8_t *quants, const bool packed,
                          const struct packed_layout layout, const struct q8_block32 *const *x,
                          const size_t batch, __m256i sums[][HALVES]) {
@@ -203,6 +119,7 @@ INLINE void dot_block_32(const uint8_t *quants, const bool packed,
         }
     }
 }
+#endif
 
 /* `batch` rows against consecutive blocks, whose quants lie quant_stride bytes apart. Blocks are
  * asked for at `next`, as many as are multiplied, unless it is NULL. */
@@ -282,110 +199,11 @@ INLINE void multiply_packed_32(const struct cpu_weight *weight, size_t panel, si
     }
 }
 
-/* ---- Q8_0 for many rows: 16 bits on both sides ---- */
-
-/*
- * Signed bytes have no multiply-add here: what is unsigned in one factor has to be taken from the
- * other, and two products are all that 16 bits hold. With both sides widened, _mm256_madd_epi16
- * needs neither: as many instructions, but more of them are additions, of which a processor does
- * more at a time. A group becomes two pairs of columns.
- */
-struct unpacked_wide {
-    _Alignas(32) int16_t q[BLOCKS_PER_CHUNK][2 * GROUPS_32][PANEL_ROWS][2];
-    struct scales_32 scales;
-    const uint8_t *next;
-};
-
-_Static_assert(sizeof(struct unpacked_wide) <= UNPACKED_BYTES, "fits the scratch");
-
-static void unpack_wide_q8_0(const struct cpu_weight *weight, size_t panel, size_t first_column,
-                             size_t columns, void *unpacked) {
-    const struct packed_layout layout = LAYOUT_Q8_0;
-    const struct packed_offsets at = packed_offsets(layout);
-    const uint8_t *packed = packed_at(weight, panel, first_column, 32, at.total);
-    struct unpacked_wide *out = unpacked;
-    unpack_scales_32(packed, columns / 32, &out->scales, layout);
-    for (size_t b = 0; b < columns / 32; b++, packed += at.total) {
-        for (size_t g = 0; g < GROUPS_32; g++) {
-            for (size_t half = 0; half < HALVES; half++) {
-                __m256i q = load_plane(packed + at.low, 8, g, half);
-                __m256i even = _mm256_srai_epi16(_mm256_slli_epi16(q, 8), 8);
-                __m256i odd = _mm256_srai_epi16(q, 8);
-                __m256i first = _mm256_blend_epi16(even, _mm256_slli_epi32(odd, 16), 0xaa);
-                __m256i second = _mm256_blend_epi16(_mm256_srli_epi32(even, 16), odd, 0xaa);
-                _mm256_store_si256((__m256i *)out->q[b][2 * g][half * 8], first);
-                _mm256_store_si256((__m256i *)out->q[b][2 * g + 1][half * 8], second);
-            }
-        }
-    }
-    out->next = packed;
-}
-
-/* `batch` rows against one block; sums are not kept in registers, which its products fill. */
-INLINE void multiply_block_wide(const struct unpacked_wide *w, size_t b, const uint8_t *x,
-                                size_t stride, float *out, const size_t batch) {
-    __m256i integers[4][HALVES];
-#pragma GCC unroll 16
-    for (size_t pair = 0; pair < 2 * GROUPS_32; pair++) {
-        __m256i q[HALVES];
-#pragma GCC unroll 2
-        for (size_t half = 0; half < HALVES; half++) {
-            q[half] = _mm256_load_si256((const __m256i *)w->q[b][pair][half * 8]);
-        }
-#pragma GCC unroll 4
-        for (size_t t = 0; t < batch; t++) {
-            const struct q8_wide32 *row = (const void *)(x + t * stride);
-            __m256i a = broadcast_group((const int8_t *)(row[b].q + 2 * pair));
-#pragma GCC unroll 2
-            for (size_t half = 0; half < HALVES; half++) {
-                __m256i product = _mm256_madd_epi16(q[half], a);
-                integers[t][half] =
-                    pair == 0 ? product : _mm256_add_epi32(integers[t][half], product);
-                keep_order(&integers[t][half]);
-            }
-        }
-    }
-#pragma GCC unroll 4
-    for (size_t t = 0; t < batch; t++) {
-        const struct q8_wide32 *row = (const void *)(x + t * stride);
-#pragma GCC unroll 2
-        for (size_t half = 0; half < HALVES; half++) {
-            float *to = out + t * PANEL_ROWS + half * 8;
-            __m256 scale = _mm256_mul_ps(_mm256_load_ps(w->scales.scale[b] + half * 8),
-                                         _mm256_set1_ps(row[b].scale));
-            _mm256_storeu_ps(to, _mm256_fmadd_ps(_mm256_cvtepi32_ps(integers[t][half]), scale,
-                                                 _mm256_loadu_ps(to)));
-        }
-    }
-}
-
-INLINE void multiply_rows_wide(const struct unpacked_wide *w, const uint8_t *next, const uint8_t *x,
-                               size_t stride, size_t columns, float *out, const size_t batch) {
-    const size_t block_bytes = packed_offsets((const struct packed_layout)LAYOUT_Q8_0).total;
-    for (size_t b = 0; b < columns / 32; b++) {
-        if (next != NULL) {
-            prefetch(next + b * block_bytes, block_bytes);
-        }
-        multiply_block_wide(w, b, x, stride, out, batch);
-    }
-}
-
-static void multiply_wide(const void *unpacked, const uint8_t *x, size_t stride, size_t row_count,
-                          size_t columns, float *sums) {
-    const struct unpacked_wide *w = unpacked;
-    const uint8_t *next = w->next;
-    for (; row_count >= 4; row_count -= 4, x += 4 * stride, sums += 4 * PANEL_ROWS, next = NULL) {
-        multiply_rows_wide(w, next, x, stride, columns, sums, 4);
-    }
-    for (; row_count > 0; row_count--, x += stride, sums += PANEL_ROWS, next = NULL) {
-        multiply_rows_wide(w, next, x, stride, columns, sums, 1);
-    }
-}
-
 /* ---- blocks of 256 with sub-block scales: Q2_K … Q6_K ---- */
 
 struct scales_256 {
-    _Alignas(32) int16_t scale[16][PANEL_ROWS][2];  /* a sub-block's scale, twice */
+    /* A sub-block's scale: twice in 16 bits, or with AVX-VNNI once in 32. */
+    _Alignas(32) int16_t scale[16][PANEL_ROWS][2];
     _Alignas(32) int16_t minimum[8][PANEL_ROWS][2]; /* of a pair of sub-blocks */
     _Alignas(32) float block_scale[PANEL_ROWS];
     _Alignas(32) float block_minimum[PANEL_ROWS]; /* times the minimums' sum, subtracted */
@@ -412,10 +230,12 @@ INLINE void unpack_scales_256(const uint8_t *packed, struct scales_256 *out,
             size_t from = pair * PANEL_ROWS * 2 + half * 16;
             __m256i scales = _mm256_cvtepi8_epi16(
                 _mm_loadu_si128((const __m128i *)(packed + at.sub_scale + from)));
-            _mm256_store_si256((__m256i *)out->scale[2 * pair][half * 8],
-                               _mm256_shuffle_epi8(scales, low));
-            _mm256_store_si256((__m256i *)out->scale[2 * pair + 1][half * 8],
-                               _mm256_shuffle_epi8(scales, high));
+            __m256i first = HAS_VNNI ? _mm256_srai_epi32(_mm256_slli_epi32(scales, 16), 16)
+                                     : _mm256_shuffle_epi8(scales, low);
+            __m256i second =
+                HAS_VNNI ? _mm256_srai_epi32(scales, 16) : _mm256_shuffle_epi8(scales, high);
+            _mm256_store_si256((__m256i *)out->scale[2 * pair][half * 8], first);
+            _mm256_store_si256((__m256i *)out->scale[2 * pair + 1][half * 8], second);
             /* Without minimums, the quants' offset times the scale plays that part. */
             __m256i minimums = layout.has_minimum
                                    ? _mm256_cvtepu8_epi16(_mm_loadu_si128(
@@ -435,8 +255,44 @@ INLINE void unpack_scales_256(const uint8_t *packed, struct scales_256 *out,
     }
 }
 
-/* Eight groups, which are whole sub-blocks (one of 8 groups, or two of 4), against `batch` rows;
- * widened with the sub-blocks' scales. */
+/* Eight groups, which are whole sub-blocks (one of 8 groups, or two of 4), against `batch` rows,
+ * times the sub-blocks' scales. */
+#if HAS_VNNI
+INLINE void dot_groups_256(const struct scales_256 *w, const uint8_t *quants, const bool packed,
+                           const struct packed_layout layout, size_t first_group,
+                           const struct q8_block256 *const *x, const size_t batch,
+                           __m256i sums[][HALVES]) {
+    const size_t groups = GROUPS_PER_CHUNK / layout.sub_blocks;
+    __m256i integers[4][HALVES];
+#pragma GCC unroll 8
+    for (size_t j = 0; j < 8; j++) {
+        size_t group = first_group + j;
+        __m256i low = quants_at(quants, packed, layout, first_group, j, 0);
+        __m256i high = quants_at(quants, packed, layout, first_group, j, 1);
+#pragma GCC unroll 4
+        for (size_t t = 0; t < batch; t++) {
+            __m256i a = broadcast_group(x[t]->q + 4 * group);
+            bool first = j % groups == 0;
+            integers[t][0] =
+                _mm256_dpbusd_avx_epi32(first ? _mm256_setzero_si256() : integers[t][0], low, a);
+            integers[t][1] =
+                _mm256_dpbusd_avx_epi32(first ? _mm256_setzero_si256() : integers[t][1], high, a);
+        }
+        if (j % groups == groups - 1) {
+            const __m256i *scale = (const __m256i *)w->scale[group / groups];
+#pragma GCC unroll 4
+            for (size_t t = 0; t < batch; t++) {
+#pragma GCC unroll 2
+                for (size_t half = 0; half < HALVES; half++) {
+                    __m256i scaled =
+                        _mm256_mullo_epi32(integers[t][half], _mm256_load_si256(scale + half));
+                    sums[t][half] = _mm256_add_epi32(sums[t][half], scaled);
+                }
+            }
+        }
+    }
+}
+#else
 INLINE void dot_groups_256(const struct scales_256 *w, const uint8_t *quants, const bool packed,
                            const struct packed_layout layout, size_t first_group,
                            const struct q8_block256 *const *x, const size_t batch,
@@ -470,6 +326,7 @@ INLINE void dot_groups_256(const struct scales_256 *w, const uint8_t *quants, co
         }
     }
 }
+#endif
 
 INLINE void finish_block_256(const struct scales_256 *w, const struct q8_block256 *x,
                              const struct packed_layout layout, const __m256i *integers,
@@ -610,6 +467,9 @@ DEFINE_UNPACKED_32(q5_0, LAYOUT_Q5_0)
 DEFINE_PACKED_32(q5_0, LAYOUT_Q5_0)
 DEFINE_UNPACKED_32(q5_1, LAYOUT_Q5_1)
 DEFINE_PACKED_32(q5_1, LAYOUT_Q5_1)
+#if HAS_VNNI
+DEFINE_UNPACKED_32(q8_0, LAYOUT_Q8_0)
+#endif
 DEFINE_PACKED_32(q8_0, LAYOUT_Q8_0)
 DEFINE_KERNEL_256(q2_k, LAYOUT_Q2_K)
 DEFINE_KERNEL_256(q3_k, LAYOUT_Q3_K)
@@ -687,7 +547,7 @@ static void multiply_float(const void *unpacked, const uint8_t *x, size_t stride
     [TENSOR_##                                                                                     \
         TYPE] = {ENCODING, LAYOUT_##TYPE, unpack_##name, multiply_##name, multiply_packed_##name}
 
-const struct matmul_kernel *avx2_matmul_kernel(enum tensor_type type) {
+const struct matmul_kernel *THIS_KERNEL(enum tensor_type type) {
     static const struct matmul_kernel kernels[] = {
         [TENSOR_F32] = {ENCODING_F32, LAYOUT_F32, unpack_f32, multiply_float, NULL},
         [TENSOR_F16] = {ENCODING_F32, LAYOUT_F16, unpack_f16, multiply_float, NULL},
@@ -696,8 +556,12 @@ const struct matmul_kernel *avx2_matmul_kernel(enum tensor_type type) {
         ROW(Q4_1, q4_1, ENCODING_Q8_32),
         ROW(Q5_0, q5_0, ENCODING_Q8_32),
         ROW(Q5_1, q5_1, ENCODING_Q8_32),
-        [TENSOR_Q8_0] = {ENCODING_Q8_32, LAYOUT_Q8_0, unpack_wide_q8_0, multiply_wide,
+#if HAS_VNNI
+        ROW(Q8_0, q8_0, ENCODING_Q8_32),
+#else
+        [TENSOR_Q8_0] = {ENCODING_Q8_32, LAYOUT_Q8_0, avx2_unpack_wide_q8_0, avx2_multiply_wide,
                          multiply_packed_q8_0, .multiplies_wide = true},
+#endif
         ROW(Q2_K, q2_k, ENCODING_Q8_256),
         ROW(Q3_K, q3_k, ENCODING_Q8_256),
         ROW(Q4_K, q4_k, ENCODING_Q8_256),

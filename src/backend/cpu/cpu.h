@@ -144,6 +144,7 @@ void portable_pack_blocks(const struct cpu_weight *weight, size_t panel, size_t 
                           size_t block_count, uint8_t *packed);
 #if defined(__x86_64__)
 extern const struct cpu_kernels cpu_kernels_avx2;
+extern const struct cpu_kernels cpu_kernels_avxvnni;
 extern const struct cpu_kernels cpu_kernels_avx512;
 extern const struct cpu_kernels cpu_kernels_amx;
 #elif defined(__aarch64__)
