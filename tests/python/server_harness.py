@@ -6,6 +6,7 @@ import os
 import queue
 import re
 import resource
+import select
 import signal
 import socket
 import subprocess
@@ -22,40 +23,82 @@ def own_environment():
     return {**kept, "MISTRAL_DYNAMIC_QUANTIZATION": "false"}
 
 
+class Lines:
+    """The lines that come out of a pipe, read by a thread of their own so that the writer never waits."""
+
+    def __init__(self, pipe, arrived, keep):
+        self.pipe = pipe
+        self.arrived = arrived  # a condition, told of every arrival
+        self.keep = keep
+        self.begun = b""
+        self.is_open = True
+        os.set_blocking(pipe.fileno(), False)
+        self.thread = threading.Thread(target=self._read_until_closed)
+        self.thread.start()
+
+    def catch_up(self):
+        """Reads all that was written before this call, whether or not the thread has come to it."""
+        with self.arrived:
+            while self.is_open:
+                try:
+                    piece = os.read(self.pipe.fileno(), 65536)
+                except BlockingIOError:
+                    return
+                self.is_open = piece != b""
+                *lines, self.begun = (self.begun + piece).split(b"\n")
+                if not self.is_open and self.begun:
+                    lines.append(self.begun)
+                for line in lines:
+                    self.keep(line.decode())
+                self.arrived.notify_all()
+
+    def _read_until_closed(self):
+        arrival = select.poll()
+        arrival.register(self.pipe, select.POLLIN)
+        while self.is_open:
+            arrival.poll()
+            self.catch_up()
+
+    def close(self):
+        self.thread.join(WAIT)
+        self.pipe.close()
+
+
 class Server:
     """One running server process. `log` are its own log lines, `events` the lines it prints."""
 
     def __init__(self, command, environment=None, most_files=None):
         self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             env={**own_environment(), **(environment or {})},
             preexec_fn=None if most_files is None else lambda: resource.setrlimit(
                 resource.RLIMIT_NOFILE, (most_files, most_files)))
         self.was_signalled = False
-        self.events = []
-        self.log = []
+        self.kept_events = []
+        self.kept_log = []
         self.stray = []  # lines of standard error that are no log lines: a sanitizer's report
         self.arrived = threading.Condition()
-        self.readers = [
-            threading.Thread(target=self._read_events), threading.Thread(target=self._read_log)]
-        for reader in self.readers:
-            reader.start()
+        self.printed = Lines(self.process.stdout, self.arrived, lambda line: self.kept_events.append(json.loads(line)))
+        self.logged = Lines(self.process.stderr, self.arrived, self._keep_log)
         self.port = None
 
-    def _read_events(self):
-        for line in self.process.stdout:
-            with self.arrived:
-                self.events.append(json.loads(line))
-                self.arrived.notify_all()
+    def _keep_log(self, line):
+        if line.startswith("{"):
+            self.kept_log.append(json.loads(line))
+        else:
+            self.stray.append(line + "\n")
 
-    def _read_log(self):
-        for line in self.process.stderr:
-            with self.arrived:
-                if line.startswith("{"):
-                    self.log.append(json.loads(line))
-                else:
-                    self.stray.append(line)
-                self.arrived.notify_all()
+    @property
+    def events(self):
+        """All that it had printed when this was asked for: what an answer rests on was printed before the answer."""
+        self.printed.catch_up()
+        return list(self.kept_events)
+
+    @property
+    def log(self):
+        """All that it had logged when this was asked for. A request is logged after its last byte: wait_log for that."""
+        self.logged.catch_up()
+        return list(self.kept_log)
 
     def _wait(self, kept, matches, timeout):
         deadline = time.monotonic() + timeout
@@ -69,10 +112,10 @@ class Server:
                 self.arrived.wait(left)
 
     def wait_event(self, matches, timeout=WAIT):
-        return self._wait(self.events, matches, timeout)
+        return self._wait(self.kept_events, matches, timeout)
 
     def wait_log(self, matches, timeout=WAIT):
-        return self._wait(self.log, matches, timeout)
+        return self._wait(self.kept_log, matches, timeout)
 
     @property
     def base_url(self):
@@ -112,10 +155,8 @@ class Server:
         if not self.was_signalled and self.process.poll() is None:
             self.signal()
         status = self.process.wait(WAIT)
-        for reader in self.readers:
-            reader.join(WAIT)
-        self.process.stdout.close()
-        self.process.stderr.close()
+        self.printed.close()
+        self.logged.close()
         assert status == expected, f"exit status {status}: {''.join(self.stray[-60:])}"
 
 
@@ -130,16 +171,16 @@ class FakeServer(Server):
             self.port = started["port"]
         else:
             self.process.wait(WAIT)
-            for reader in self.readers:
-                reader.join(WAIT)
+            self.printed.thread.join(WAIT)
+            self.logged.thread.join(WAIT)
 
     def wait_idle(self, submitted=0, timeout=WAIT):
         """Until the engine was given so many requests at least and has ended them all; how many."""
         deadline = time.monotonic() + timeout
         while True:
-            with self.arrived:
-                given = {e["id"] for e in self.events if e["event"] == "submit"}
-                ended = {e["id"] for e in self.events if e["event"] == "end"}
+            events = self.events
+            given = {e["id"] for e in events if e["event"] == "submit"}
+            ended = {e["id"] for e in events if e["event"] == "end"}
             if given == ended and len(given) >= submitted:
                 return len(given)
             assert time.monotonic() < deadline, f"never ended: {sorted(given - ended)[:10]}"

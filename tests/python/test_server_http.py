@@ -505,9 +505,12 @@ def test_five_hundred_random_disconnects_leak_nothing(build_dir):
         for _ in range(50):
             connection = server.connect()
             data = dice.choice(bodies)
-            if dice.random() < 0.2:
+            leaves = dice.random()
+            if leaves < 0.2:
                 data = data[:dice.randrange(len(data))]
             send_as_far_as_taken(connection, data)
+            if leaves > 0.9:  # some have surely been taken, however slow the machine
+                connection.recv(1)
             time.sleep(dice.random() * 0.03)
             if dice.random() < 0.5:  # a reset instead of a close
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -517,7 +520,7 @@ def test_five_hundred_random_disconnects_leak_nothing(build_dir):
         server.assert_healthy()
         before = server.open_files()
         run_in_threads(10, client)
-        server.wait_idle(submitted=100)
+        server.wait_idle(submitted=20)
         wait_for_files(server, before)
         server.assert_healthy()
         reasons = {e["end"] for e in server.log if "end" in e}

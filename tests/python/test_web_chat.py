@@ -122,7 +122,8 @@ def test_what_is_said_before_goes_along(page, server):
 
 
 def test_model_system_prompt_and_sampling_are_sent(page, server):
-    assert texts(page, "#model option")[0] == "fake-model"
+    page.wait_for_selector("#model option", state="attached")
+    assert texts(page, "#model option") == ["fake-model"]
     page.get_by_role("button", name="Settings").click()
     page.get_by_label("System prompt").fill("Be a pirate.")
     wanted = {"Temperature": "0.25", "Top p": "0.5", "Top k": "7", "Min p": "0.125", "Most tokens": "3", "Seed": "42",
