@@ -308,7 +308,7 @@ const struct cli_command cli_bench_serve_command = {
         "that\n"
         "serve would start with the same settings. LENGTH: tokens, as 128, uniform:64-256 or\n"
         "lognormal:128,0.5. Ctrl-C ends the run; what there is then is reported, marked partial.\n",
-    .reader = READ_BY_ASK | READ_BY_TOKENIZE,
+    .reader = READ_BY_ASK | READ_BY_ASK_MORE | READ_BY_TOKENIZE,
     .maximum_operands = 1,
     .options = option_table,
     .run = bench_serve,

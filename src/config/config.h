@@ -34,15 +34,17 @@ enum config_reader {
     READ_BY_CONFIG = 1 << 7, /* these two read every row, whatever it says */
     READ_BY_CHECK = 1 << 8,
     READ_BY_QUANTIZE = 1 << 9,
-    READ_BY_BENCH = 1 << 10,   /* of an engine; a server is measured from outside */
-    READ_BY_ASK = 1 << 11,     /* whoever asks the server that serve would start */
-    READ_BY_KERNELS = 1 << 12, /* measured without an engine */
-    READ_BY_TUNE = 1 << 13,    /* beside what READ_BY_BENCH has */
+    READ_BY_BENCH = 1 << 10,    /* of an engine; a server is measured from outside */
+    READ_BY_ASK = 1 << 11,      /* whoever asks the server that serve would start */
+    READ_BY_KERNELS = 1 << 12,  /* measured without an engine */
+    READ_BY_TUNE = 1 << 13,     /* beside what READ_BY_BENCH has */
+    READ_BY_ASK_MORE = 1 << 14, /* whoever asks it for more than whether it is there */
     READ_BY_PULLERS = READ_BY_PULL | READ_BY_SERVE,
     READ_BY_ENGINE_USERS = READ_BY_SERVE | READ_BY_RUN | READ_BY_PERPLEXITY | READ_BY_BENCH,
     READ_BY_MODEL_FINDERS = READ_BY_ENGINE_USERS | READ_BY_PULL | READ_BY_LIST | READ_BY_SHOW |
                             READ_BY_TOKENIZE | READ_BY_QUANTIZE,
-    READ_BY_ALL = READ_BY_MODEL_FINDERS | READ_BY_ASK | READ_BY_KERNELS | READ_BY_TUNE,
+    READ_BY_ALL =
+        READ_BY_MODEL_FINDERS | READ_BY_ASK | READ_BY_KERNELS | READ_BY_TUNE | READ_BY_ASK_MORE,
 };
 
 /* What a row acts on. */

@@ -72,6 +72,7 @@ def test_each_command_has_help(program, name):
         (["zzz"], "unknown command 'zzz'; 'mistral --help' lists them"),
         (["list", "--jsn"], "unknown option '--jsn'; did you mean '--json'?"),
         (["list", "--port", "1"], "--port is a setting that this subcommand does not read"),
+        (["health", "--api-key", "x"], "--api-key is a setting that this subcommand does not read"),
         (["list", "extra"], "unexpected argument; usage: mistral list "),
         (["show"], "missing argument; usage: mistral show MODEL"),
         (["run"], "missing argument; usage: mistral run MODEL [PROMPT...]"),
