@@ -49,7 +49,7 @@ class Quickstart:
         }
 
     def start(self, *arguments, **environment):
-        # A session of its own: Ctrl-C reaches the script and the server, as at a terminal, and not pytest.
+        # A session of its own: Ctrl-C reaches it, as at a terminal, and not pytest.
         return subprocess.Popen(
             ["bash", self.script, *arguments], env=self.environment | environment, text=True, start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
