@@ -49,10 +49,12 @@ class Quickstart:
         }
 
     def start(self, *arguments, **environment):
-        # A session of its own: Ctrl-C reaches it, as at a terminal, and not pytest.
+        # A session of its own: Ctrl-C reaches it, as at a terminal, and not pytest. A script in the background, which
+        # may have started pytest, has its children ignore it.
         return subprocess.Popen(
             ["bash", self.script, *arguments], env=self.environment | environment, text=True, start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def run(self, *arguments, **environment):
