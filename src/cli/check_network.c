@@ -97,7 +97,8 @@ static bool check_running_server(struct check *check) {
     return runs;
 }
 
-static void check_port(struct check *check, const char *name, int64_t port) {
+/* One that nobody asked for by name serve does without. */
+static void check_port(struct check *check, const char *name, int64_t port, bool is_needed) {
     int file = open_socket(check->cli->config.host, (int)port, false);
     if (file >= 0) {
         close(file);
@@ -105,8 +106,9 @@ static void check_port(struct check *check, const char *name, int64_t port) {
     } else {
         char advice[128];
         snprintf(advice, sizeof advice, "end what uses it, or set %s to another", name);
-        check_add(check, CHECK_ERROR, "port", advice, "%s %lld on %s cannot be had", name,
-                  (long long)port, check->cli->config.host);
+        check_add(check, is_needed ? CHECK_ERROR : CHECK_WARNING, "port", advice,
+                  "%s %lld on %s cannot be had%s", name, (long long)port, check->cli->config.host,
+                  is_needed ? "" : ": serve does without it");
     }
 }
 
@@ -135,9 +137,10 @@ void check_network(struct check *check) {
         return;
     }
     if (config->port != 0) {
-        check_port(check, "port", config->port);
+        check_port(check, "port", config->port, true);
     }
     if (config->ollama_port != 0) {
-        check_port(check, "ollama_port", config->ollama_port);
+        check_port(check, "ollama_port", config->ollama_port,
+                   config->origins[KNOB_ollama_port].layer != CONFIG_FROM_DEFAULT);
     }
 }

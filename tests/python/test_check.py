@@ -101,6 +101,19 @@ def test_a_port_that_is_taken(program, nonsense):
     assert found["port"]["level"] == "error" and f"ollama_port {port}" in found["port"]["text"]
 
 
+def test_a_taken_ollama_port_that_nobody_asked_for_is_no_error(program, nonsense):
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            other.bind(("127.0.0.1", 11434))
+            other.listen()
+        except OSError:
+            pytest.skip("somebody has port 11434, and may give it back")
+        found = findings(program, nonsense, "--quick", "--port", "0")
+    assert found["port"]["level"] == "warning" and "serve does without it" in found["port"]["text"]
+    assert found["exit"] == 0
+
+
 def test_a_running_server_is_recognised(program, mistral, nonsense, tmp_path):
     server = RealServer(mistral, nonsense, "--ollama-port", "0", home=tmp_path)
     try:
