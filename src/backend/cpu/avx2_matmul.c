@@ -73,13 +73,13 @@ INLINE void dot_block_32(const uint8_t *quants, const bool packed,
     }
 #pragma GCC unroll 8
     for (size_t g = 0; g < GROUPS_32; g++) {
-        __m256i low = quants_at(quants, packed, layout, 0, g, 0);
-        __m256i high = quants_at(quants, packed, layout, 0, g, 1);
+        __m256i q0 = quants_at(quants, packed, layout, 0, g, 0);
+        __m256i q1 = quants_at(quants, packed, layout, 0, g, 1);
 #pragma GCC unroll 4
         for (size_t t = 0; t < batch; t++) {
             __m256i a = broadcast_group(x[t]->q + 4 * g);
-            sums[t][0] = _mm256_dpbusd_avx_epi32(sums[t][0], low, a);
-            sums[t][1] = _mm256_dpbusd_avx_epi32(sums[t][1], high, a);
+            sums[t][0] = _mm256_dpbusd_avx_epi32(sums[t][0], q0, a);
+            sums[t][1] = _mm256_dpbusd_avx_epi32(sums[t][1], q1, a);
         }
     }
 }
@@ -267,16 +267,16 @@ INLINE void dot_groups_256(const struct scales_256 *w, const uint8_t *quants, co
 #pragma GCC unroll 8
     for (size_t j = 0; j < 8; j++) {
         size_t group = first_group + j;
-        __m256i low = quants_at(quants, packed, layout, first_group, j, 0);
-        __m256i high = quants_at(quants, packed, layout, first_group, j, 1);
+        __m256i q0 = quants_at(quants, packed, layout, first_group, j, 0);
+        __m256i q1 = quants_at(quants, packed, layout, first_group, j, 1);
 #pragma GCC unroll 4
         for (size_t t = 0; t < batch; t++) {
             __m256i a = broadcast_group(x[t]->q + 4 * group);
             bool first = j % groups == 0;
             integers[t][0] =
-                _mm256_dpbusd_avx_epi32(first ? _mm256_setzero_si256() : integers[t][0], low, a);
+                _mm256_dpbusd_avx_epi32(first ? _mm256_setzero_si256() : integers[t][0], q0, a);
             integers[t][1] =
-                _mm256_dpbusd_avx_epi32(first ? _mm256_setzero_si256() : integers[t][1], high, a);
+                _mm256_dpbusd_avx_epi32(first ? _mm256_setzero_si256() : integers[t][1], q1, a);
         }
         if (j % groups == groups - 1) {
             const __m256i *scale = (const __m256i *)w->scale[group / groups];
