@@ -217,23 +217,30 @@ struct unpacked_256 {
 
 _Static_assert(sizeof(struct unpacked_256) <= UNPACKED_BYTES, "fits the scratch");
 
+/* Scales of a pair of sub-blocks, [row][2] → of each of the two, as struct scales_256 has them. */
+INLINE void split_scales(__m256i pair, __m256i *first, __m256i *second) {
+#if HAS_VNNI
+    *first = _mm256_srai_epi32(_mm256_slli_epi32(pair, 16), 16);
+    *second = _mm256_srai_epi32(pair, 16);
+#else
+    const __m256i lanes = _mm256_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c, 0, 0x04040404,
+                                            0x08080808, 0x0c0c0c0c);
+    *first = _mm256_shuffle_epi8(pair, _mm256_add_epi8(_mm256_set1_epi32(0x01000100), lanes));
+    *second = _mm256_shuffle_epi8(pair, _mm256_add_epi8(_mm256_set1_epi32(0x03020302), lanes));
+#endif
+}
+
 INLINE void unpack_scales_256(const uint8_t *packed, struct scales_256 *out,
                               const struct packed_layout layout) {
     const struct packed_offsets at = packed_offsets(layout);
-    const __m256i lanes = _mm256_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c, 0, 0x04040404,
-                                            0x08080808, 0x0c0c0c0c);
-    const __m256i low = _mm256_add_epi8(_mm256_set1_epi32(0x01000100), lanes);
-    const __m256i high = _mm256_add_epi8(_mm256_set1_epi32(0x03020302), lanes);
     for (size_t pair = 0; pair < layout.sub_blocks / 2; pair++) {
 #pragma GCC unroll 2
         for (size_t half = 0; half < HALVES; half++) {
             size_t from = pair * PANEL_ROWS * 2 + half * 16;
             __m256i scales = _mm256_cvtepi8_epi16(
                 _mm_loadu_si128((const __m128i *)(packed + at.sub_scale + from)));
-            __m256i first = HAS_VNNI ? _mm256_srai_epi32(_mm256_slli_epi32(scales, 16), 16)
-                                     : _mm256_shuffle_epi8(scales, low);
-            __m256i second =
-                HAS_VNNI ? _mm256_srai_epi32(scales, 16) : _mm256_shuffle_epi8(scales, high);
+            __m256i first, second;
+            split_scales(scales, &first, &second);
             _mm256_store_si256((__m256i *)out->scale[2 * pair][half * 8], first);
             _mm256_store_si256((__m256i *)out->scale[2 * pair + 1][half * 8], second);
             /* Without minimums, the quants' offset times the scale plays that part. */
