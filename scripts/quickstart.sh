@@ -97,13 +97,9 @@ stop_server() {
     fi
 }
 
-# The server has a process group of its own: Ctrl-C reaches this script alone, which then ends it. If both got it and the
-# server were the faster one, the script would end as if nobody had pressed anything.
 start_server() {
-    set -m
     "$MISTRAL" serve "$MODEL" --host "$HOST" --port "$PORT" >"$LOG" 2>&1 </dev/null &
     SERVER=$!
-    set +m
     trap 'stop_server' EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM

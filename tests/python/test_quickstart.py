@@ -49,8 +49,8 @@ class Quickstart:
         }
 
     def start(self, *arguments, **environment):
-        # A session of its own: Ctrl-C reaches it, as at a terminal, and not pytest. A script in the background, which
-        # may have started pytest, has its children ignore it.
+        # A session of its own: Ctrl-C reaches the script and the server, as at a terminal, and not pytest. A script that
+        # started pytest in the background has its children ignore it, which bash could not undo.
         return subprocess.Popen(
             ["bash", self.script, *arguments], env=self.environment | environment, text=True, start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
