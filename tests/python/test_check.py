@@ -103,13 +103,9 @@ def test_a_port_that_is_taken(program, nonsense):
 
 def test_a_taken_ollama_port_that_nobody_asked_for_is_no_error(program, nonsense):
     with socket.socket() as other:
-        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            other.bind(("127.0.0.1", 11434))
-            other.listen()
-        except OSError:
-            pytest.skip("somebody has port 11434, and may give it back")
-        found = findings(program, nonsense, "--quick", "--port", "0")
+        other.bind(("127.0.0.2", 11434))  # an address that no other test's server listens on
+        other.listen()
+        found = findings(program, nonsense, "--quick", "--host", "127.0.0.2", "--port", "0")
     assert found["port"]["level"] == "warning" and "serve does without it" in found["port"]["text"]
     assert found["exit"] == 0
 
