@@ -65,10 +65,6 @@ __attribute__((target("avx2"))) static int64_t int8_avx2(void) {
     return _mm256_extract_epi32(sums[0], 0);
 }
 
-static bool has_avxvnni(void) {
-    return has_avx2() && processors_have_avx_vnni();
-}
-
 __attribute__((target("avx2,avxvnni"))) static int64_t int8_avxvnni(void) {
     __m256i sums[SUMS] = {0};
     __m256i x = _mm256_set1_epi8(1), y = _mm256_set1_epi8(2);
@@ -203,7 +199,7 @@ static int64_t f32_plain(void) {
 static const struct way int8_ways[] = {
 #if defined(__x86_64__)
     {"vpdpbusd, 512 bits", "avx512 amx", CALL(64), has_avx512_vnni, int8_avx512_vnni},
-    {"vpdpbusd, 256 bits", "avxvnni", CALL(32), has_avxvnni, int8_avxvnni},
+    {"vpdpbusd, 256 bits", "avxvnni", CALL(32), processors_have_avx_vnni, int8_avxvnni},
     {"vpmaddubsw and vpmaddwd, 256 bits", "avx2", CALL(32), has_avx2, int8_avx2},
 #elif defined(HAS_INT8_INTRINSICS)
     {"smmla, 128 bits", "i8mm", CALL(32), processors_have_int8_matrices, int8_matrices},

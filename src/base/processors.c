@@ -129,10 +129,11 @@ bool processors_have_int8_matrices(void) {
 #endif
 
 #if defined(__x86_64__)
-/* The built-in of older compilers does not know it. */
+/* AVX-VNNI the built-in of older compilers does not know. */
 bool processors_have_avx_vnni(void) {
     enum { FEATURES = 7, SECOND_PART = 1 };
     unsigned a = 0, b = 0, c = 0, d = 0;
-    return __get_cpuid_count(FEATURES, SECOND_PART, &a, &b, &c, &d) != 0 && (a & 1u << 4) != 0;
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+           __get_cpuid_count(FEATURES, SECOND_PART, &a, &b, &c, &d) != 0 && (a & 1u << 4) != 0;
 }
 #endif

@@ -15,7 +15,8 @@ size_t processors_physical(void);
 void processors_read_name(const char *root, char *name, size_t size);
 
 #if defined(__x86_64__)
-/* Whether it multiplies and adds bytes in vectors of 256 bits without AVX-512: AVX-VNNI. */
+/* Whether it multiplies and adds bytes in vectors of 256 bits without AVX-512: AVX-VNNI, and AVX2
+ * with FMA beside it. */
 bool processors_have_avx_vnni(void);
 #elif defined(__aarch64__)
 /* Whether this processor has instructions that ARMv8-A leaves open: FEAT_DotProd, FEAT_I8MM. */

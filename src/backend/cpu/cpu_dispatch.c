@@ -24,10 +24,6 @@ static bool has_avx2(void) {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 }
 
-static bool has_avxvnni(void) {
-    return has_avx2() && processors_have_avx_vnni();
-}
-
 static bool has_avx512(void) {
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
@@ -61,8 +57,10 @@ static bool always(void) {
 /* Best first. */
 static const struct kernel_set sets[] = {
 #if defined(__x86_64__)
-    {&cpu_kernels_amx, has_amx},         {&cpu_kernels_avx512, has_avx512},
-    {&cpu_kernels_avxvnni, has_avxvnni}, {&cpu_kernels_avx2, has_avx2},
+    {&cpu_kernels_amx, has_amx},
+    {&cpu_kernels_avx512, has_avx512},
+    {&cpu_kernels_avxvnni, processors_have_avx_vnni},
+    {&cpu_kernels_avx2, has_avx2},
 #elif defined(__aarch64__)
     {&cpu_kernels_i8mm, has_i8mm},
     {&cpu_kernels_neon, processors_have_dot_product},
