@@ -21,4 +21,14 @@ void avx2_encode_q8_256(const float *values, size_t columns, struct q8_block256 
 void avx2_rms_norm(const float *x, const float *weight, float epsilon, size_t columns, float *out);
 void avx2_scale(float *values, size_t count, float factor);
 
+/* Members of a struct cpu_kernels beside its name and matmul: what AVX-512 takes from AVX2, and
+ * functions of the file that writes this. */
+#define SHARED_KERNELS                                                                             \
+    .pack_blocks = avx2_pack_blocks, .encode_q8_32 = avx2_encode_q8_32,                            \
+    .encode_q8_256 = avx2_encode_q8_256, .rms_norm = avx2_rms_norm,                                \
+    .silu_multiply = silu_multiply, .widen_f16 = widen_f16, .narrow_f16 = narrow_f16,              \
+    .widen_q8_keys = widen_q8_keys, .widen_q8_values = widen_q8_values,                            \
+    .attention_scores = attention_scores, .largest = largest, .exp_sum = exp_sum,                  \
+    .attention_accumulate = attention_accumulate, .scale = avx2_scale
+
 #endif

@@ -14,19 +14,12 @@
 
 enum {
     HALVES = 2, /* vectors of 8 rows in a panel */
-    GROUPS_32 = 8,
-    BLOCKS_PER_CHUNK = CHUNK_COLUMNS / 32,
-    GROUPS_PER_CHUNK = CHUNK_COLUMNS / 4,
 };
 
 /* Holds the compiler to the order of the source: left alone, it computes the products of many
  * groups before it adds the first, and spills them. */
 INLINE void keep_order(__m256i *x) {
     __asm__ volatile("" : "+x"(*x));
-}
-
-INLINE bool is_signed(const struct packed_layout layout) {
-    return layout.low_bits == 8;
 }
 
 /* ---- bit planes → bytes ---- */
@@ -96,11 +89,6 @@ INLINE __m256i broadcast_group(const int8_t *q) {
     int32_t four;
     memcpy(&four, q, sizeof four);
     return _mm256_set1_epi32(four);
-}
-
-INLINE const uint8_t *packed_at(const struct cpu_weight *weight, size_t panel, size_t first_column,
-                                size_t block_values, size_t block_bytes) {
-    return weight->data + panel * weight->panel_bytes + first_column / block_values * block_bytes;
 }
 
 /* ---- blocks of 32: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 ---- */

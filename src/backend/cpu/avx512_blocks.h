@@ -13,12 +13,6 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-enum {
-    GROUPS_32 = 8,
-    BLOCKS_PER_CHUNK = CHUNK_COLUMNS / 32,
-    GROUPS_PER_CHUNK = CHUNK_COLUMNS / 4,
-};
-
 /* ---- bit planes → bytes ---- */
 
 INLINE __m512i plane_bits(__m512i x, int shift, int mask) {
@@ -73,10 +67,6 @@ INLINE void unpack_quants(const uint8_t *packed, const struct packed_layout layo
     }
 }
 
-INLINE bool is_signed(const struct packed_layout layout) {
-    return layout.low_bits == 8;
-}
-
 INLINE __m512 load_halves(const uint8_t *at) {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)at));
 }
@@ -85,11 +75,6 @@ INLINE __m512i broadcast_group(const int8_t *q) {
     int32_t four;
     memcpy(&four, q, sizeof four);
     return _mm512_set1_epi32(four);
-}
-
-INLINE const uint8_t *packed_at(const struct cpu_weight *weight, size_t panel, size_t first_column,
-                                size_t block_values, size_t block_bytes) {
-    return weight->data + panel * weight->panel_bytes + first_column / block_values * block_bytes;
 }
 
 /* ---- blocks of 32: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 ---- */

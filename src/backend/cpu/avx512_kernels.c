@@ -231,15 +231,6 @@ static void attention_accumulate(const float *p, const float *values, size_t tok
     }
 }
 
-/* What both sets have. */
-#define SHARED_KERNELS                                                                             \
-    .pack_blocks = avx2_pack_blocks, .encode_q8_32 = avx2_encode_q8_32,                            \
-    .encode_q8_256 = avx2_encode_q8_256, .rms_norm = avx2_rms_norm,                                \
-    .silu_multiply = silu_multiply, .widen_f16 = widen_f16, .narrow_f16 = narrow_f16,              \
-    .widen_q8_keys = widen_q8_keys, .widen_q8_values = widen_q8_values,                            \
-    .attention_scores = attention_scores, .largest = largest, .exp_sum = exp_sum,                  \
-    .attention_accumulate = attention_accumulate, .scale = avx2_scale
-
 const struct cpu_kernels cpu_kernels_avx512 = {
     .name = "avx512", .matmul = avx512_matmul_kernel, SHARED_KERNELS};
 

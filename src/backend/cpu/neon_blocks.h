@@ -21,9 +21,6 @@ enum {
     HALF =
         2, /* quarters that several activation rows meet at once: their sums fill the registers */
     MAX_BATCH = 4, /* activation rows of one pass over a chunk */
-    GROUPS_32 = 8,
-    BLOCKS_PER_CHUNK = CHUNK_COLUMNS / 32,
-    GROUPS_PER_CHUNK = CHUNK_COLUMNS / 4,
 };
 
 /* ---- bit planes → bytes ---- */
@@ -60,11 +57,6 @@ INLINE int8x16_t packed_quants(const uint8_t *packed, const struct packed_layout
 
 INLINE float32x4_t load_halves(const uint8_t *at) {
     return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(at)));
-}
-
-INLINE const uint8_t *packed_at(const struct cpu_weight *weight, size_t panel, size_t first_column,
-                                size_t block_values, size_t block_bytes) {
-    return weight->data + panel * weight->panel_bytes + first_column / block_values * block_bytes;
 }
 
 /* ---- blocks of 32: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 ---- */

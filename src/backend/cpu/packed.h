@@ -21,7 +21,12 @@
 
 #include "backend/cpu/cpu.h"
 
-enum { GROUP_BYTES = 4 * PANEL_ROWS };
+enum {
+    GROUP_BYTES = 4 * PANEL_ROWS,
+    GROUPS_32 = 8, /* of a block of 32 columns */
+    BLOCKS_PER_CHUNK = CHUNK_COLUMNS / 32,
+    GROUPS_PER_CHUNK = CHUNK_COLUMNS / 4,
+};
 
 /* Byte offsets inside a packed block. */
 struct packed_offsets {
@@ -48,6 +53,18 @@ static inline struct packed_offsets packed_offsets(const struct packed_layout la
     at.high = at.low + groups * layout.low_bits / 8 * GROUP_BYTES;
     at.total = at.high + groups * layout.high_bits / 8 * GROUP_BYTES;
     return at;
+}
+
+/* Whether quants are stored with their sign: Q8_0's. */
+static inline bool is_signed(const struct packed_layout layout) {
+    return layout.low_bits == 8;
+}
+
+/* The block that begins at that column of a panel. */
+static inline const uint8_t *packed_at(const struct cpu_weight *weight, size_t panel,
+                                       size_t first_column, size_t block_values,
+                                       size_t block_bytes) {
+    return weight->data + panel * weight->panel_bytes + first_column / block_values * block_bytes;
 }
 
 /* Each format's layout, an initialiser; cast it where a value is wanted. Kernels pass it as a
