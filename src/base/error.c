@@ -36,6 +36,7 @@ bool error_prefix(struct error *error, const char *format, ...) {
 static enum error_code code_from_errno(int error_number) {
     switch (error_number) {
     case ENOSPC:
+    case EFBIG: /* larger than this process may write, or the file system can hold */
 #ifdef EDQUOT
     case EDQUOT:
 #endif

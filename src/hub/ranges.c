@@ -106,12 +106,7 @@ static bool write_at(int file, const void *bytes, size_t length, uint64_t offset
     return true;
 }
 
-/* A file-size limit (EFBIG) is a full disk to whoever runs into it. */
 static bool fail_disk(const struct download *download, int reason, struct error *error) {
-    if (reason == ENOSPC || reason == EDQUOT || reason == EFBIG) {
-        return error_set(error, ERROR_NO_SPACE, "cannot write '%s': %s", download->path,
-                         strerror(reason));
-    }
     return error_set_errno(error, reason, "cannot write '%s'", download->path);
 }
 

@@ -2,6 +2,8 @@
 #include "server/api_error.h"
 
 #include "base/json_writer.h"
+#include "base/log.h"
+#include "server/client_text.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -19,6 +21,7 @@ static const struct {
     {ERROR_NOT_FOUND, 404, "not_found", false},
     {ERROR_BUSY, 503, "queue_full", false},
     {ERROR_CANCELLED, 503, "cancelled", false},
+    {ERROR_NO_SPACE, 507, "no_space", false},
 };
 
 bool api_error_set(struct api_error *error, int status, const char *code, const char *param,
@@ -37,14 +40,24 @@ bool api_error_out_of_memory(struct api_error *error) {
     return api_error_set(error, 500, NULL, NULL, "The server is out of memory.");
 }
 
+bool api_error_tell(struct api_error *error, int status, const char *code, const char *param,
+                    const struct error *cause) {
+    char shown[sizeof error->message];
+    if (client_text_hide_paths(cause->message, shown, sizeof shown)) {
+        log_event(LOG_WARN, "error_told", log_integer("status", status), log_text("told", shown),
+                  log_text("reason", cause->message));
+    }
+    return api_error_set(error, status, code, param, "%s", shown);
+}
+
 bool api_error_from(struct api_error *error, const struct error *cause, const char *param) {
     for (size_t i = 0; i < sizeof meanings / sizeof meanings[0]; i++) {
         if (meanings[i].code == cause->code) {
-            return api_error_set(error, meanings[i].status, meanings[i].api_code,
-                                 meanings[i].names_param ? param : NULL, "%s", cause->message);
+            return api_error_tell(error, meanings[i].status, meanings[i].api_code,
+                                  meanings[i].names_param ? param : NULL, cause);
         }
     }
-    return api_error_set(error, 500, NULL, NULL, "%s", cause->message);
+    return api_error_tell(error, 500, NULL, NULL, cause);
 }
 
 void api_error_write(const struct api_error *error, struct string_buffer *out) {

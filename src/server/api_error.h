@@ -2,7 +2,7 @@
  * api_error.h - why a request is refused: status, type, code, parameter, message, in OpenAI's terms
  * and, for the routes of other APIs, in theirs.
  *
- * Pure; any thread.
+ * Any thread.
  */
 #ifndef MISTRAL_SERVER_API_ERROR_H
 #define MISTRAL_SERVER_API_ERROR_H
@@ -26,8 +26,13 @@ bool api_error_set(struct api_error *error, int status, const char *code, const 
 /* Memory for the answer ran out: 500. Returns false. */
 bool api_error_out_of_memory(struct api_error *error);
 
-/* What a failure inside the program is to the client. `param` (may be NULL) is the field that held
- * the input, and is named only where the input is at fault. Returns false. */
+/* A failure inside the program, as api_error_set, without the paths that its message names: those
+ * are for the log, which gets them here. Returns false. */
+bool api_error_tell(struct api_error *error, int status, const char *code, const char *param,
+                    const struct error *cause);
+
+/* What a failure inside the program is to the client; told as above. `param` (may be NULL) is the
+ * field that held the input, and is named only where the input is at fault. Returns false. */
 bool api_error_from(struct api_error *error, const struct error *cause, const char *param);
 
 /* {"error":{"message":…,"type":…,"param":…,"code":…}} */

@@ -245,7 +245,7 @@ static void describe_missing_model(const struct generation *generation, const st
         api_error_set(error, 404, "model_not_found", "model",
                       "The model '%.200s' does not exist or you do not have access to it.", name);
     } else if (cause->code == ERROR_IO || cause->code == ERROR_OUT_OF_MEMORY) {
-        api_error_set(error, 500, "model_load_failed", NULL, "%s", cause->message);
+        api_error_tell(error, 500, "model_load_failed", NULL, cause);
     } else {
         api_error_from(error, cause, "model");
     }

@@ -241,7 +241,7 @@ def test_a_file_that_does_not_fit_is_refused_before_it_comes(server, models):
         connection.sendall(b"POST /api/blobs/sha256:%s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
                            % (b"0" * 64, (1 << 40) - 1))
         answer = connection.recv(65536)
-    assert b" 500 " in answer.split(b"\r\n")[0] and b"GiB free" in answer
+    assert b" 507 " in answer.split(b"\r\n")[0] and b"GiB free" in answer
     head = b"POST /api/blobs/sha256:%s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
     assert b" 413 " in server.exchange(head % (b"0" * 64, 1 << 50))
     wait_until(lambda: not any(name.startswith("upload-") for name in os.listdir(blobs(models))))
