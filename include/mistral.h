@@ -6,6 +6,14 @@
  * can fail return false (or NULL) and fill a struct mistral_error. The library never prints and
  * never exits.
  *
+ * A model's file is mapped, and another program may cut it short or overwrite it. The requests then
+ * end with MISTRAL_FAILED, MISTRAL_ERROR_IO and the reason, and so does each later one: close the
+ * engine and open it again. For that the first mistral_open installs a handler of SIGBUS (on macOS
+ * of SIGSEGV too) for the process, which stays. It takes faults in the maps of model files alone;
+ * all others go to the handler that was there before, or end the process as ever. Install your own
+ * before the first mistral_open, or have it call the one that it replaces; and do not block these
+ * signals in threads that call mistral_open.
+ *
  * A whole program is in examples/minimal.c.
  */
 #ifndef MISTRAL_H

@@ -1,6 +1,9 @@
 /* file.c - see file.h. */
 #include "base/file.h"
 
+#include "base/bytes.h"
+#include "base/file_guard.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -39,18 +42,54 @@ bool file_map(const char *path, struct mapped_file *mapped, struct error *error)
     if (file < 0) {
         return false;
     }
-    *mapped = (struct mapped_file){NULL, size};
-    if (size > 0) {
-        void *data = mmap(NULL, size, PROT_READ, MAP_PRIVATE, file, 0);
-        if (data == MAP_FAILED) {
-            int reason = errno;
-            close(file);
-            return error_set_errno(error, reason, "cannot map '%s' into memory", path);
-        }
-        mapped->data = data;
+    *mapped = (struct mapped_file){.size = size};
+    if (size == 0) {
+        close(file);
+        return true;
     }
-    close(file);
+    void *data = mmap(NULL, size, PROT_READ, MAP_PRIVATE, file, 0);
+    if (data == MAP_FAILED) {
+        int reason = errno;
+        close(file);
+        return error_set_errno(error, reason, "cannot map '%s' into memory", path);
+    }
+    mapped->guard = file_guard_add(data, size, file, error);
+    if (mapped->guard == NULL) {
+        munmap(data, size);
+        close(file);
+        return error_prefix(error, "'%s'", path);
+    }
+    mapped->data = data;
     return true;
+}
+
+bool file_check(const struct mapped_file *mapped, const char *path, struct error *error) {
+    return mapped->guard == NULL || file_guard_check(mapped->guard, path, error);
+}
+
+bool file_keep_head(struct mapped_file *mapped, size_t length, struct error *error) {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t pages = size_divide_up(size_min(length, mapped->size), page) * page;
+    size_t kept = size_min(pages, mapped->size);
+    void *head = (void *)(uintptr_t)mapped->data;
+    if (mapped->guard == NULL || kept == 0) {
+        return true;
+    }
+    void *copy = malloc(kept);
+    if (copy == NULL) {
+        return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for %zu bytes of a file", kept);
+    }
+    memcpy(copy, head, kept);
+    bool done = mmap(head, pages, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+                     -1, 0) == head ||
+                error_set_errno(error, errno, "no memory for %zu bytes of a file", kept);
+    if (done) {
+        file_guard_begin_at(mapped->guard, mapped->data + pages);
+        memcpy(head, copy, kept);
+        mprotect(head, pages, PROT_READ);
+    }
+    free(copy);
+    return done;
 }
 
 void file_forget(const void *bytes, size_t length) {
@@ -63,7 +102,8 @@ void file_forget(const void *bytes, size_t length) {
 }
 
 void file_unmap(struct mapped_file *mapped) {
-    if (mapped->data != NULL) {
+    if (mapped->guard != NULL) {
+        file_guard_remove(mapped->guard);
         munmap((void *)(uintptr_t)mapped->data, mapped->size);
     }
     *mapped = (struct mapped_file){0};
@@ -192,4 +232,12 @@ bool file_exists(const char *path) {
 bool file_is_directory(const char *path) {
     struct stat status;
     return stat(path, &status) == 0 && S_ISDIR(status.st_mode);
+}
+
+struct timespec file_modified(const struct stat *status) {
+#ifdef __APPLE__
+    return status->st_mtimespec;
+#else
+    return status->st_mtim;
+#endif
 }

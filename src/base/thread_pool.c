@@ -1,6 +1,8 @@
 /* thread_pool.c - see thread_pool.h. */
 #include "base/thread_pool.h"
 
+#include "base/file_guard.h"
+
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -99,6 +101,7 @@ static void *worker_main(void *argument) {
     struct worker *worker = argument;
     struct thread_pool *pool = worker->pool;
     uint64_t seen = 0;
+    file_guard_thread();
     for (;;) {
         uint64_t run = wait_for_run(pool, seen);
         bool inside = enter_run(pool, run);

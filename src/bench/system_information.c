@@ -135,9 +135,10 @@ bool system_information_add_model(struct system_information *information, const 
         digest != NULL && digest_update(digest, file.data, file.size) && digest_finish(digest, hex);
     digest_free(digest);
     double bytes = (double)file.size;
+    bool is_sound = file_check(&file, path, error);
     file_unmap(&file);
     const char *slash = strrchr(path, '/');
-    return (hashed || error_set(error, ERROR_IO, "'%s' cannot be hashed", path)) &&
+    return is_sound && (hashed || error_set(error, ERROR_IO, "'%s' cannot be hashed", path)) &&
            system_information_add(information, "model_file", "Model file",
                                   slash == NULL ? path : slash + 1, error) &&
            add_bytes(information, "model_bytes", "Model size", bytes, error) &&

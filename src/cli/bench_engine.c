@@ -319,6 +319,9 @@ static bool measure_once(struct run *run, size_t round, size_t index, struct err
     if (interrupt_requested() || !engine_bench_run(run->bench, test, interrupt_requested, &speed)) {
         return interrupted(error);
     }
+    if (!gguf_check(run->gguf, error)) {
+        return false;
+    }
     row->samples[row->count++] = speed;
     if (run->peer == NULL) {
         return true;

@@ -47,13 +47,9 @@ static uint64_t mix_text(uint64_t hash, const char *text) {
 }
 
 static uint64_t mix_status(uint64_t hash, const struct stat *status) {
-    const int64_t facts[] = {(int64_t)status->st_size, (int64_t)status->st_mtime,
-#ifdef __APPLE__
-                             (int64_t)status->st_mtimespec.tv_nsec
-#else
-                             (int64_t)status->st_mtim.tv_nsec
-#endif
-    };
+    const struct timespec modified = file_modified(status);
+    const int64_t facts[] = {(int64_t)status->st_size, (int64_t)modified.tv_sec,
+                             (int64_t)modified.tv_nsec};
     return hash_bytes(facts, sizeof facts, hash);
 }
 
@@ -134,8 +130,9 @@ static bool append_trailer(int file, const char *path, struct error *error) {
     uint8_t trailer[TRAILER_BYTES];
     memcpy(trailer, mark, MARK_BYTES);
     memcpy(trailer + MARK_BYTES, &sum, SUM_BYTES);
-    bool done = pwrite(file, trailer, sizeof trailer, (off_t)mapped.size) == TRAILER_BYTES ||
-                error_set_errno(error, errno, "cannot write '%s'", path);
+    bool done = file_check(&mapped, path, error) &&
+                (pwrite(file, trailer, sizeof trailer, (off_t)mapped.size) == TRAILER_BYTES ||
+                 error_set_errno(error, errno, "cannot write '%s'", path));
     file_unmap(&mapped);
     return done;
 }
@@ -217,14 +214,6 @@ struct entries {
     uint64_t bytes;
 };
 
-static struct timespec time_of(const struct stat *status) {
-#ifdef __APPLE__
-    return status->st_mtimespec;
-#else
-    return status->st_mtim;
-#endif
-}
-
 static int compare_use(const void *a, const void *b) {
     const struct timespec *x = &((const struct entry *)a)->used;
     const struct timespec *y = &((const struct entry *)b)->used;
@@ -247,7 +236,7 @@ static void add_entry(struct entries *entries, const char *path, const struct st
     char *copy = strdup(path);
     if (copy != NULL) {
         entries->rows[entries->count++] =
-            (struct entry){copy, (uint64_t)status->st_size, time_of(status)};
+            (struct entry){copy, (uint64_t)status->st_size, file_modified(status)};
         entries->bytes += (uint64_t)status->st_size;
     }
 }

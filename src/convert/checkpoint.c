@@ -209,18 +209,22 @@ static bool list_files(const struct source *source, json_t **index, const char *
 static bool map_files(struct source *source, const char *const *names, size_t count,
                       struct safetensor **tensors, size_t *counts, struct error *error) {
     source->files = arena_alloc(&source->arena, count, sizeof *source->files);
-    if (source->files == NULL) {
+    source->file_paths = arena_alloc(&source->arena, count, sizeof *source->file_paths);
+    if (source->files == NULL || source->file_paths == NULL) {
         return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for %zu files", count);
     }
     for (size_t i = 0; i < count; i++) {
         struct string_buffer path = {0};
         string_buffer_append_format(&path, "%s/%s", source->path, names[i]);
         struct mapped_file *file = &source->files[i];
-        bool done = file_map(string_buffer_text(&path), file, error);
-        source->file_count += done;
-        done = done && safetensors_read(string_buffer_text(&path), file->data, file->size,
-                                        &source->arena, &tensors[i], &counts[i], error);
+        const char *kept = arena_copy_text(&source->arena, string_buffer_text(&path), path.length);
         string_buffer_deinit(&path);
+        bool done = kept != NULL ? file_map(kept, file, error)
+                                 : error_set(error, ERROR_OUT_OF_MEMORY, "no memory for a path");
+        source->file_paths[i] = kept;
+        source->file_count += done;
+        done = done && safetensors_read(kept, file->data, file->size, &source->arena, &tensors[i],
+                                        &counts[i], error);
         if (!done) {
             return false;
         }

@@ -515,6 +515,8 @@ bool checkpoint_write_tokenizer(const struct checkpoint *checkpoint, struct gguf
         gguf_writer_add_i32s(values, "tokenizer.ggml.token_type", vocabulary.types,
                              vocabulary.count);
     }
+    done = done && (file_check(&vocabulary.file, "tokenizer.model", error) ||
+                    error_prefix(error, "'%s'", checkpoint->folder));
     hash_map_deinit(&vocabulary.ids);
     file_unmap(&vocabulary.file);
     json_decref(vocabulary.tokenizer);

@@ -65,6 +65,7 @@ bool source_open(const char *path, struct source *source, struct error *error) {
     bool is_open =
         file_is_directory(path) ? checkpoint_open(source, error) : open_gguf(source, error);
     if (!is_open) {
+        (void)source_check(source, error); /* a file that changes is why, where it does */
         source_close(source);
         return false;
     }
@@ -79,6 +80,15 @@ void source_close(struct source *source) {
     gguf_writer_deinit(&source->values);
     arena_deinit(&source->arena);
     *source = (struct source){0};
+}
+
+bool source_check(const struct source *source, struct error *error) {
+    for (size_t i = 0; i < source->file_count; i++) {
+        if (!file_check(&source->files[i], source->file_paths[i], error)) {
+            return false;
+        }
+    }
+    return source->gguf == NULL || gguf_check(source->gguf, error);
 }
 
 const struct quant_format *source_main_format(const struct source *source) {

@@ -42,6 +42,7 @@ struct source {
 
     struct gguf *gguf;         /* of a GGUF file */
     struct mapped_file *files; /* [file_count], of a folder */
+    const char **file_paths;   /* [file_count] */
     size_t file_count;
 };
 
@@ -49,6 +50,10 @@ struct source {
  * architecture. */
 bool source_open(const char *path, struct source *source, struct error *error);
 void source_close(struct source *source);
+
+/* Whether what was read of its files until now is what they held when they were opened; else
+ * ERROR_IO with the file, and what was made of it is worth nothing. */
+bool source_check(const struct source *source, struct error *error);
 
 /* The format of most values of its matrices. */
 const struct quant_format *source_main_format(const struct source *source);

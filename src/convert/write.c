@@ -169,6 +169,9 @@ static bool finish(struct job *job, const char *path, struct error *error) {
     if (atomic_load(&job->stopped)) {
         return error_set(error, ERROR_CANCELLED, "stopped; nothing was kept");
     }
+    if (!source_check(plan->source, error)) {
+        return false;
+    }
     /* The padding behind the last tensor too. */
     if (!write_at(job->file, (const uint8_t *)plan->head.data, plan->head.length, 0) ||
         ftruncate(job->file, (off_t)plan->file_bytes) != 0) {

@@ -9,8 +9,8 @@
 #include "backend/backend.h"
 #include "base/bytes.h"
 #include "base/clock.h"
+#include "base/file_guard.h"
 #include "base/log.h"
-#include "base/processors.h"
 #include "engine/engine_metrics.h"
 #include "engine/memory_plan.h"
 #include "engine/request.h"
@@ -73,28 +73,12 @@ struct engine {
 
     _Atomic uint64_t next_request_id;
     _Atomic size_t live_requests; /* submitted and not yet ended; bounds the queue */
+    atomic_bool is_lost;          /* the model's file is not what it was: nothing runs any more */
+    struct error loss;            /* why; constant once is_lost is set */
     pthread_mutex_t stats_lock;
     struct engine_stats stats; /* guarded by stats_lock */
     struct engine_metrics metrics;
 };
-
-struct engine_options engine_options_default(void) {
-    return (struct engine_options){
-        .max_total_tokens = 131072,
-        .shrink_kv = true,
-        .memory_fraction = 0.9,
-        .memory_pooling = true,
-        .memory_pool_bytes = (size_t)8 << 30,
-        .max_batch_size = 8,
-        .max_running_requests = 16,
-        .max_waiting_requests = 128,
-        .prefill_chunk_size = 512,
-        .decode_chunk_size = 256,
-        .continuous_batching = true,
-        .prefix_caching = true,
-        .prefix_cache_bytes = (size_t)2 << 30,
-    };
-}
 
 /* ---- one step ---- */
 
@@ -265,6 +249,23 @@ static bool fail_oldest(struct engine *engine) {
     return true;
 }
 
+/* To be asked after the weights were read and before anything that came of it is used. */
+static bool file_is_sound(struct engine *engine) {
+    if (!atomic_load(&engine->is_lost) && !gguf_check(engine->gguf, &engine->loss)) {
+        log_event(LOG_ERROR, "model_file_lost", log_text("path", engine->info.path),
+                  log_text("reason", engine->loss.message));
+        atomic_store(&engine->is_lost, true);
+    }
+    return !atomic_load(&engine->is_lost);
+}
+
+static void fail_all(struct engine *engine) {
+    while (engine->requests != NULL) {
+        request_send_failed(engine->requests, &engine->loss);
+        end_request(engine, engine->requests);
+    }
+}
+
 /* False when there is nothing to do. */
 static bool run_step(struct engine *engine) {
     const struct step_plan *plan = scheduler_plan(engine->scheduler);
@@ -284,6 +285,10 @@ static bool run_step(struct engine *engine) {
     model_forward(engine->model, &batch, engine->kv, engine->step.logits, engine->step.pools,
                   find_pools(engine, plan));
     scheduler_commit(engine->scheduler);
+    if (!file_is_sound(engine)) {
+        fail_all(engine);
+        return false;
+    }
     const float *logits = engine->step.logits;
     struct step_counts counts = {.sequence_count = plan->row_count};
     uint64_t decoded = 0;
@@ -316,6 +321,10 @@ static void accept_request(struct engine *engine, struct request *request) {
     }
     engine->requests = request;
     struct error error = {0};
+    if (!file_is_sound(engine)) {
+        fail_all(engine);
+        return;
+    }
     if (!request_enter_grammar(request, engine->grammars, &error) ||
         !scheduler_add(engine->scheduler, request->sequence, &error)) {
         request_send_failed(request, &error);
@@ -360,6 +369,7 @@ static void *engine_main(void *argument) {
     struct engine *engine = argument;
     struct backend *backend = engine->backend;
     bool busy = true;
+    file_guard_thread();
     /* Whoever loaded the model may have a request at hand, which is not to wait for packing. */
     obey_all(engine, mailbox_wait_all(&engine->inbox, FIRST_REQUEST_NS));
     while (!engine->stopping) {
@@ -368,7 +378,7 @@ static void *engine_main(void *argument) {
         busy = !engine->stopping && run_step(engine);
         if (!busy) {
             publish_stats(engine, NULL);
-            busy = !engine->stopping && backend->ops->prepare(backend);
+            busy = !engine->stopping && file_is_sound(engine) && backend->ops->prepare(backend);
         }
     }
     obey_all(engine, mailbox_receive_all(&engine->inbox));
@@ -653,33 +663,7 @@ static bool load(struct engine *engine, const char *path,
     engine->info.max_running_requests = options->max_running_requests;
     start_metrics(engine);
     publish_stats(engine, NULL);
-    return true;
-}
-
-bool engine_options_complete(struct engine_options *options, struct error *error) {
-    if (options->thread_count == 0) {
-        options->thread_count = processors_physical();
-    }
-    const struct {
-        const char *name;
-        size_t value;
-    } rows[] = {
-        {"max_batch_size", options->max_batch_size},
-        {"max_running_requests", options->max_running_requests},
-        {"prefill_chunk_size", options->prefill_chunk_size},
-        {"decode_chunk_size", options->decode_chunk_size},
-    };
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        if (rows[i].value == 0 || rows[i].value > 65536) {
-            return error_set(error, ERROR_INVALID_ARGUMENT, "%s is %zu; 1 to 65536 are possible",
-                             rows[i].name, rows[i].value);
-        }
-    }
-    options->draft_tokens = size_min(options->draft_tokens, NGRAM_DRAFT_MAX);
-    /* What a step can use: a row for each decoding sequence and for each of its guesses. */
-    options->decode_chunk_size =
-        size_min(options->decode_chunk_size, options->max_batch_size * (1 + options->draft_tokens));
-    return true;
+    return gguf_check(engine->gguf, error);
 }
 
 static void log_loaded(const struct engine *engine) {
@@ -761,6 +745,14 @@ void engine_free(struct engine *engine) {
 
 const struct engine_info *engine_info(const struct engine *engine) {
     return &engine->info;
+}
+
+bool engine_is_lost(const struct engine *engine, struct error *reason) {
+    bool is_lost = atomic_load(&engine->is_lost);
+    if (is_lost && reason != NULL) {
+        *reason = engine->loss;
+    }
+    return is_lost;
 }
 
 const struct tokenizer *engine_tokenizer(const struct engine *engine) {

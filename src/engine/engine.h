@@ -4,6 +4,10 @@
  * One thread owns the model, the KV pool and every sequence. Other threads talk to it by submit and
  * cancel only, and hear from it through the mailbox they gave with the request. A request's events
  * are: any number of ENGINE_TOKENS, then exactly one ENGINE_DONE or ENGINE_FAILED.
+ *
+ * When the model's file is cut short, overwritten or cannot be read any more, no token that came of
+ * it is told: all requests fail with ERROR_IO, the file and the reason, and so does each that comes
+ * later. Such an engine can only be freed (engine_is_lost).
  */
 #ifndef MISTRAL_ENGINE_ENGINE_H
 #define MISTRAL_ENGINE_ENGINE_H
@@ -97,6 +101,10 @@ struct engine_info {
 /* Constant after create; any thread. */
 const struct engine_info *engine_info(const struct engine *engine);
 const struct memory_plan *engine_memory_plan(const struct engine *engine);
+
+/* Any thread. Whether the model's file was found to have changed, and (NULL allowed) how. An engine
+ * looks when it reads the file: in steps, and when a request comes. */
+bool engine_is_lost(const struct engine *engine, struct error *reason);
 const struct tokenizer *engine_tokenizer(const struct engine *engine);
 
 struct engine_request {

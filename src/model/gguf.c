@@ -42,6 +42,7 @@ struct gguf {
     char *path;              /* owned */
     struct mapped_file file; /* owned when `mapped`, else the caller's bytes */
     bool mapped;
+    size_t data_start; /* of the tensors: what lies before it is read once more, from a copy */
     uint32_t version;
     struct gguf_value *values; /* [value_count], file order; owned */
     size_t value_count;
@@ -475,7 +476,7 @@ static bool parse_tensors(struct gguf *gguf, struct reader *reader) {
 /* Turns each tensor's offset into a pointer. Offsets count from the end of the tensor list, padded,
  * so no tensor can overlap what was parsed. */
 static bool place_tensors(struct gguf *gguf, struct reader *reader, size_t alignment) {
-    size_t data_start = size_divide_up(reader->at, alignment) * alignment;
+    size_t data_start = gguf->data_start = size_divide_up(reader->at, alignment) * alignment;
     size_t data_bytes = data_start < gguf->file.size ? gguf->file.size - data_start : 0;
     for (size_t i = 0; i < gguf->tensor_count; i++) {
         struct gguf_tensor *tensor = &gguf->tensors[i];
@@ -522,6 +523,22 @@ static bool parse(struct gguf *gguf, struct error *error) {
 
 /* ---- open and close ---- */
 
+static void drop_tables(struct gguf *gguf) {
+    hash_map_deinit(&gguf->value_index);
+    hash_map_deinit(&gguf->tensor_index);
+    free(gguf->values);
+    free(gguf->tensors);
+    gguf->values = NULL, gguf->tensors = NULL;
+}
+
+/* The file may change between two looks at one string: all but the tensors' data is copied, checked
+ * anew, and read from the copy only. */
+static bool parse_copy(struct gguf *gguf, struct error *error) {
+    drop_tables(gguf);
+    return file_keep_head(&gguf->file, gguf->data_start, error) && parse(gguf, error) &&
+           gguf_check(gguf, error);
+}
+
 /* Takes the file over, also on failure. */
 static bool open_file(const char *path, struct mapped_file file, bool mapped, struct gguf **out,
                       struct error *error) {
@@ -536,7 +553,8 @@ static bool open_file(const char *path, struct mapped_file file, bool mapped, st
         return error_set(error, ERROR_OUT_OF_MEMORY, "no memory to open '%s'", path);
     }
     *gguf = (struct gguf){.path = path_copy, .file = file, .mapped = mapped};
-    if (!parse(gguf, error)) {
+    if (!parse(gguf, error) || (mapped && !parse_copy(gguf, error))) {
+        (void)gguf_check(gguf, error); /* a file that changes is why, where it does */
         gguf_close(gguf);
         return false;
     }
@@ -549,9 +567,13 @@ bool gguf_open(const char *path, struct gguf **gguf, struct error *error) {
     return file_map(path, &file, error) && open_file(path, file, true, gguf, error);
 }
 
+bool gguf_check(const struct gguf *gguf, struct error *error) {
+    return file_check(&gguf->file, gguf->path, error);
+}
+
 bool gguf_open_bytes(const char *name, const void *bytes, size_t length, struct gguf **gguf,
                      struct error *error) {
-    return open_file(name, (struct mapped_file){bytes, length}, false, gguf, error);
+    return open_file(name, (struct mapped_file){.data = bytes, .size = length}, false, gguf, error);
 }
 
 void gguf_close(struct gguf *gguf) {
@@ -561,10 +583,7 @@ void gguf_close(struct gguf *gguf) {
     if (gguf->mapped) {
         file_unmap(&gguf->file);
     }
-    hash_map_deinit(&gguf->value_index);
-    hash_map_deinit(&gguf->tensor_index);
-    free(gguf->values);
-    free(gguf->tensors);
+    drop_tables(gguf);
     free(gguf->path);
     free(gguf);
 }

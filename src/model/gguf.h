@@ -5,6 +5,9 @@
  * checked against the file's size before it is used, and an error names the byte offset and the
  * field. After open, all tensor data lies inside the map and tensor shapes multiply without
  * overflow. Nothing is decoded here. Immutable after open: any thread may read.
+ *
+ * The file may be cut short or overwritten while it is open. Metadata and the list of tensors are a
+ * copy that stays as it was; tensor data becomes zeros or other bytes, which gguf_check tells.
  */
 #ifndef MISTRAL_MODEL_GGUF_H
 #define MISTRAL_MODEL_GGUF_H
@@ -59,14 +62,18 @@ struct gguf;
 
 /* Owns the map until gguf_close. `path` is copied for messages. A tensor of an unsupported type, a
  * duplicate tensor name or key, or data past the end is an error that names the tensor or the key.
- * The file must not be truncated by others while it is open: the system answers reads past a
- * shrunken file's end with SIGBUS. */
+ * The first one installs a handler of faults: base/file_guard.h. */
 bool gguf_open(const char *path, struct gguf **gguf, struct error *error);
 
 /* The same over bytes in memory, which stay the caller's and must outlive the gguf. `name` stands
  * in messages where the path would. */
 bool gguf_open_bytes(const char *name, const void *bytes, size_t length, struct gguf **gguf,
                      struct error *error);
+
+/* Whether all tensor data that was read until now is what the file held when it was opened. Else
+ * ERROR_IO with the file and what happened; whatever came of that data is not to be used. Cheap
+ * enough for each step: one system call. */
+bool gguf_check(const struct gguf *gguf, struct error *error);
 
 void gguf_close(struct gguf *gguf); /* NULL allowed */
 

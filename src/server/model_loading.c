@@ -51,6 +51,10 @@ bool model_loading_is_idle(const struct managed_model *model) {
     return model->state == MODEL_READY && model->lease_count == 0 && TAILQ_EMPTY(&model->waiting);
 }
 
+bool model_loading_is_lost(const struct managed_model *model) {
+    return model->state == MODEL_READY && engine_is_lost(model->served.engine, NULL);
+}
+
 uint64_t model_loading_bytes(const struct managed_model *model) {
     return model->state == MODEL_READY ? model->served.info->file_bytes : 0;
 }
@@ -127,7 +131,7 @@ static void run_load(struct task *task) {
 
 /* Only a name can be not found, and only a request's own fields are its fault. */
 static void describe_failure(struct managed_model *model) {
-    if (model->error.code != ERROR_OUT_OF_MEMORY) {
+    if (model->error.code != ERROR_OUT_OF_MEMORY && model->error.code != ERROR_NO_SPACE) {
         model->error.code = ERROR_IO;
     }
     error_prefix(&model->error, "The model '%s' could not be loaded", model->id);
@@ -165,16 +169,21 @@ static bool try_again(struct managed_model *model) {
     return true;
 }
 
+/* Remembered as a failure until somebody asks for it again. */
+static void fail(struct managed_model *model) {
+    model->state = MODEL_FAILED;
+    if (!model->is_adopted) {
+        model_names_unlist_all(model); /* the next request looks again what the name means */
+    }
+}
+
 static void load_failed(struct managed_model *model) {
     struct model_manager *manager = model->manager;
     if (try_again(model)) {
         return;
     }
     describe_failure(model);
-    model->state = MODEL_FAILED;
-    if (!model->is_adopted) {
-        model_names_unlist_all(model); /* the next request looks again what the name means */
-    }
+    fail(model);
     model_lease_fail_all(&model->waiting, &model->error);
     limit_failed(manager);
 }
@@ -205,6 +214,7 @@ static void load(struct managed_model *model, bool may_shrink) {
     model->may_shrink = may_shrink;
     atomic_store_explicit(&model->loaded_permille, 0, memory_order_relaxed);
     model->error = (struct error){0};
+    model->is_lost = false;
     model->task.run = run_load;
     model->task.done = load_done;
     model->manager->under_way++;
@@ -238,6 +248,9 @@ static void unload_done(struct task *task) {
     model->state = MODEL_ABSENT;
     if (!TAILQ_EMPTY(&model->waiting)) {
         model_loading_begin(model);
+    } else if (model->is_lost) {
+        fail(model);
+        limit_failed(manager);
     } else if (!model->is_adopted) {
         model_loading_free(model);
     }
@@ -254,12 +267,22 @@ static void model_unload(struct managed_model *model, const char *reason) {
     worker_send(model->manager->options.loader, &model->task);
 }
 
+void model_loading_drop_lost(struct managed_model *model) {
+    if (!model_loading_is_lost(model) || model->lease_count > 0) {
+        return;
+    }
+    model->is_lost = engine_is_lost(model->served.engine, &model->error);
+    error_prefix(&model->error, "The model '%s' was unloaded", model->id);
+    model_unload(model, "file_lost");
+}
+
 void model_loading_tidy(struct model_manager *manager) {
     int64_t now = clock_now_ns();
     int64_t next = INT64_MAX;
     struct managed_model *model;
     make_room(manager, manager->options.max_idle_bytes, true);
     TAILQ_FOREACH(model, &manager->models, link) {
+        model_loading_drop_lost(model);
         if (model_loading_is_idle(model) && model->expires_ns <= now) {
             model_unload(model, "expired");
         } else if (model_loading_is_idle(model) && model->expires_ns < next) {

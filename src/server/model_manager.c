@@ -87,11 +87,12 @@ void model_lease_use(struct model_lease *lease, struct model_name *name) {
     struct managed_model *model = name->model;
     lease->name = name;
     name->users++;
-    if (model->state == MODEL_READY) {
+    if (model->state == MODEL_READY && !model_loading_is_lost(model)) {
         model_lease_grant(lease, model);
         return;
     }
     model_lease_wait(lease, &model->waiting);
+    model_loading_drop_lost(model);
     if (model->state == MODEL_ABSENT || model->state == MODEL_FAILED) {
         model_loading_begin(model);
     }
@@ -138,6 +139,7 @@ void model_manager_release(struct model_lease *lease, double keep_alive) {
     if (model->is_adopted || !TAILQ_EMPTY(&model->names)) {
         model_loading_set_expiry(model, keep_alive);
     } /* else its names have been forgotten: it goes now */
+    model_loading_drop_lost(model);
     if (model_loading_is_idle(model)) {
         model_loading_tidy(manager);
     }

@@ -7,7 +7,9 @@
  * one model load it once. A request holds a lease from `ready` to model_manager_release; a model
  * without leases is idle, and goes when its time (keep_alive) is over, or when the idle models hold
  * more than max_idle_bytes (least recently used first; the one used last stays until another is
- * loaded). A load that fails answers those who wait for it and touches no other model.
+ * loaded). A load that fails answers those who wait for it and touches no other model. A model
+ * whose file changes while it is in use (engine_is_lost) goes as soon as its requests have failed;
+ * the next request loads what the file is then.
  *
  * Everything here is called on the loop's thread. What a lease points to is constant while it is
  * held, and may be read by any thread.
@@ -99,7 +101,7 @@ enum model_state {
     MODEL_LOADING,
     MODEL_READY,
     MODEL_UNLOADING,
-    MODEL_FAILED, /* the last load; the next request tries again */
+    MODEL_FAILED, /* the last load, or the file of what was loaded; the next request tries again */
 };
 
 struct model_status {

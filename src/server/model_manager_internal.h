@@ -34,8 +34,9 @@ struct managed_model {
     char *id;   /* what answers and lists call it: the first name it was found by */
     enum model_state state;
     struct served_model served; /* the loader's while LOADING and UNLOADING */
-    struct error error;         /* of the last load */
-    bool has_failed;            /* it did */
+    struct error error;         /* of the last load, or why what was loaded was lost */
+    bool has_failed;            /* the last load did */
+    bool is_lost;               /* it is unloaded because its file changed while it was in use */
     bool may_shrink;            /* this load may take a smaller KV pool than is asked for */
     atomic_int loaded_permille;
     size_t lease_count;              /* held */
@@ -96,6 +97,10 @@ void model_loading_free(struct managed_model *model);
 void model_loading_begin(struct managed_model *model);
 /* Nobody uses it, nobody waits for it. */
 bool model_loading_is_idle(const struct managed_model *model);
+/* It is loaded, and its file has changed since: nothing comes of it any more. */
+bool model_loading_is_lost(const struct managed_model *model);
+/* Unloads a lost model once nobody uses it; who waits for it gets what a new load brings. */
+void model_loading_drop_lost(struct managed_model *model);
 uint64_t model_loading_bytes(const struct managed_model *model);
 void model_loading_set_expiry(struct managed_model *model, double keep_alive);
 /* Unloads what has been idle long enough or is too much, and sets the timer for what comes next. */

@@ -595,6 +595,12 @@ const struct engine_info *engine_info(const struct engine *engine) {
     return &engine->info;
 }
 
+bool engine_is_lost(const struct engine *engine, struct error *reason) {
+    (void)engine;
+    (void)reason;
+    return false;
+}
+
 const struct tokenizer *engine_tokenizer(const struct engine *engine) {
     return engine->tokenizer;
 }

@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "base/file.h"
 #include "base/random.h"
 #include "gguf_builder.h"
 
@@ -604,6 +605,28 @@ static void expect_refusal(const char *path, enum error_code code, const char *p
     }
 }
 
+/* The metadata is a copy; the tensors' data is not, and whoever has read it is told. */
+static void a_file_that_is_cut_short_while_it_is_open_keeps_its_metadata(void **state) {
+    char folder[] = "/tmp/test_gguf_XXXXXX", path[64];
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/cut.gguf", folder);
+    const struct string_buffer *sample = &((struct sample *)*state)->file;
+    struct gguf *gguf = NULL;
+    struct error error = {0};
+    assert_true(file_write_atomic(path, sample->data, sample->length, &error));
+    assert_true(gguf_open(path, &gguf, &error));
+    assert_true(gguf_check(gguf, &error));
+    assert_int_equal(truncate(path, 8), 0);
+    assert_int_equal(walk(gguf), walk(((struct sample *)*state)->gguf));
+    assert_false(gguf_check(gguf, &error));
+    assert_int_equal(error.code, ERROR_IO);
+    assert_non_null(strstr(error.message, path));
+    assert_non_null(strstr(error.message, "cut short while it was in use"));
+    gguf_close(gguf);
+    unlink(path);
+    rmdir(folder);
+}
+
 static void paths_that_are_no_file_are_refused(void **state) {
     (void)state;
     char folder[] = "/tmp/test_gguf_XXXXXX";
@@ -638,6 +661,9 @@ int main(void) {
         cmocka_unit_test_setup_teardown(every_truncation_is_refused, open_sample, close_sample),
         cmocka_unit_test_setup_teardown(flipped_bytes_never_hurt, open_sample, close_sample),
         cmocka_unit_test(paths_that_are_no_file_are_refused),
+        cmocka_unit_test_setup_teardown(
+            a_file_that_is_cut_short_while_it_is_open_keeps_its_metadata, open_sample,
+            close_sample),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
