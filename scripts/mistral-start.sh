@@ -31,6 +31,8 @@ start_process() {
     mkdir -p "$STATE"
     (
         cd "$STACK"
+        MISTRAL_ALLOWED_HOSTS=$(allowed_hosts)
+        export MISTRAL_ALLOWED_HOSTS
         nohup "$program" serve --config config/mistral/config.toml --env-file "$ENVIRONMENT" \
             >>"$LOG_FILE" 2>&1 </dev/null &
         printf '%s\n' "$!" >"$PID_FILE"
@@ -42,7 +44,7 @@ start_launchd() {
     program=$(find_program)
     mkdir -p "$STATE" "$HOME/Library/LaunchAgents"
     sed -e "s|@PROGRAM@|$program|" -e "s|@STACK@|$STACK|" -e "s|@ENVIRONMENT@|$ENVIRONMENT|" \
-        -e "s|@STATE@|$STATE|" "$STACK/launchd/mistral.plist.in" >"$plist"
+        -e "s|@STATE@|$STATE|" -e "s|@HOSTS@|$(allowed_hosts)|" "$STACK/launchd/mistral.plist.in" >"$plist"
     launchctl bootout "gui/$(id -u)/$LAUNCHD_LABEL" 2>/dev/null || true
     launchctl bootstrap "gui/$(id -u)" "$plist"
 }

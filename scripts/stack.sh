@@ -70,7 +70,13 @@ with_settings() {
 # setting NAME: its value as the engine resolves it, by the TOML key.
 setting() {
     with_settings config show --json 2>/dev/null |
-        tr '{' '\n' | grep "\"$1\"" | sed -n 's/.*"value":"\{0,1\}\([^",}]*\).*/\1/p' | head -n 1
+        tr '{' '\n' | grep "\"$1\"" | sed -n -e 's/.*"value":"\([^"]*\)".*/\1/p' -e 's/.*"value":\([^",}]*\).*/\1/p' |
+        head -n 1
+}
+
+# The settings' names, and the one by which containers here reach the engine on their host: Prometheus does.
+allowed_hosts() {
+    printf 'host.docker.internal,%s\n' "$(setting server.allowed_hosts | sed 's/^null$//')"
 }
 
 running_pid() {

@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_ORIGINS = 64 };
+enum { MAX_NAMES = 64 }; /* of allowed_origins, of allowed_hosts */
 
 static char on_demand[] = "models that requests name";
 
@@ -31,15 +31,22 @@ static void model_id_of(const char *name, char *id, size_t size) {
     }
 }
 
-/* Cuts "a, b" at its commas, in place; returns how many names there are. */
-static size_t split_origins(char *text, const char **origins) {
-    size_t count = 0;
+/* A setting's list of names. */
+struct name_list {
+    char *text; /* owned, cut at its commas */
+    const char *names[MAX_NAMES];
+    size_t count;
+};
+
+/* "a, b"; NULL: none. False when memory runs out. */
+static bool split_names(const char *value, struct name_list *list) {
+    *list = (struct name_list){.text = strdup(value == NULL ? "" : value)};
     char *rest = NULL;
-    for (char *name = strtok_r(text, ", ", &rest); name != NULL && count < MAX_ORIGINS;
-         name = strtok_r(NULL, ", ", &rest)) {
-        origins[count++] = name;
+    for (char *name = list->text == NULL ? NULL : strtok_r(list->text, ", ", &rest);
+         name != NULL && list->count < MAX_NAMES; name = strtok_r(NULL, ", ", &rest)) {
+        list->names[list->count++] = name;
     }
-    return count;
+    return list->text != NULL;
 }
 
 static void say_listening(void *context, const char *host, uint16_t port) {
@@ -52,8 +59,8 @@ static void say_listening(void *context, const char *host, uint16_t port) {
 /* `engine` is NULL when no model is loaded at start. */
 static bool serve_engine(const struct config *config, const struct engine_options *engine_options,
                          struct engine *engine, const struct hub_model *entry, char *id,
-                         char *origins_text, struct metrics *metrics, struct error *error) {
-    const char *origins[MAX_ORIGINS];
+                         const struct name_list *origins, const struct name_list *hosts,
+                         struct metrics *metrics, struct error *error) {
     /* The file's own name too, where an alias was typed. Never default_model: a request for another
      * model than this one must not be answered by it. */
     char stem[256] = "";
@@ -70,8 +77,10 @@ static bool serve_engine(const struct config *config, const struct engine_option
     options.needs_ollama_port = config->origins[KNOB_ollama_port].layer != CONFIG_FROM_DEFAULT;
     options.api_key = config->api_key;
     options.allow_no_key = config->allow_no_key;
-    options.allowed_origins = origins;
-    options.allowed_origin_count = split_origins(origins_text, origins);
+    options.allowed_origins = origins->names;
+    options.allowed_origin_count = origins->count;
+    options.allowed_hosts = hosts->names;
+    options.allowed_host_count = hosts->count;
     options.model_entry = entry;
     options.model_id = id;
     options.model_aliases = aliases;
@@ -139,9 +148,10 @@ static bool serve(struct cli *cli, struct error *error) {
     char id[256];
     model_id_of(name, id, sizeof id);
     config_log_settings(config, READ_BY_SERVE);
-    char *origins = strdup(config->allowed_origins == NULL ? "" : config->allowed_origins);
-    bool done =
-        origins != NULL || error_set(error, ERROR_OUT_OF_MEMORY, "no memory for the settings");
+    struct name_list origins = {0}, hosts = {0};
+    bool done = (split_names(config->allowed_origins, &origins) &&
+                 split_names(config->allowed_hosts, &hosts)) ||
+                error_set(error, ERROR_OUT_OF_MEMORY, "no memory for the settings");
     done = done && metrics_create(&metrics, error);
     options.metrics = metrics;
     options.metrics_model = id;
@@ -153,7 +163,7 @@ static bool serve(struct cli *cli, struct error *error) {
     bool has_entry =
         done && has_engine && find_entry(config, name, engine_info(generator.engine)->path, &entry);
     done = done && serve_engine(config, &options, generator.engine, has_entry ? &entry : NULL, id,
-                                origins, metrics, error);
+                                &origins, &hosts, metrics, error);
     hub_model_deinit(&entry);
     if (!done && error->code == ERROR_CANCELLED) {
         /* Ended at once while a step was under way: waiting for the engine would be to wait for it.
@@ -164,7 +174,8 @@ static bool serve(struct cli *cli, struct error *error) {
         mailbox_deinit(&generator.replies); /* server_run has freed the engine */
     }
     metrics_free(metrics);
-    free(origins);
+    free(origins.text);
+    free(hosts.text);
     return done;
 }
 

@@ -1,10 +1,8 @@
 /* access.c - see access.h. */
 #include "server/access.h"
 
-#include "base/bytes.h"
+#include "server/authority.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <string.h>
 #include <strings.h>
 
@@ -33,8 +31,12 @@ bool access_sends_a_key(const struct http_request *request) {
            http_request_header(request, "X-Api-Key") != NULL;
 }
 
+static bool asks_for_a_key(const struct access_rules *rules) {
+    return rules->api_key != NULL && rules->api_key[0] != '\0';
+}
+
 bool access_has_key(const struct access_rules *rules, const struct http_request *request) {
-    if (rules->api_key == NULL || rules->api_key[0] == '\0') {
+    if (!asks_for_a_key(rules)) {
         return true;
     }
     const struct string_view *plain = http_request_header(request, "X-Api-Key");
@@ -58,74 +60,83 @@ static bool equals_ignoring_case(struct string_view a, struct string_view b) {
     return a.length == b.length && strncasecmp(a.data, b.data, a.length) == 0;
 }
 
-static bool ends_with(struct string_view view, const char *suffix) {
-    size_t length = strlen(suffix);
-    return view.length >= length &&
-           strncasecmp(view.data + view.length - length, suffix, length) == 0;
+static bool is_same_host(const struct authority *host, const char *text) {
+    struct authority other;
+    return authority_parse(string_view_of(text), &other) && authority_same_host(host, &other);
 }
 
-/* "localhost:8080" → "localhost", "[::1]:80" → "[::1]". */
-static struct string_view without_port(struct string_view authority) {
-    const char *bracket =
-        authority.length == 0 ? NULL : memchr(authority.data, ']', authority.length);
-    size_t from = bracket == NULL ? 0 : (size_t)(bracket - authority.data);
-    for (size_t i = from; i < authority.length; i++) {
-        if (authority.data[i] == ':') {
-            return (struct string_view){authority.data, i};
-        }
-    }
-    return authority;
-}
-
-/* "https://chat.example:8443" → "chat.example:8443"; without a scheme, the text itself. */
-static struct string_view authority_of(struct string_view origin) {
-    for (size_t i = 0; i + 3 <= origin.length; i++) {
-        if (memcmp(origin.data + i, "://", 3) == 0) {
-            return skip(origin, i + 3);
-        }
-    }
-    return origin;
-}
-
-static bool is_loopback_address(struct string_view host) {
-    char text[64];
-    if (host.length >= 2 && host.data[0] == '[' && host.data[host.length - 1] == ']') {
-        host = (struct string_view){host.data + 1, host.length - 2};
-    }
-    if (host.length == 0 || host.length >= sizeof text) {
+/* "box.lan": box.lan, box, box.local. */
+static bool is_own_name(const char *own_name, const struct authority *host) {
+    struct authority own;
+    if (own_name == NULL || host->is_address || !authority_parse(string_view_of(own_name), &own) ||
+        own.is_address) {
         return false;
     }
-    memcpy(text, host.data, host.length);
-    text[host.length] = '\0';
-    struct in_addr v4;
-    struct in6_addr v6;
-    if (inet_pton(AF_INET, text, &v4) == 1) {
-        return ntohl(v4.s_addr) >> 24 == 127 || v4.s_addr == 0; /* 0.0.0.0: "this host" */
-    }
-    return inet_pton(AF_INET6, text, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
+    size_t length = strcspn(own.name, ".");
+    const char *rest = host->name + length;
+    return strcmp(host->name, own.name) == 0 || (strncmp(host->name, own.name, length) == 0 &&
+                                                 (rest[0] == '\0' || strcmp(rest, ".local") == 0));
 }
 
-static bool is_local_name(struct string_view host) {
-    return equals_ignoring_case(host, string_view_of("localhost")) ||
-           ends_with(host, ".localhost") || is_loopback_address(host);
-}
-
-bool access_trusts_host(const struct access_rules *rules, const struct http_request *request) {
-    struct string_view host = without_port(request->host);
-    if (!rules->is_loopback || host.length == 0 || is_local_name(host) ||
-        ends_with(host, ".internal")) {
-        return true;
+static bool is_named_host(const struct access_rules *rules, const struct authority *host) {
+    for (size_t i = 0; i < rules->allowed_host_count; i++) {
+        if (is_same_host(host, rules->allowed_hosts[i])) {
+            return true;
+        }
     }
     for (size_t i = 0; i < rules->allowed_origin_count; i++) {
-        struct string_view origin = string_view_of(rules->allowed_origins[i]);
-        if (equals_ignoring_case(host, without_port(authority_of(origin)))) {
+        struct authority origin;
+        int port;
+        if (authority_parse_origin(string_view_of(rules->allowed_origins[i]), &origin, &port) &&
+            authority_same_host(host, &origin)) {
             return true;
         }
     }
     return false;
 }
 
-bool access_allows_origin(const struct access_rules *rules, const struct http_request *request) {
+static bool trusts(const struct access_rules *rules, struct string_view text,
+                   const char *local_address) {
+    struct authority host;
+    return authority_parse(text, &host) &&
+           (authority_is_loopback(&host) ||
+            (host.is_address && is_same_host(&host, local_address)) ||
+            is_own_name(rules->own_name, &host) || is_named_host(rules, &host));
+}
+
+bool access_trusts_host(const struct access_rules *rules, const struct http_request *request,
+                        const char *local_address) {
+    if (asks_for_a_key(rules) && !rules->is_loopback) {
+        return true;
+    }
+    /* A target with an authority of its own hides the header's: both are looked at. */
+    const struct string_view *header = http_request_header(request, "Host");
+    if (request->host.length == 0 && request->is_http_1_0) {
+        return true;
+    }
+    return trusts(rules, request->host, local_address) &&
+           (header == NULL || trusts(rules, *header, local_address));
+}
+
+bool access_is_host(const char *text) {
+    struct authority host;
+    return authority_parse(string_view_of(text), &host) && host.port < 0;
+}
+
+/* The server's own page: the Origin is the Host, whose port may be left out where it is the
+ * scheme's. */
+static bool is_own_page(const struct authority *page, int default_port,
+                        const struct http_request *request) {
+    struct authority host;
+    if (!authority_parse(request->host, &host) || !authority_same_host(page, &host)) {
+        return false;
+    }
+    return (page->port < 0 ? default_port : page->port) ==
+           (host.port < 0 ? default_port : host.port);
+}
+
+bool access_allows_origin(const struct access_rules *rules, const struct http_request *request,
+                          const char *local_address) {
     static const char *const application_schemes[] = {"app://", "file://", "tauri://",
                                                       "vscode-webview://"};
     const struct string_view *origin = http_request_header(request, "Origin");
@@ -143,9 +154,11 @@ bool access_allows_origin(const struct access_rules *rules, const struct http_re
             return true;
         }
     }
-    if (!starts_with(*origin, "http://") && !starts_with(*origin, "https://")) {
+    struct authority page;
+    int default_port;
+    if (!authority_parse_origin(*origin, &page, &default_port)) {
         return false;
     }
-    struct string_view authority = authority_of(*origin);
-    return is_local_name(without_port(authority)) || equals_ignoring_case(authority, request->host);
+    return authority_is_loopback(&page) || (is_own_page(&page, default_port, request) &&
+                                            access_trusts_host(rules, request, local_address));
 }

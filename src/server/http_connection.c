@@ -8,8 +8,10 @@
 
 #include "base/clock.h"
 
+#include <arpa/inet.h>
 #include <event2/buffer.h>
 #include <inttypes.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -358,6 +360,28 @@ const struct http_request *http_connection_request(const struct http_connection 
 
 size_t http_connection_listener(const struct http_connection *connection) {
     return connection->listener;
+}
+
+void http_connection_local_address(const struct http_connection *connection,
+                                   char text[HTTP_ADDRESS_BYTES]) {
+    struct sockaddr_storage address = {0};
+    socklen_t length = sizeof address;
+    char digits[INET6_ADDRSTRLEN] = "";
+    text[0] = '\0';
+    if (getsockname(bufferevent_getfd(connection->stream), (struct sockaddr *)&address, &length) !=
+        0) {
+        return;
+    }
+    if (address.ss_family == AF_INET) {
+        struct sockaddr_in v4;
+        memcpy(&v4, &address, sizeof v4);
+        inet_ntop(AF_INET, &v4.sin_addr, text, HTTP_ADDRESS_BYTES);
+    } else if (address.ss_family == AF_INET6) {
+        struct sockaddr_in6 v6;
+        memcpy(&v6, &address, sizeof v6);
+        inet_ntop(AF_INET6, &v6.sin6_addr, digits, sizeof digits);
+        snprintf(text, HTTP_ADDRESS_BYTES, "[%s]", digits);
+    }
 }
 
 struct http_note *http_connection_note(struct http_connection *connection) {

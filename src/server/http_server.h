@@ -92,6 +92,11 @@ size_t http_server_connection_count(const struct http_server *server);
 const struct http_request *http_connection_request(const struct http_connection *connection);
 /* Which http_server_listen let it in: 0 for the first. */
 size_t http_connection_listener(const struct http_connection *connection);
+/* The address of this machine that the client reached, as a Host spells it ("192.168.1.7",
+ * "[fe80::1]"); "" when the system does not say. */
+enum { HTTP_ADDRESS_BYTES = 64 };
+void http_connection_local_address(const struct http_connection *connection,
+                                   char text[HTTP_ADDRESS_BYTES]);
 struct http_note *http_connection_note(struct http_connection *connection);
 /* Takes the body out of the request; the caller frees it with string_buffer_deinit. */
 struct string_buffer http_connection_take_body(struct http_connection *connection);

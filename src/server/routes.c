@@ -161,15 +161,18 @@ static void answer_options(struct http_connection *connection, const struct rout
 }
 
 /* Everything a request must pass, cheapest and most general first. */
-static bool admit(const struct server *server, const struct http_request *request,
+static bool admit(const struct server *server, const struct http_connection *connection,
                   const struct route *route, struct api_error *error) {
+    const struct http_request *request = http_connection_request(connection);
+    char local_address[HTTP_ADDRESS_BYTES];
+    http_connection_local_address(connection, local_address);
     const char *path = string_buffer_text(&request->path);
-    if (!access_trusts_host(&server->access, request)) {
+    if (!access_trusts_host(&server->access, request, local_address)) {
         return api_error_set(error, 403, "host_not_allowed", NULL,
-                             "This server answers on this machine's own names only; the Host "
-                             "header names another.");
+                             "This server answers to this machine's own names and those of the "
+                             "setting allowed_hosts; the Host header names another.");
     }
-    if (!access_allows_origin(&server->access, request)) {
+    if (!access_allows_origin(&server->access, request, local_address)) {
         return api_error_set(error, 403, "origin_not_allowed", NULL,
                              "Pages of this origin may not use this server.");
     }
@@ -211,7 +214,7 @@ void routes_head(void *context, struct http_connection *connection) {
     struct api_error error = {0};
     server_metrics_began(&server->metrics, connection, route_name(route, request));
     http_add_header(connection, "X-Request-Id", http_connection_request_id(connection));
-    if (!admit(server, request, route, &error)) {
+    if (!admit(server, connection, route, &error)) {
         if (error.status != 403) {
             add_cors_headers(connection);
         }

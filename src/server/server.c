@@ -330,6 +330,31 @@ static const char *start_model(const struct server *server) {
     return server->options->default_model == NULL ? "" : server->options->default_model;
 }
 
+static bool set_access(struct server *server, struct error *error) {
+    const struct server_options *options = server->options;
+    for (size_t i = 0; i < options->allowed_host_count; i++) {
+        if (!access_is_host(options->allowed_hosts[i])) {
+            return error_set(error, ERROR_INVALID_ARGUMENT,
+                             "allowed_hosts: '%s' is no name or address of a host; neither a port "
+                             "nor http:// belongs there",
+                             options->allowed_hosts[i]);
+        }
+    }
+    if (gethostname(server->own_name, sizeof server->own_name - 1) != 0) {
+        server->own_name[0] = '\0';
+    }
+    server->access = (struct access_rules){
+        .api_key = options->api_key,
+        .allowed_origins = options->allowed_origins,
+        .allowed_origin_count = options->allowed_origin_count,
+        .allowed_hosts = options->allowed_hosts,
+        .allowed_host_count = options->allowed_host_count,
+        .own_name = server->own_name,
+        .is_loopback = http_server_is_loopback(server->http),
+    };
+    return true;
+}
+
 static bool start_http(struct server *server, struct error *error) {
     const struct server_options *options = server->options;
     const struct http_server_options http_options = {
@@ -358,15 +383,10 @@ static bool start_http(struct server *server, struct error *error) {
     if (!http_server_create(server->base, &http_options, &handler, &server->http, error) ||
         !http_server_listen(server->http, options->host, options->port, loopback_only, &port,
                             error) ||
-        !listen_for_ollama(server, loopback_only, &ollama_port, error)) {
+        !listen_for_ollama(server, loopback_only, &ollama_port, error) ||
+        !set_access(server, error)) {
         return false;
     }
-    server->access = (struct access_rules){
-        .api_key = options->api_key,
-        .allowed_origins = options->allowed_origins,
-        .allowed_origin_count = options->allowed_origin_count,
-        .is_loopback = http_server_is_loopback(server->http),
-    };
     log_event(LOG_INFO, "listening", log_text("host", options->host), log_integer("port", port),
               log_integer("ollama_port", ollama_port), log_text("model", start_model(server)),
               log_bool("api_key", has_key));

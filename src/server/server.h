@@ -27,6 +27,9 @@ struct server_options {
     bool allow_no_key;      /* listen where other machines can reach it although there is no key */
     const char *const *allowed_origins; /* [allowed_origin_count]; "*" allows every page */
     size_t allowed_origin_count;
+    const char *const
+        *allowed_hosts; /* [allowed_host_count]: names that this server is reached by */
+    size_t allowed_host_count;
 
     /* Of the engine that server_run is given. */
     const struct hub_model *model_entry; /* what its store says of it; NULL: it lies in none */

@@ -33,6 +33,7 @@ struct server {
     struct worker *changes; /* of the models folder: may hash, write and sync whole models */
     size_t upload_count;    /* under way */
     struct access_rules access;
+    char own_name[256]; /* the machine's, for `access` */
     struct event_base *base;
     struct http_server *http;
     struct preparer *preparer;

@@ -125,6 +125,15 @@ def allowed_origins(world):
     assert server.request("GET", "/v1/models", headers=origin).status == 200
 
 
+@effect("allowed_hosts")
+def allowed_hosts(world):
+    host = {"Host": "chat.example:8080"}
+    assert world.serve().request("GET", "/v1/models", headers=host).status == 403
+    server = world.serve("--allowed-hosts", "other.example, chat.example")
+    assert server.request("GET", "/v1/models", headers=host).status == 200
+    assert "no name or address" in world.refused("--allowed-hosts", "http://chat.example")
+
+
 @effect("max_connections")
 def max_connections(world):
     server = world.serve("--max-connections", "1")

@@ -1,5 +1,7 @@
 """Who may use the server: keys, addresses, Host names, web pages."""
 
+import socket
+
 import openai
 import pytest
 from server_harness import FakeServer, chat, make_request, parse_answer
@@ -79,7 +81,7 @@ def test_an_address_others_can_reach_needs_a_key_or_a_word(build_dir, host):
         try:
             server.assert_healthy()
             answer = server.request("GET", "/health", headers={"Host": "anything.example"})
-            assert answer.status == 200, "the Host is checked on loopback only"
+            assert answer.status == (403 if settings == ["allow_no_key"] else 200), "without a key the Host decides"
         finally:
             server.stop()
 
@@ -101,15 +103,46 @@ def test_a_taken_port_is_an_error_that_names_it(build_dir, open_server):
 # --- Host and Origin ---
 
 
-@pytest.mark.parametrize("host, status", [
-    ("localhost", 200), ("127.0.0.1:8080", 200), ("[::1]:8080", 200), ("a.localhost", 200),
-    ("host.docker.internal", 200), ("evil.example", 403), ("localhost.evil.example", 403),
-    ("192.168.0.1", 403)])
+HOSTS = [("localhost", 200), ("127.0.0.1:8080", 200), ("[::1]:8080", 200), ("a.localhost", 200),
+         (socket.gethostname(), 200), ("host.docker.internal", 403), ("evil.example", 403),
+         ("localhost.evil.example", 403), ("192.168.0.1", 403)]
+
+
+@pytest.fixture(scope="module")
+def exposed_server(build_dir):
+    """As the compose stack's settings have it: every address, no key."""
+    server = FakeServer(build_dir, "host=0.0.0.0", "allow_no_key", "allowed_host=host.docker.internal")
+    yield server
+    server.stop()
+
+
+@pytest.mark.parametrize("host, status", HOSTS)
 def test_a_foreign_host_is_refused_on_loopback(open_server, host, status):
     answer = open_server.request("GET", "/health", headers={"Host": host})
     assert answer.status == status
     absolute = b"GET http://%s/health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     assert parse_answer(open_server.exchange(absolute % host.encode())).status == status
+
+
+@pytest.mark.parametrize("host, status", [*HOSTS, ("host.docker.internal:8080", 200)][6:])
+def test_a_foreign_host_is_refused_on_every_address_without_a_key(exposed_server, host, status):
+    for method, path, body in (("GET", "/health", None), ("POST", "/v1/chat/completions", chat("x"))):
+        answer = exposed_server.request(method, path, body, {"Host": host, "Origin": f"http://{host}"})
+        assert answer.status == status
+        assert ("access-control-allow-origin" in answer.headers) == (status == 200)
+
+
+def test_the_address_that_was_reached_is_a_host(exposed_server):
+    """127.0.0.2 is this machine's too, and no name leads there but its own."""
+    answer = exposed_server.request("GET", "/health", headers={"Host": "127.0.0.2:8080"})
+    assert answer.status == 200
+
+
+def test_an_allowed_host_that_is_none_stops_the_start(build_dir):
+    for text in ("http://chat.example", "chat.example:80", "*", "a b"):
+        server = FakeServer(build_dir, f"allowed_host={text}")
+        assert server.process.returncode == 1
+        assert text in "".join(server.stray) and "allowed_hosts" in "".join(server.stray)
 
 
 LOCAL_PAGES = ["http://localhost", "https://localhost:3000", "http://127.0.0.1:5173",
@@ -126,7 +159,8 @@ def test_a_local_page_may_ask(open_server, origin):
     assert answer.headers["vary"] == "Origin"
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost.evil.example"])
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost.evil.example",
+                                    "http://evil.com/.localhost", "https://127.0.0.1:1@evil", "http://a.internal"])
 def test_a_foreign_page_may_not(open_server, origin):
     for method, path, body in (("POST", "/v1/chat/completions", chat("x")),
                                ("GET", "/v1/models", None), ("OPTIONS", "/v1/models", None)):

@@ -11,6 +11,7 @@ import ssl
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 
 import pytest
@@ -115,7 +116,9 @@ def test_with_docker_the_engine_and_its_monitoring_are_containers(stack, docker)
     assert "engine: compose" in started.stdout and "healthy: http://127.0.0.1:18080" in started.stdout
     engine, monitoring = (next(files for command, files in calls() if command[0] == "up" and files["name"] == name)
                           for name in ("mistral", "mistral-monitoring"))
-    assert engine["services"]["mistral"]["environment"]["DEFAULT_MODEL"] == "nonsense"
+    environment = engine["services"]["mistral"]["environment"]
+    assert environment["DEFAULT_MODEL"] == "nonsense"
+    assert environment["MISTRAL_ALLOWED_HOSTS"].split(",")[:2] == ["mistral", "host.docker.internal"]
     prometheus = monitoring["services"]["prometheus"]
     assert "mistral" in prometheus["networks"] and monitoring["networks"]["mistral"]["external"] is True
     assert engine["networks"]["default"]["name"] == monitoring["networks"]["mistral"]["name"] == "mistral"
@@ -127,6 +130,8 @@ def test_with_docker_the_engine_and_its_monitoring_are_containers(stack, docker)
 
 def test_a_process_is_scraped_on_its_host(stack, docker):
     folder, calls = docker
+    with open(stack.folder / "env", "a") as settings:
+        settings.write("MISTRAL_ALLOWED_HOSTS=chat.example, chat.other.example\n")
     started = stack("start", PATH=f"{folder}:{os.environ['PATH']}")
     assert started.returncode == 0, started.stderr
     assert "monitoring: Prometheus" in started.stdout and "MISTRAL_HOST" in started.stdout
@@ -134,6 +139,14 @@ def test_a_process_is_scraped_on_its_host(stack, docker):
     assert "mistral" not in up["networks"]
     written = yaml.safe_load((stack.folder / "run/targets/mistral.yml").read_text())
     assert written[0]["targets"] == [f"host.docker.internal:{stack.port}"]
+    for host, status in (("host.docker.internal", 200), ("chat.example", 200), ("evil.example", 403)):
+        asked = urllib.request.Request(f"http://127.0.0.1:{stack.port}/metrics",
+                                       headers={"Host": f"{host}:{stack.port}", "X-Api-Key": "sesame"})
+        try:
+            got = urllib.request.urlopen(asked, timeout=20).status
+        except urllib.error.HTTPError as refusal:
+            got = refusal.code
+        assert got == status, host
 
 
 NEWER_THAN_BASH_3_2 = {

@@ -20,6 +20,7 @@ struct settings {
     size_t context_length, max_requests;
     const char *template_source;
     const char *origins[1];
+    const char *hosts[1];
     const char *aliases[2];
     const char *models; /* folder; then other models are served too */
     struct config config;
@@ -39,6 +40,7 @@ static const struct {
     {"ollama_port", PORT, AT(server.ollama_port)},
     {"api_key", TEXT, AT(server.api_key)},
     {"origin", TEXT, AT(origins[0])},
+    {"allowed_host", TEXT, AT(hosts[0])},
     {"template", TEXT, AT(template_source)},
     {"max_connections", NUMBER, AT(server.max_connections)},
     {"max_head_bytes", NUMBER, AT(server.max_head_bytes)},
@@ -127,6 +129,8 @@ int main(int argument_count, char **arguments) {
     }
     settings.server.allowed_origins = settings.origins;
     settings.server.allowed_origin_count = settings.origins[0] != NULL;
+    settings.server.allowed_hosts = settings.hosts;
+    settings.server.allowed_host_count = settings.hosts[0] != NULL;
     if (settings.models != NULL) {
         settings.config.models_path = settings.models;
         settings.config.default_quantization = "q5_k_m";
