@@ -39,11 +39,27 @@ size_t kv_unit_bytes(enum kv_element element, size_t head_dim) {
     return KV_BLOCK_TOKENS * head_dim * sizeof(uint16_t);
 }
 
+size_t kv_layer_key_bytes(const struct kv_layer *layer, enum kv_element element) {
+    return layer->head_count * kv_unit_bytes(element, layer->key_dim);
+}
+
+size_t kv_layer_value_bytes(const struct kv_layer *layer, enum kv_element element) {
+    return layer->values_in_keys ? 0 : layer->head_count * kv_unit_bytes(element, layer->value_dim);
+}
+
 bool kv_block_bytes(const struct kv_layout *layout, size_t *bytes) {
-    size_t most_dim = SIZE_MAX / (KV_BLOCK_TOKENS * sizeof(float) * 2);
-    *bytes = 2;
-    return layout->head_dim < most_dim &&
-           size_multiply(*bytes, kv_unit_bytes(layout->element, layout->head_dim), bytes) &&
-           size_multiply(*bytes, layout->kv_head_count, bytes) &&
-           size_multiply(*bytes, layout->layer_count, bytes);
+    size_t most_dim = SIZE_MAX / (KV_BLOCK_TOKENS * sizeof(float) * 4), total = 0;
+    for (size_t i = 0; i < layout->layer_count; i++) {
+        const struct kv_layer *layer = &layout->layers[i];
+        size_t values;
+        if (!size_multiply(layer->head_count, size_max(layer->key_dim, layer->value_dim),
+                           &values) ||
+            values > most_dim ||
+            !size_add(total, kv_layer_key_bytes(layer, layout->element), &total) ||
+            !size_add(total, kv_layer_value_bytes(layer, layout->element), &total)) {
+            return false;
+        }
+    }
+    *bytes = total;
+    return true;
 }

@@ -28,11 +28,17 @@ enum kv_element {
     KV_ELEMENT_COUNT,
 };
 
+/* One layer's part of a token. */
+struct kv_layer {
+    size_t head_count;
+    size_t key_dim, value_dim; /* values of one head */
+    bool values_in_keys; /* a head's value is the first value_dim values of its key: stored once */
+};
+
 struct kv_layout {
     size_t layer_count;
-    size_t block_count; /* the most there can be */
-    size_t kv_head_count;
-    size_t head_dim;
+    const struct kv_layer *layers; /* [layer_count], borrowed for the call; a cache keeps a copy */
+    size_t block_count;            /* the most there can be */
     enum kv_element element;
     bool grows; /* blocks have no storage until kv_grow; else all have from the start */
 };
@@ -41,8 +47,11 @@ struct kv_layout {
 const char *kv_element_name(enum kv_element element);
 bool kv_element_of_name(const char *name, enum kv_element *element);
 
-/* Bytes of the keys (and of the values: the same) of one head in one block. */
+/* Bytes of the keys, or of the values, of one head in one block. */
 size_t kv_unit_bytes(enum kv_element element, size_t head_dim);
+/* Bytes of one layer's keys, and of its values, in one block. */
+size_t kv_layer_key_bytes(const struct kv_layer *layer, enum kv_element element);
+size_t kv_layer_value_bytes(const struct kv_layer *layer, enum kv_element element);
 /* Bytes of one block, keys and values of all layers; false when they do not fit a size_t. */
 bool kv_block_bytes(const struct kv_layout *layout, size_t *bytes);
 

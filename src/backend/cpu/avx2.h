@@ -26,8 +26,8 @@ void avx2_scale(float *values, size_t count, float factor);
 #define SHARED_KERNELS                                                                             \
     .pack_blocks = avx2_pack_blocks, .encode_q8_32 = avx2_encode_q8_32,                            \
     .encode_q8_256 = avx2_encode_q8_256, .rms_norm = avx2_rms_norm,                                \
-    .silu_multiply = silu_multiply, .widen_f16 = widen_f16, .narrow_f16 = narrow_f16,              \
-    .widen_q8_keys = widen_q8_keys, .widen_q8_values = widen_q8_values,                            \
+    .gates = {gate_silu, gate_gelu, portable_gate_gelu_erf, gate_clamped}, .widen_f16 = widen_f16, \
+    .narrow_f16 = narrow_f16, .widen_q8_keys = widen_q8_keys, .widen_q8_values = widen_q8_values,  \
     .attention_scores = attention_scores, .largest = largest, .exp_sum = exp_sum,                  \
     .attention_accumulate = attention_accumulate, .scale = avx2_scale
 

@@ -139,14 +139,41 @@ void avx2_rms_norm(const float *x, const float *weight, float epsilon, size_t co
     }
 }
 
-/* count: a multiple of 8 (panels are 16 wide). */
-static void silu_multiply(float *gate, const float *up, size_t count) {
-    const __m256 one = _mm256_set1_ps(1.0f);
+/* ---- gates ---- */
+
+/* x sigmoid(z) */
+static inline __m256 times_sigmoid(__m256 x, __m256 z) {
+    __m256 e = exp_vector(_mm256_sub_ps(_mm256_setzero_ps(), z));
+    return _mm256_div_ps(x, _mm256_add_ps(_mm256_set1_ps(1.0f), e));
+}
+
+static void gate_silu(const struct gate *gate, float *g, const float *u, size_t count) {
+    (void)gate;
     for (size_t i = 0; i < count; i += 8) {
-        __m256 g = _mm256_loadu_ps(gate + i);
-        __m256 e = exp_vector(_mm256_sub_ps(_mm256_setzero_ps(), g));
-        __m256 silu = _mm256_div_ps(g, _mm256_add_ps(one, e));
-        _mm256_storeu_ps(gate + i, _mm256_mul_ps(silu, _mm256_loadu_ps(up + i)));
+        __m256 x = _mm256_loadu_ps(g + i);
+        _mm256_storeu_ps(g + i, _mm256_mul_ps(times_sigmoid(x, x), _mm256_loadu_ps(u + i)));
+    }
+}
+
+static void gate_gelu(const struct gate *gate, float *g, const float *u, size_t count) {
+    (void)gate;
+    const __m256 factor = _mm256_set1_ps(gelu_factor), cube = _mm256_set1_ps(gelu_cube);
+    for (size_t i = 0; i < count; i += 8) {
+        __m256 x = _mm256_loadu_ps(g + i);
+        __m256 z = _mm256_fmadd_ps(_mm256_mul_ps(cube, _mm256_mul_ps(x, x)), x, x);
+        __m256 y = times_sigmoid(x, _mm256_mul_ps(factor, z));
+        _mm256_storeu_ps(g + i, _mm256_mul_ps(y, _mm256_loadu_ps(u + i)));
+    }
+}
+
+static void gate_clamped(const struct gate *gate, float *g, const float *u, size_t count) {
+    const __m256 limit = _mm256_set1_ps(gate->limit), lowest = _mm256_set1_ps(-gate->limit);
+    const __m256 alpha = _mm256_set1_ps(gate->alpha), one = _mm256_set1_ps(1.0f);
+    for (size_t i = 0; i < count; i += 8) {
+        __m256 x = _mm256_min_ps(_mm256_loadu_ps(g + i), limit);
+        __m256 y = _mm256_max_ps(_mm256_min_ps(_mm256_loadu_ps(u + i), limit), lowest);
+        __m256 silu = times_sigmoid(x, _mm256_mul_ps(alpha, x));
+        _mm256_storeu_ps(g + i, _mm256_mul_ps(silu, _mm256_add_ps(y, one)));
     }
 }
 

@@ -36,14 +36,41 @@ INLINE __mmask16 first_lanes(size_t count) {
     return (__mmask16)(count >= 16 ? 0xffff : (1u << count) - 1);
 }
 
-/* count: a multiple of 16 (panels are 16 wide). */
-static void silu_multiply(float *gate, const float *up, size_t count) {
-    const __m512 one = _mm512_set1_ps(1.0f);
+/* ---- gates ---- */
+
+/* x sigmoid(z) */
+static inline __m512 times_sigmoid(__m512 x, __m512 z) {
+    __m512 e = exp_vector(_mm512_sub_ps(_mm512_setzero_ps(), z));
+    return _mm512_div_ps(x, _mm512_add_ps(_mm512_set1_ps(1.0f), e));
+}
+
+static void gate_silu(const struct gate *gate, float *g, const float *u, size_t count) {
+    (void)gate;
     for (size_t i = 0; i < count; i += 16) {
-        __m512 g = _mm512_loadu_ps(gate + i);
-        __m512 e = exp_vector(_mm512_sub_ps(_mm512_setzero_ps(), g));
-        __m512 silu = _mm512_div_ps(g, _mm512_add_ps(one, e));
-        _mm512_storeu_ps(gate + i, _mm512_mul_ps(silu, _mm512_loadu_ps(up + i)));
+        __m512 x = _mm512_loadu_ps(g + i);
+        _mm512_storeu_ps(g + i, _mm512_mul_ps(times_sigmoid(x, x), _mm512_loadu_ps(u + i)));
+    }
+}
+
+static void gate_gelu(const struct gate *gate, float *g, const float *u, size_t count) {
+    (void)gate;
+    const __m512 factor = _mm512_set1_ps(gelu_factor), cube = _mm512_set1_ps(gelu_cube);
+    for (size_t i = 0; i < count; i += 16) {
+        __m512 x = _mm512_loadu_ps(g + i);
+        __m512 z = _mm512_fmadd_ps(_mm512_mul_ps(cube, _mm512_mul_ps(x, x)), x, x);
+        __m512 y = times_sigmoid(x, _mm512_mul_ps(factor, z));
+        _mm512_storeu_ps(g + i, _mm512_mul_ps(y, _mm512_loadu_ps(u + i)));
+    }
+}
+
+static void gate_clamped(const struct gate *gate, float *g, const float *u, size_t count) {
+    const __m512 limit = _mm512_set1_ps(gate->limit), lowest = _mm512_set1_ps(-gate->limit);
+    const __m512 alpha = _mm512_set1_ps(gate->alpha), one = _mm512_set1_ps(1.0f);
+    for (size_t i = 0; i < count; i += 16) {
+        __m512 x = _mm512_min_ps(_mm512_loadu_ps(g + i), limit);
+        __m512 y = _mm512_max_ps(_mm512_min_ps(_mm512_loadu_ps(u + i), limit), lowest);
+        __m512 silu = times_sigmoid(x, _mm512_mul_ps(alpha, x));
+        _mm512_storeu_ps(g + i, _mm512_mul_ps(silu, _mm512_add_ps(y, one)));
     }
 }
 

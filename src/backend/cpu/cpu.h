@@ -114,8 +114,8 @@ struct cpu_kernels {
     void (*encode_q8_256)(const float *values, size_t columns, struct q8_block256 *blocks);
     void (*rms_norm)(const float *x, const float *weight, float epsilon, size_t columns,
                      float *out);
-    /* gate[i] = silu(gate[i]) * up[i] */
-    void (*silu_multiply)(float *gate, const float *up, size_t count);
+    /* g[i] = the gate's function of g[i] and u[i]; count: a multiple of 16 */
+    void (*gates[GATE_FUNCTIONS])(const struct gate *gate, float *g, const float *u, size_t count);
     void (*widen_f16)(const uint16_t *halves, float *out, size_t count); /* count: multiple of 16 */
     /* As f32_to_f16 rounds, bit for bit; any count. */
     void (*narrow_f16)(const float *values, uint16_t *out, size_t count);
@@ -139,6 +139,7 @@ struct cpu_kernels {
 
 extern const struct cpu_kernels cpu_kernels_portable;
 /* Any set's, too: */
+void portable_gate_gelu_erf(const struct gate *gate, float *g, const float *u, size_t count);
 void portable_narrow_f16(const float *values, uint16_t *out, size_t count);
 void portable_pack_blocks(const struct cpu_weight *weight, size_t panel, size_t first_block,
                           size_t block_count, uint8_t *packed);
@@ -179,7 +180,8 @@ struct cpu_activation {
 
 /*
  * Blocks lie one after the other, each with all its layers, so that a cache grows at its end. Of
- * each block: [layer][kv_head] units of keys, and apart from them the same of values.
+ * each block: [layer][kv_head] units of keys, and apart from them the same of values, unless the
+ * layer's values are a part of its keys.
  *
  * Keys are stored transposed inside a unit, so that a query meets 16 keys at once with no sum
  * across a register: keys [head_dim][16 tokens], values [16 tokens][head_dim], f16 or f32. With
@@ -187,18 +189,31 @@ struct cpu_activation {
  * [16 tokens][groups], a group being KV_Q8_VALUES of a head's values or what is left of them.
  */
 struct cpu_kv {
-    struct kv_layout layout;
-    size_t unit_bytes;
-    size_t side_bytes; /* of a block's keys, and of its values */
+    struct kv_layout layout; /* its layers are `layers` */
+    struct cpu_kv_layer {
+        struct kv_layer shape;
+        size_t keys_at, values_at;     /* bytes from the start of a block's keys, values */
+        size_t key_bytes, value_bytes; /* of a unit; no values: 0 */
+    } *layers;                         /* [layer_count] */
+    size_t block_key_bytes, block_value_bytes;
     uint8_t *keys, *values;
-    size_t bytes; /* of address space reserved for each */
+    size_t key_space, value_space; /* bytes of address space reserved for each */
 };
 
-/* Byte offset of one head's part of one block: the same for keys and values. */
-static inline size_t cpu_kv_offset(const struct cpu_kv *kv, size_t layer, uint32_t block,
-                                   size_t kv_head) {
-    const struct kv_layout *l = &kv->layout;
-    return block * kv->side_bytes + (layer * l->kv_head_count + kv_head) * kv->unit_bytes;
+/* One head's part of one block. */
+struct cpu_kv_unit {
+    uint8_t *keys, *values; /* values: of a layer that has none apart, the keys */
+};
+
+static inline struct cpu_kv_unit cpu_kv_unit(const struct cpu_kv *kv, size_t layer, uint32_t block,
+                                             size_t kv_head) {
+    const struct cpu_kv_layer *l = &kv->layers[layer];
+    struct cpu_kv_unit unit;
+    unit.keys = kv->keys + block * kv->block_key_bytes + l->keys_at + kv_head * l->key_bytes;
+    unit.values = l->value_bytes == 0 ? unit.keys
+                                      : kv->values + block * kv->block_value_bytes + l->values_at +
+                                            kv_head * l->value_bytes;
+    return unit;
 }
 
 /* An attention op on its way through the threads. */
@@ -222,7 +237,8 @@ struct cpu_backend {
     /* Scratch, sized when activations and the KV cache are created, so that no step allocates. */
     size_t max_rows, max_columns, max_head_dim;
     uint8_t *encoded[ENCODING_COUNT]; /* [max_rows * encoding_row_bytes(max_columns)] */
-    float *cosines, *sines;           /* [max_rows][max_head_dim / 2] */
+    float *cosines, *sines;           /* [STEP_MAX_ROPES][max_rows][max_head_dim / 2] */
+    float *ones;                      /* [max_columns] */
     float *thread_scratch;            /* [thread_count][thread_scratch_floats] */
     size_t thread_scratch_floats;
     float *partials;   /* [ATTENTION_PARTIALS][max_head_dim + 2]: sums over segments of keys */
@@ -237,7 +253,8 @@ struct cpu_backend {
     size_t plain_scores_floats;
     /* The step in progress: */
     const struct batch *batch;
-    const struct rope *rope;
+    const struct rope *ropes; /* [rope_count] */
+    size_t rope_count;
 };
 
 /* The opaque handles of backend.h are these structs. */
@@ -316,36 +333,44 @@ void cpu_matmul(struct backend *backend, const struct activation *x,
                 const struct matmul_target *targets, size_t target_count);
 void cpu_logits(struct backend *backend, const struct activation *x,
                 const struct weight *norm_weight, float epsilon, const struct weight *output,
-                float *logits);
+                const struct logits_finish *finish, float *logits);
 /* cpu_kv.c */
 bool cpu_kv_create(struct cpu_backend *cpu, const struct kv_layout *layout, struct cpu_kv **kv,
                    struct error *error);
 void cpu_kv_free(struct cpu_kv *kv);
 bool cpu_kv_grow(struct cpu_kv *kv, size_t block_count, struct error *error);
-/* One token's key and value [head_dim] of one head into its slot, 0 … 15, of the block. */
-void cpu_kv_store(const struct cpu_kv *kv, const struct cpu_kernels *kernels, size_t offset,
-                  size_t slot, const float *key, const float *value);
+/* One token's key [key_dim] and value [value_dim] of one head into its slot, 0 … 15, of the unit.
+ * The value of a layer that keeps none apart is not looked at. */
+void cpu_kv_store(const struct cpu_kv *kv, const struct cpu_kernels *kernels, size_t layer,
+                  struct cpu_kv_unit unit, size_t slot, const float *key, const float *value);
 /* Asks for a line of keys and one of values that are soon read. */
-static inline void cpu_kv_prefetch(const struct cpu_kv *kv, size_t offset) {
-    __builtin_prefetch(kv->keys + offset);
-    __builtin_prefetch(kv->values + offset);
+static inline void cpu_kv_prefetch(struct cpu_kv_unit unit, size_t byte) {
+    __builtin_prefetch(unit.keys + byte);
+    __builtin_prefetch(unit.values + byte);
 }
-/* A unit's keys [head_dim][16] as f32: in `scratch`, or where they stand. */
-const float *cpu_kv_keys(const struct cpu_kv *kv, const struct cpu_kernels *kernels, size_t offset,
-                         float *scratch);
-/* A unit's values → out [16][head_dim], f32. */
-void cpu_kv_values(const struct cpu_kv *kv, const struct cpu_kernels *kernels, size_t offset,
-                   float *out);
+/* A unit's keys [key_dim][16] as f32: in `scratch`, or where they stand. */
+const float *cpu_kv_keys(const struct cpu_kv *kv, const struct cpu_kernels *kernels, size_t layer,
+                         struct cpu_kv_unit unit, float *scratch);
+/* A unit's values → out [16][value_dim], f32. keys: what cpu_kv_keys gave for it, where the values
+ * are a part of them. */
+void cpu_kv_values(const struct cpu_kv *kv, const struct cpu_kernels *kernels, size_t layer,
+                   struct cpu_kv_unit unit, const float *keys, float *out);
 /* Address space whose untouched pages cost nothing. NULL when there is none. */
 void *cpu_reserve(size_t bytes, bool usable);
 void cpu_release(void *memory, size_t bytes); /* NULL allowed */
+/* cpu_attention_input.c */
+void cpu_step_angles(struct cpu_backend *cpu);
+void cpu_attention_input(struct backend *backend, const struct attention_input *input,
+                         struct kv_cache *kv, size_t layer);
+/* The scores' soft cap, where the model has one. */
+void cpu_cap_scores(const struct attention_shape *shape, float *scores, size_t count);
+/* What a head's sum over the values is multiplied with: one over the weights' sum, its sink's
+ * included. */
+float cpu_softmax_factor(const struct attention_shape *shape, size_t head, float maximum,
+                         float sum);
 /* cpu_attention_plain.c */
 void cpu_attend_plain(void *context, size_t thread_index); /* context: struct attention_job */
 /* cpu_attention.c */
-void cpu_step_angles(struct cpu_backend *cpu);
-void cpu_rope_store(struct backend *backend, struct activation *q, struct activation *k,
-                    const struct activation *v, size_t head_count, struct kv_cache *kv,
-                    size_t layer);
 void cpu_attention(struct backend *backend, const struct activation *q, const struct kv_cache *kv,
                    size_t layer, const struct attention_shape *shape, struct activation *out);
 

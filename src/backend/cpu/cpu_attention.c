@@ -1,5 +1,5 @@
 /*
- * cpu_attention.c - rotary embedding, and tiled attention over block tables.
+ * cpu_attention.c - tiled attention over block tables.
  *
  * Attention is tiled with an online softmax (Milakov and Gimelshein 2018; Dao et al. 2022): for
  * each tile of 64 keys the running maximum moves, what was summed so far is scaled down, and the
@@ -23,98 +23,11 @@ enum {
     SEGMENT_TOKENS = 8 * ATTENTION_TILE_TOKENS,
 };
 
-/* ---- rotary embedding ---- */
-
-void cpu_step_angles(struct cpu_backend *cpu) {
-    size_t pairs = cpu->rope->pair_count;
-    for (size_t s = 0; s < cpu->batch->span_count; s++) {
-        const struct batch_span *span = &cpu->batch->spans[s];
-        for (size_t i = 0; i < span->row_count; i++) {
-            size_t at = (span->first_row + i) * pairs;
-            for (size_t p = 0; p < pairs; p++) {
-                double angle = (double)(span->position + i) * (double)cpu->rope->frequencies[p];
-                cpu->cosines[at + p] = (float)cos(angle) * cpu->rope->magnitude;
-                cpu->sines[at + p] = (float)sin(angle) * cpu->rope->magnitude;
-            }
-        }
-    }
-}
-
-static void rotate(float *head, const float *cosines, const float *sines, size_t pairs) {
-    for (size_t p = 0; p < pairs; p++) {
-        float a = head[2 * p], b = head[2 * p + 1];
-        head[2 * p] = a * cosines[p] - b * sines[p];
-        head[2 * p + 1] = a * sines[p] + b * cosines[p];
-    }
-}
-
-struct rope_job {
-    struct cpu_backend *cpu;
-    struct cpu_activation *q, *k;
-    const struct cpu_activation *v;
-    struct cpu_kv *kv;
-    size_t head_count, layer;
-};
-
-static void store_row(const struct rope_job *job, const struct batch_span *span, size_t i) {
-    const struct kv_layout *layout = &job->kv->layout;
-    size_t dim = layout->head_dim, row = span->first_row + i, position = span->position + i;
-    uint32_t block = span->block_table[position / KV_BLOCK_TOKENS];
-    for (size_t head = 0; head < layout->kv_head_count; head++) {
-        cpu_kv_store(job->kv, job->cpu->kernels, cpu_kv_offset(job->kv, job->layer, block, head),
-                     position % KV_BLOCK_TOKENS, job->k->data + row * job->k->columns + head * dim,
-                     job->v->data + row * job->v->columns + head * dim);
-    }
-}
-
-static void rope_store_row(const struct rope_job *job, const struct batch_span *span, size_t row) {
-    size_t dim = job->kv->layout.head_dim, pairs = job->cpu->rope->pair_count;
-    const float *cosines = job->cpu->cosines + row * pairs;
-    const float *sines = job->cpu->sines + row * pairs;
-    for (size_t head = 0; head < job->head_count; head++) {
-        rotate(job->q->data + row * job->q->columns + head * dim, cosines, sines, pairs);
-    }
-    for (size_t head = 0; head < job->kv->layout.kv_head_count; head++) {
-        rotate(job->k->data + row * job->k->columns + head * dim, cosines, sines, pairs);
-    }
-    store_row(job, span, row - span->first_row);
-}
-
-static void rope_store_rows(void *context, size_t thread_index) {
-    const struct rope_job *job = context;
-    const struct batch *batch = job->cpu->batch;
-    (void)thread_index;
-    const struct batch_span *span = batch->spans;
-    size_t first, end;
-    while (cpu_next_rows(job->cpu, batch->row_count, &first, &end)) {
-        for (size_t row = first; row < end; row++) {
-            while (row >= span->first_row + span->row_count) {
-                span++;
-            }
-            rope_store_row(job, span, row);
-        }
-    }
-}
-
-void cpu_rope_store(struct backend *backend, struct activation *q, struct activation *k,
-                    const struct activation *v, size_t head_count, struct kv_cache *kv,
-                    size_t layer) {
-    struct cpu_backend *cpu = cpu_backend_of(backend);
-    struct rope_job job = {cpu,
-                           cpu_activation_of(q),
-                           cpu_activation_of(k),
-                           cpu_activation_view(v),
-                           (struct cpu_kv *)kv,
-                           head_count,
-                           layer};
-    cpu_run(cpu, cpu->batch->row_count / CPU_CHUNK_ROWS, rope_store_rows, &job);
-}
-
 /* ---- attention ---- */
 
 /* What has been summed over some keys: values weighted by exp(score - maximum), and the weights. */
 struct partial {
-    float *out; /* [head_dim] */
+    float *out; /* [value_dim] */
     float maximum, sum;
 };
 
@@ -136,7 +49,9 @@ static struct key_range keys_of(const struct attention_shape *shape, const struc
 }
 
 struct query {
-    const float *q; /* [head_dim] */
+    const float *q; /* [key_dim] */
+    float *result;  /* [value_dim], where the row's output belongs */
+    size_t head;    /* of all query heads */
     size_t first_key, end_key;
     struct partial part; /* of the segment being visited */
 };
@@ -168,12 +83,18 @@ static void merge_partial(struct partial *total, const struct partial *part, siz
     total->maximum = maximum;
 }
 
+/* All keys are summed: divides by the sum of the weights, the head's sink among them. */
+static void finish(const struct attention_job *job, size_t head, const struct partial *total) {
+    float factor = cpu_softmax_factor(job->shape, head, total->maximum, total->sum);
+    job->cpu->kernels->scale(total->out, job->shape->value_dim, factor);
+}
+
 /* One thread's scratch, laid out in its floats. */
 struct attention_scratch {
-    float *keys;   /* [4 blocks][head_dim][16] */
-    float *values; /* [4 blocks][16][head_dim] */
+    float *keys;   /* [4 blocks][key_dim][16] */
+    float *values; /* [4 blocks][16][value_dim] */
     float *scores; /* [queries][64] */
-    float *parts;  /* [queries][head_dim], of a later segment */
+    float *parts;  /* [queries][value_dim], of a later segment */
 };
 
 size_t cpu_attention_scratch_floats(size_t head_dim) {
@@ -181,11 +102,11 @@ size_t cpu_attention_scratch_floats(size_t head_dim) {
            ATTENTION_TILE_QUERIES * (ATTENTION_TILE_TOKENS + head_dim);
 }
 
-static struct attention_scratch lay_out(float *scratch, size_t head_dim) {
+static struct attention_scratch lay_out(float *scratch, const struct attention_shape *shape) {
     struct attention_scratch s;
     s.keys = scratch;
-    s.values = s.keys + head_dim * KV_BLOCK_TOKENS * TILE_BLOCKS;
-    s.scores = s.values + head_dim * KV_BLOCK_TOKENS * TILE_BLOCKS;
+    s.values = s.keys + shape->key_dim * KV_BLOCK_TOKENS * TILE_BLOCKS;
+    s.scores = s.values + shape->value_dim * KV_BLOCK_TOKENS * TILE_BLOCKS;
     s.parts = s.scores + ATTENTION_TILE_QUERIES * ATTENTION_TILE_TOKENS;
     return s;
 }
@@ -196,10 +117,11 @@ static struct attention_scratch lay_out(float *scratch, size_t head_dim) {
 static void add_tile(const struct attention_job *job, struct query *query, size_t tile_start,
                      float *scores, const float *values) {
     const struct cpu_kernels *kernels = job->cpu->kernels;
-    size_t dim = job->shape->head_dim;
+    size_t dim = job->shape->value_dim;
     size_t low = size_max(query->first_key, tile_start) - tile_start;
     size_t high = size_min(query->end_key, tile_start + ATTENTION_TILE_TOKENS) - tile_start;
     struct partial *part = &query->part;
+    cpu_cap_scores(job->shape, scores + low, high - low);
     float maximum = kernels->largest(scores + low, high - low, part->maximum);
     if (maximum > part->maximum) {
         float keep = part->maximum == -INFINITY ? 0.0f : expf(part->maximum - maximum);
@@ -220,9 +142,9 @@ static void add_tile(const struct attention_job *job, struct query *query, size_
  * once, they would fill the line buffers, and the work would wait.
  */
 struct tile_ahead {
-    const struct cpu_kv *kv;
-    size_t offsets[TILE_BLOCKS];
-    size_t count;       /* of the offsets */
+    struct cpu_kv_unit units[TILE_BLOCKS];
+    size_t unit_bytes;  /* of the keys, and no fewer than of the values */
+    size_t count;       /* of the units */
     size_t block, byte; /* where the next line begins */
     size_t step;        /* bytes asked for at a time, of keys and of values */
 };
@@ -230,7 +152,8 @@ struct tile_ahead {
 /* The item's tile after `tile_start`, or the first one of `next`, which may be NULL, in `steps`. */
 static struct tile_ahead look_ahead(const struct attention_job *job, const struct item *item,
                                     const struct item *next, size_t tile_start, size_t steps) {
-    struct tile_ahead ahead = {.kv = job->kv};
+    const struct cpu_kv_layer *layer = &job->kv->layers[job->layer];
+    struct tile_ahead ahead = {.unit_bytes = size_max(layer->key_bytes, layer->value_bytes)};
     size_t token = tile_start + ATTENTION_TILE_TOKENS;
     size_t end = keys_of(job->shape, item->span, item->first + item->rows - 1).end;
     if (token >= end && next != NULL) {
@@ -241,18 +164,18 @@ static struct tile_ahead look_ahead(const struct attention_job *job, const struc
     }
     for (; token < end && ahead.count < TILE_BLOCKS; token += KV_BLOCK_TOKENS) {
         uint32_t block = item->span->block_table[token / KV_BLOCK_TOKENS];
-        ahead.offsets[ahead.count++] = cpu_kv_offset(job->kv, job->layer, block, item->kv_head);
+        ahead.units[ahead.count++] = cpu_kv_unit(job->kv, job->layer, block, item->kv_head);
     }
-    ahead.step = size_divide_up(job->kv->unit_bytes * ahead.count, steps * 64) * 64;
+    ahead.step = size_divide_up(ahead.unit_bytes * ahead.count, steps * 64) * 64;
     return ahead;
 }
 
 static void ask_ahead(struct tile_ahead *ahead) {
-    size_t left = ahead->step, unit_bytes = ahead->kv->unit_bytes;
+    size_t left = ahead->step, unit_bytes = ahead->unit_bytes;
     while (left > 0 && ahead->block < ahead->count) {
         size_t first = ahead->byte, end = size_min(first + left, unit_bytes);
         for (size_t byte = first; byte < end; byte += 64) {
-            cpu_kv_prefetch(ahead->kv, ahead->offsets[ahead->block] + byte);
+            cpu_kv_prefetch(ahead->units[ahead->block], byte);
         }
         left -= end - first;
         ahead->byte = end < unit_bytes ? end : 0;
@@ -265,7 +188,7 @@ static void visit_tile(const struct attention_job *job, const struct item *item,
                        const struct item *next, size_t tile_start, struct query *queries,
                        size_t count, const struct attention_scratch *scratch) {
     const struct cpu_kernels *kernels = job->cpu->kernels;
-    size_t dim = job->shape->head_dim;
+    size_t key_dim = job->shape->key_dim, value_dim = job->shape->value_dim;
     size_t tile_end = size_min(tile_start + ATTENTION_TILE_TOKENS, queries[count - 1].end_key);
     size_t tile_begin = size_max(tile_start, queries[0].first_key);
     size_t active = 0;
@@ -283,14 +206,16 @@ static void visit_tile(const struct attention_job *job, const struct item *item,
     struct tile_ahead ahead =
         look_ahead(job, item, next, tile_start, 2 * (end - first) + count - active);
     for (size_t b = first; b < end; b++) {
-        size_t offset = cpu_kv_offset(job->kv, job->layer, blocks[b], item->kv_head);
-        keys[b] = cpu_kv_keys(job->kv, kernels, offset, scratch->keys + b * KV_BLOCK_TOKENS * dim);
+        struct cpu_kv_unit unit = cpu_kv_unit(job->kv, job->layer, blocks[b], item->kv_head);
+        keys[b] = cpu_kv_keys(job->kv, kernels, job->layer, unit,
+                              scratch->keys + b * KV_BLOCK_TOKENS * key_dim);
         ask_ahead(&ahead);
-        cpu_kv_values(job->kv, kernels, offset, scratch->values + b * KV_BLOCK_TOKENS * dim);
+        cpu_kv_values(job->kv, kernels, job->layer, unit, keys[b],
+                      scratch->values + b * KV_BLOCK_TOKENS * value_dim);
         ask_ahead(&ahead);
     }
     kernels->attention_scores(
-        rows + active, count - active, keys + first, end - first, dim, job->shape->scale,
+        rows + active, count - active, keys + first, end - first, key_dim, job->shape->scale,
         scratch->scores + active * ATTENTION_TILE_TOKENS + first * KV_BLOCK_TOKENS,
         ATTENTION_TILE_TOKENS);
     for (size_t i = active; i < count; i++) {
@@ -307,7 +232,7 @@ static void visit_segment(const struct attention_job *job, const struct item *it
                           const struct item *next, size_t start, struct query *queries,
                           size_t count, const struct attention_scratch *scratch) {
     for (size_t i = 0; i < count; i++) {
-        clear_partial(&queries[i].part, job->shape->head_dim);
+        clear_partial(&queries[i].part, job->shape->value_dim);
     }
     size_t end = size_min(start / SEGMENT_TOKENS * SEGMENT_TOKENS + SEGMENT_TOKENS,
                           queries[count - 1].end_key);
@@ -327,10 +252,11 @@ static struct segments segments_of(const struct attention_shape *shape,
     return (struct segments){keys.first / SEGMENT_TOKENS, size_divide_up(keys.end, SEGMENT_TOKENS)};
 }
 
-/* One query head's input or output of a row. */
-static size_t head_offset(const struct attention_job *job, const struct batch_span *span,
-                          size_t row, size_t head) {
-    return (span->first_row + row) * job->q->columns + head * job->shape->head_dim;
+/* Where one query head's output of a row belongs. */
+static float *result_at(const struct attention_job *job, const struct batch_span *span, size_t row,
+                        size_t head) {
+    return job->out->data + (span->first_row + row) * job->out->columns +
+           head * job->shape->value_dim;
 }
 
 /* Of the item's query heads, `heads` from `head` on. */
@@ -340,9 +266,13 @@ static size_t gather_queries(const struct attention_job *job, const struct item 
     for (size_t i = item->first; i < item->first + item->rows; i++) {
         struct key_range keys = keys_of(job->shape, item->span, i);
         for (size_t h = head; h < head + heads; h++, count++) {
-            size_t offset = head_offset(job, item->span, i, item->kv_head * job->group + h);
-            queries[count] = (struct query){
-                .q = job->q->data + offset, .first_key = keys.first, .end_key = keys.end};
+            size_t index = item->kv_head * job->group + h;
+            const float *row = job->q->data + (item->span->first_row + i) * job->q->columns;
+            queries[count] = (struct query){.q = row + index * job->shape->key_dim,
+                                            .result = result_at(job, item->span, i, index),
+                                            .head = index,
+                                            .first_key = keys.first,
+                                            .end_key = keys.end};
         }
     }
     return count;
@@ -357,7 +287,7 @@ static size_t first_tile(const struct query *queries, size_t segment) {
  * nothing, it would be the same. */
 static void attend(const struct attention_job *job, const struct item *item,
                    const struct item *next, const struct attention_scratch *scratch) {
-    size_t dim = job->shape->head_dim, last = item->first + item->rows - 1;
+    size_t dim = job->shape->value_dim, last = item->first + item->rows - 1;
     struct query queries[ATTENTION_TILE_QUERIES] = {0};
     struct partial totals[ATTENTION_TILE_QUERIES];
     /* A kv head shared by more query heads than fit is visited in several passes. */
@@ -367,7 +297,7 @@ static void attend(const struct attention_job *job, const struct item *item,
         size_t segment = segments_of(job->shape, item->span, item->first).first;
         size_t end = segments_of(job->shape, item->span, last).end;
         for (size_t i = 0; i < count; i++) {
-            queries[i].part.out = job->out->data + (queries[i].q - job->q->data);
+            queries[i].part.out = queries[i].result;
         }
         visit_segment(job, item, next, first_tile(queries, segment), queries, count, scratch);
         for (size_t i = 0; i < count; i++) {
@@ -381,7 +311,7 @@ static void attend(const struct attention_job *job, const struct item *item,
             }
         }
         for (size_t i = 0; i < count; i++) {
-            job->cpu->kernels->scale(totals[i].out, dim, 1.0f / totals[i].sum);
+            finish(job, queries[i].head, &totals[i]);
         }
     }
 }
@@ -417,8 +347,7 @@ static bool take_item(const struct attention_job *job, struct item_cursor *at, s
 /* An item is taken before the last one is worked on, so that its keys can be asked for. */
 static void attend_items(void *context, size_t thread_index) {
     const struct attention_job *job = context;
-    struct attention_scratch scratch =
-        lay_out(cpu_scratch(job->cpu, thread_index), job->shape->head_dim);
+    struct attention_scratch scratch = lay_out(cpu_scratch(job->cpu, thread_index), job->shape);
     struct item_cursor at = {0};
     struct item item = {0}, next = {0};
     for (bool has_item = take_item(job, &at, &item), has_next; has_item; has_item = has_next) {
@@ -432,7 +361,7 @@ static void attend_items(void *context, size_t thread_index) {
 
 /* Room for one sum: a head's values, its maximum and its weights' sum. */
 static float *partial_at(const struct attention_job *job, size_t index, struct partial *part) {
-    float *at = job->cpu->partials + index * (job->shape->head_dim + 2);
+    float *at = job->cpu->partials + index * (job->shape->value_dim + 2);
     part->out = at + 2;
     part->maximum = at[0];
     part->sum = at[1];
@@ -444,8 +373,7 @@ static void attend_segments(void *context, size_t thread_index) {
     const struct attention_job *job = context;
     const struct batch *batch = job->cpu->batch;
     const struct attention_shape *shape = job->shape;
-    struct attention_scratch scratch =
-        lay_out(cpu_scratch(job->cpu, thread_index), shape->head_dim);
+    struct attention_scratch scratch = lay_out(cpu_scratch(job->cpu, thread_index), shape);
     size_t span_index = 0, span_start = 0, number;
     while ((number = thread_pool_next_chunk(job->cpu->pool)) < job->item_count) {
         const struct batch_span *span = &batch->spans[span_index];
@@ -460,7 +388,7 @@ static void attend_segments(void *context, size_t thread_index) {
         struct query queries[ATTENTION_TILE_QUERIES] = {0};
         size_t count = gather_queries(job, &item, 0, job->group, queries);
         for (size_t i = 0; i < count; i++) {
-            queries[i].part.out = scratch.parts + i * shape->head_dim;
+            queries[i].part.out = scratch.parts + i * shape->value_dim;
         }
         visit_segment(job, &item, NULL, first_tile(queries, s.first + segment), queries, count,
                       &scratch);
@@ -470,14 +398,14 @@ static void attend_segments(void *context, size_t thread_index) {
             float *at = partial_at(job, index + segment, &part);
             at[0] = queries[i].part.maximum;
             at[1] = queries[i].part.sum;
-            memcpy(part.out, queries[i].part.out, shape->head_dim * sizeof(float));
+            memcpy(part.out, queries[i].part.out, shape->value_dim * sizeof(float));
         }
     }
 }
 
 static void merge_segments(const struct attention_job *job) {
     const struct batch *batch = job->cpu->batch;
-    size_t dim = job->shape->head_dim, index = 0;
+    size_t dim = job->shape->value_dim, index = 0;
     for (size_t s = 0; s < batch->span_count; s++) {
         const struct batch_span *span = &batch->spans[s];
         struct segments range = segments_of(job->shape, span, 0);
@@ -485,14 +413,14 @@ static void merge_segments(const struct attention_job *job) {
             struct partial first, total;
             partial_at(job, index++, &first);
             total = first;
-            total.out = job->out->data + head_offset(job, span, 0, head);
+            total.out = result_at(job, span, 0, head);
             memcpy(total.out, first.out, dim * sizeof(float));
             for (size_t segment = range.first + 1; segment < range.end; segment++) {
                 struct partial part;
                 partial_at(job, index++, &part);
                 merge_partial(&total, &part, dim);
             }
-            job->cpu->kernels->scale(total.out, dim, 1.0f / total.sum);
+            finish(job, head, &total);
         }
     }
 }
@@ -517,6 +445,28 @@ static bool divide_by_segments(struct attention_job *job) {
     }
     job->item_count = items;
     return true;
+}
+
+void cpu_cap_scores(const struct attention_shape *shape, float *scores, size_t count) {
+    if (shape->soft_cap == 0) {
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        scores[i] = shape->soft_cap * tanhf(scores[i] / shape->soft_cap);
+    }
+}
+
+float cpu_softmax_factor(const struct attention_shape *shape, size_t head, float maximum,
+                         float sum) {
+    if (shape->sinks == NULL) {
+        return 1.0f / sum;
+    }
+    const float *sinks = cpu_weight_of(shape->sinks)->owned;
+    if (sinks[head] <= maximum) {
+        return 1.0f / (sum + expf(sinks[head] - maximum));
+    }
+    float keep = expf(maximum - sinks[head]);
+    return keep / (sum * keep + 1.0f);
 }
 
 void cpu_attention(struct backend *backend, const struct activation *q, const struct kv_cache *kv,

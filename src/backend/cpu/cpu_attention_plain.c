@@ -14,35 +14,40 @@
 #include <math.h>
 #include <string.h>
 
-/* The thread's scratch: one block's keys or values. */
+/* The thread's scratch: one block's keys and its values. */
 static void attend_row(const struct attention_job *job, const struct batch_span *span, size_t row,
                        size_t head, float *scratch, float *scores) {
     const struct cpu_kernels *kernels = job->cpu->kernels;
     const struct attention_shape *shape = job->shape;
-    size_t dim = shape->head_dim, end = span->position + row + 1;
+    size_t dim = shape->value_dim, end = span->position + row + 1;
     size_t first = shape->window != 0 && end > shape->window ? end - shape->window : 0;
     size_t first_block = first / KV_BLOCK_TOKENS, blocks = size_divide_up(end, KV_BLOCK_TOKENS);
-    size_t at = (span->first_row + row) * job->q->columns + head * dim;
-    const float *q = job->q->data + at;
-    float *out = job->out->data + at;
+    size_t at = span->first_row + row, kv_head = head / job->group;
+    const float *q = job->q->data + at * job->q->columns + head * shape->key_dim;
+    float *out = job->out->data + at * job->out->columns + head * dim;
+    float *values = scratch + shape->key_dim * KV_BLOCK_TOKENS;
     for (size_t b = first_block; b < blocks; b++) {
-        size_t offset = cpu_kv_offset(job->kv, job->layer, span->block_table[b], head / job->group);
-        const float *keys = cpu_kv_keys(job->kv, kernels, offset, scratch);
-        kernels->attention_scores(&q, 1, &keys, 1, dim, shape->scale, scores + b * KV_BLOCK_TOKENS,
-                                  0);
+        struct cpu_kv_unit unit = cpu_kv_unit(job->kv, job->layer, span->block_table[b], kv_head);
+        const float *keys = cpu_kv_keys(job->kv, kernels, job->layer, unit, scratch);
+        kernels->attention_scores(&q, 1, &keys, 1, shape->key_dim, shape->scale,
+                                  scores + b * KV_BLOCK_TOKENS, 0);
     }
+    cpu_cap_scores(shape, scores + first, end - first);
     float maximum = kernels->largest(scores + first, end - first, -INFINITY);
     float sum = kernels->exp_sum(scores + first, end - first, maximum);
     memset(out, 0, dim * sizeof *out);
     for (size_t b = first_block; b < blocks; b++) {
-        size_t offset = cpu_kv_offset(job->kv, job->layer, span->block_table[b], head / job->group);
+        struct cpu_kv_unit unit = cpu_kv_unit(job->kv, job->layer, span->block_table[b], kv_head);
         size_t low = size_max(first, b * KV_BLOCK_TOKENS);
         size_t high = size_min(end, (b + 1) * KV_BLOCK_TOKENS);
-        cpu_kv_values(job->kv, kernels, offset, scratch);
-        kernels->attention_accumulate(scores + low, scratch + (low - b * KV_BLOCK_TOKENS) * dim,
+        const float *keys = !job->kv->layers[job->layer].shape.values_in_keys
+                                ? NULL
+                                : cpu_kv_keys(job->kv, kernels, job->layer, unit, scratch);
+        cpu_kv_values(job->kv, kernels, job->layer, unit, keys, values);
+        kernels->attention_accumulate(scores + low, values + (low - b * KV_BLOCK_TOKENS) * dim,
                                       high - low, dim, out);
     }
-    kernels->scale(out, dim, 1.0f / sum);
+    kernels->scale(out, dim, cpu_softmax_factor(shape, head, maximum, sum));
 }
 
 void cpu_attend_plain(void *context, size_t thread_index) {

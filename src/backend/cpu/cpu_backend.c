@@ -8,6 +8,7 @@
 
 #include "base/bytes.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -99,6 +100,13 @@ static bool grow(void *slot, size_t count, size_t size, const char *what, struct
                                         count * size, what);
 }
 
+static bool fill_ones(struct cpu_backend *cpu) {
+    for (size_t i = 0; i < cpu->max_columns; i++) {
+        cpu->ones[i] = 1;
+    }
+    return true;
+}
+
 /* Sizes all scratch for the largest rows, columns and head seen so far. */
 static bool size_scratch(struct cpu_backend *cpu, struct error *error) {
     for (int e = ENCODING_F32 + 1; e < ENCODING_COUNT; e++) {
@@ -111,28 +119,32 @@ static bool size_scratch(struct cpu_backend *cpu, struct error *error) {
     size_t floats =
         size_max(cpu_matmul_scratch_floats(), cpu_attention_scratch_floats(cpu->max_head_dim));
     cpu->thread_scratch_floats = size_divide_up(floats, 1024) * 1024;
-    return grow(&cpu->cosines, cpu->max_rows, cpu->max_head_dim * sizeof(float) / 2 + 4, "angles",
-                error) &&
-           grow(&cpu->sines, cpu->max_rows, cpu->max_head_dim * sizeof(float) / 2 + 4, "angles",
-                error) &&
+    size_t angles = STEP_MAX_ROPES * (cpu->max_head_dim / 2) + 1;
+    return grow(&cpu->cosines, cpu->max_rows, angles * sizeof(float), "angles", error) &&
+           grow(&cpu->sines, cpu->max_rows, angles * sizeof(float), "angles", error) &&
+           grow(&cpu->ones, cpu->max_columns, sizeof(float), "ones", error) &&
            grow(&cpu->logit_rows, cpu->max_rows, cpu->max_columns * sizeof(float), "scratch",
                 error) &&
            grow(&cpu->partials, ATTENTION_PARTIALS, (cpu->max_head_dim + 2) * sizeof(float),
                 "partial sums", error) &&
            grow(&cpu->thread_scratch, cpu->thread_count, cpu->thread_scratch_floats * sizeof(float),
-                "thread scratch", error);
+                "thread scratch", error) &&
+           fill_ones(cpu);
 }
 
-static size_t scratch_bytes(struct backend *backend, size_t max_rows, size_t max_columns,
-                            size_t head_dim) {
-    size_t floats = size_max(cpu_matmul_scratch_floats(), cpu_attention_scratch_floats(head_dim));
+static size_t scratch_bytes(struct backend *backend, const struct scratch_shape *shape) {
+    size_t rows = shape->max_rows, columns = shape->max_columns;
+    size_t floats =
+        size_max(cpu_matmul_scratch_floats(), cpu_attention_scratch_floats(shape->head_dim));
     size_t total = cpu_allocated_bytes(cpu_backend_of(backend)->thread_count *
                                        size_divide_up(floats, 1024) * 1024 * sizeof(float));
     for (int e = ENCODING_F32 + 1; e < ENCODING_COUNT; e++) {
-        total += cpu_allocated_bytes(max_rows * encoding_row_bytes((enum encoding)e, max_columns));
+        total += cpu_allocated_bytes(rows * encoding_row_bytes((enum encoding)e, columns));
     }
-    return total + 2 * cpu_allocated_bytes(max_rows * (head_dim * sizeof(float) / 2 + 4)) +
-           cpu_allocated_bytes(max_rows * max_columns * sizeof(float));
+    size_t angles = STEP_MAX_ROPES * (shape->head_dim / 2) + 1;
+    return total + 2 * cpu_allocated_bytes(rows * angles * sizeof(float)) +
+           cpu_allocated_bytes(rows * columns * sizeof(float)) +
+           cpu_allocated_bytes(columns * sizeof(float));
 }
 
 /* ---- activations and the KV cache ---- */
@@ -188,7 +200,10 @@ static bool kv_create(struct backend *backend, const struct kv_layout *layout,
                       struct kv_cache **out, struct error *error) {
     struct cpu_backend *cpu = cpu_backend_of(backend);
     struct cpu_kv *kv = NULL;
-    cpu->max_head_dim = size_max(cpu->max_head_dim, layout->head_dim);
+    for (size_t i = 0; i < layout->layer_count; i++) {
+        cpu->max_head_dim = size_max(cpu->max_head_dim, layout->layers[i].key_dim);
+        cpu->max_head_dim = size_max(cpu->max_head_dim, layout->layers[i].value_dim);
+    }
     if (!cpu_kv_create(cpu, layout, &kv, error)) {
         return false;
     }
@@ -208,11 +223,12 @@ static bool kv_grow(struct backend *backend, struct kv_cache *kv, size_t block_c
 
 /* ---- a step's small ops ---- */
 
-static void step_begin(struct backend *backend, const struct batch *batch,
-                       const struct rope *rope) {
+static void step_begin(struct backend *backend, const struct batch *batch, const struct rope *ropes,
+                       size_t rope_count) {
     struct cpu_backend *cpu = cpu_backend_of(backend);
     cpu->batch = batch;
-    cpu->rope = rope;
+    cpu->ropes = ropes;
+    cpu->rope_count = rope_count;
     cpu_allow_packing(cpu, batch->row_count);
     cpu_step_angles(cpu);
 }
@@ -220,47 +236,164 @@ static void step_begin(struct backend *backend, const struct batch *batch,
 static void step_end(struct backend *backend) {
     struct cpu_backend *cpu = cpu_backend_of(backend);
     cpu->batch = NULL;
-    cpu->rope = NULL;
+    cpu->ropes = NULL;
+    cpu->rope_count = 0;
 }
 
-static void embed(struct backend *backend, const struct weight *embedding, struct activation *out) {
+static void embed(struct backend *backend, const struct weight *embedding, float scale,
+                  struct activation *out) {
     const struct cpu_backend *cpu = cpu_backend_of(backend);
     const struct cpu_weight *table = cpu_weight_of(embedding);
     const struct cpu_activation *x = cpu_activation_of(out);
     for (size_t row = 0; row < cpu->batch->row_count; row++) {
         size_t token = (size_t)cpu->batch->tokens[row];
-        table->format->decode(table->data + token * table->row_bytes, x->data + row * x->columns,
-                              x->columns);
-    }
-}
-
-struct norm_job {
-    struct cpu_backend *cpu;
-    const struct cpu_activation *x, *out;
-    const float *weight;
-    float epsilon;
-};
-
-static void norm_rows(void *context, size_t thread_index) {
-    const struct norm_job *job = context;
-    (void)thread_index;
-    size_t first, end;
-    while (cpu_next_rows(job->cpu, job->cpu->batch->row_count, &first, &end)) {
-        for (size_t row = first; row < end; row++) {
-            job->cpu->kernels->rms_norm(job->x->data + row * job->x->columns, job->weight,
-                                        job->epsilon, job->x->columns,
-                                        job->out->data + row * job->out->columns);
+        float *to = x->data + row * x->columns;
+        table->format->decode(table->data + token * table->row_bytes, to, x->columns);
+        if (scale != 1) {
+            cpu->kernels->scale(to, x->columns, scale);
         }
     }
 }
 
+/* ---- ops on rows, each by itself ---- */
+
+struct row_job {
+    struct cpu_backend *cpu;
+    void (*work)(const struct row_job *job, size_t row);
+    const struct cpu_activation *x, *other; /* other: what a gate stands in */
+    struct cpu_activation *out;
+    const float *weight; /* [part] of a norm */
+    size_t part;
+    float epsilon, scale;
+    const struct gate *gate;
+    size_t first;
+};
+
+static void run_rows(void *context, size_t thread_index) {
+    const struct row_job *job = context;
+    (void)thread_index;
+    size_t first, end;
+    while (cpu_next_rows(job->cpu, job->cpu->batch->row_count, &first, &end)) {
+        for (size_t row = first; row < end; row++) {
+            job->work(job, row);
+        }
+    }
+}
+
+static void run_row_job(struct row_job *job) {
+    /* Waking the others costs more than a few rows do. */
+    cpu_run(job->cpu, job->cpu->batch->row_count / 8, run_rows, job);
+}
+
+static const float *row_of(const struct cpu_activation *activation, size_t row) {
+    return activation->data + row * activation->columns;
+}
+
+static void norm_row(const struct row_job *job, size_t row) {
+    for (size_t at = 0; at < job->x->columns; at += job->part) {
+        job->cpu->kernels->rms_norm(row_of(job->x, row) + at, job->weight, job->epsilon, job->part,
+                                    job->out->data + row * job->out->columns + at);
+    }
+}
+
+static struct row_job norm_job(struct backend *backend, const struct activation *x,
+                               const struct weight *weight, float epsilon, struct activation *out) {
+    struct cpu_backend *cpu = cpu_backend_of(backend);
+    const struct cpu_activation *in = cpu_activation_view(x);
+    const struct cpu_weight *values = weight == NULL ? NULL : cpu_weight_of(weight);
+    return (struct row_job){.cpu = cpu,
+                            .work = norm_row,
+                            .x = in,
+                            .out = cpu_activation_of(out),
+                            .weight = values == NULL ? cpu->ones : values->owned,
+                            .part = values == NULL ? in->columns : values->columns,
+                            .epsilon = epsilon};
+}
+
 static void norm(struct backend *backend, const struct activation *x, const struct weight *weight,
                  float epsilon, struct activation *out) {
-    struct cpu_backend *cpu = cpu_backend_of(backend);
-    struct norm_job job = {cpu, cpu_activation_view(x), cpu_activation_of(out),
-                           cpu_weight_of(weight)->owned, epsilon};
-    /* Waking the others costs more than a few rows do. */
-    cpu_run(cpu, cpu->batch->row_count / 8, norm_rows, &job);
+    struct row_job job = norm_job(backend, x, weight, epsilon, out);
+    run_row_job(&job);
+}
+
+static void norm_add_row(const struct row_job *job, size_t row) {
+    float *x = job->x->data + row * job->x->columns;
+    float *out = job->out->data + row * job->out->columns;
+    job->cpu->kernels->rms_norm(x, job->weight, job->epsilon, job->part, x);
+    for (size_t i = 0; i < job->part; i++) {
+        out[i] += x[i];
+    }
+}
+
+static void norm_add(struct backend *backend, struct activation *x, const struct weight *weight,
+                     float epsilon, struct activation *out) {
+    struct row_job job = norm_job(backend, x, weight, epsilon, out);
+    job.work = norm_add_row;
+    run_row_job(&job);
+}
+
+static void add_row(const struct row_job *job, size_t row) {
+    float *out = job->out->data + row * job->out->columns;
+    for (size_t i = 0; job->x != NULL && i < job->out->columns; i++) {
+        out[i] += row_of(job->x, row)[i];
+    }
+    if (job->scale != 1) {
+        job->cpu->kernels->scale(out, job->out->columns, job->scale);
+    }
+}
+
+static void add(struct backend *backend, const struct activation *x, float scale,
+                struct activation *out) {
+    struct row_job job = {.cpu = cpu_backend_of(backend),
+                          .work = add_row,
+                          .x = cpu_activation_view(x),
+                          .out = cpu_activation_of(out),
+                          .scale = scale};
+    run_row_job(&job);
+}
+
+static void add_gated_row(const struct row_job *job, size_t row) {
+    float factor = 1.0f / (1.0f + expf(-row_of(job->other, row)[0]));
+    float *out = job->out->data + row * job->out->columns;
+    for (size_t i = 0; i < job->out->columns; i++) {
+        out[i] += factor * row_of(job->x, row)[i];
+    }
+}
+
+static void add_gated(struct backend *backend, const struct activation *x,
+                      const struct activation *gate, struct activation *out) {
+    struct row_job job = {.cpu = cpu_backend_of(backend),
+                          .work = add_gated_row,
+                          .x = cpu_activation_view(x),
+                          .other = cpu_activation_view(gate),
+                          .out = cpu_activation_of(out)};
+    run_row_job(&job);
+}
+
+/* Kernels take 16 values at a time: what is left of a row goes through a buffer. */
+static void gate_row(const struct row_job *job, size_t row) {
+    void (*kernel)(const struct gate *, float *, const float *, size_t) =
+        job->cpu->kernels->gates[job->gate->function];
+    float *x = job->out->data + row * job->out->columns;
+    const float *other = row_of(job->other, row) + job->first;
+    size_t whole = job->out->columns / PANEL_ROWS * PANEL_ROWS, rest = job->out->columns - whole;
+    float g[PANEL_ROWS] = {0}, u[PANEL_ROWS] = {0};
+    kernel(job->gate, x, other, whole);
+    memcpy(g, x + whole, rest * sizeof *x);
+    memcpy(u, other + whole, rest * sizeof *x);
+    kernel(job->gate, g, u, PANEL_ROWS);
+    memcpy(x + whole, g, rest * sizeof *x);
+}
+
+static void gate(struct backend *backend, const struct gate *function,
+                 const struct activation *other, size_t first, struct activation *x) {
+    struct row_job job = {.cpu = cpu_backend_of(backend),
+                          .work = gate_row,
+                          .other = cpu_activation_view(other),
+                          .out = cpu_activation_of(x),
+                          .gate = function,
+                          .first = first};
+    run_row_job(&job);
 }
 
 static void hidden(struct backend *backend, const struct activation *x, const struct weight *weight,
@@ -284,6 +417,7 @@ static void cpu_free(struct backend *backend) {
     }
     free(cpu->cosines);
     free(cpu->sines);
+    free(cpu->ones);
     free(cpu->logit_rows);
     free(cpu->thread_scratch);
     free(cpu->partials);
@@ -310,8 +444,12 @@ static const struct backend_ops cpu_ops = {
     .step_end = step_end,
     .embed = embed,
     .norm = norm,
+    .norm_add = norm_add,
+    .add = add,
+    .add_gated = add_gated,
+    .gate = gate,
     .matmul = cpu_matmul,
-    .rope_store = cpu_rope_store,
+    .attention_input = cpu_attention_input,
     .attention = cpu_attention,
     .logits = cpu_logits,
     .hidden = hidden,

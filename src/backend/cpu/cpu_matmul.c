@@ -11,6 +11,7 @@
 
 #include "base/bytes.h"
 
+#include <math.h>
 #include <string.h>
 
 enum {
@@ -24,8 +25,8 @@ enum {
 
 struct matmul_job {
     struct cpu_backend *cpu;
-    const float *x; /* [row_count][columns] */
-    size_t row_count, columns;
+    const float *x; /* [row_count], `stride` floats apart; of each the first `columns` */
+    size_t row_count, columns, stride;
     const struct matmul_target *targets;
     size_t target_count;
     size_t pass_panels;
@@ -80,7 +81,7 @@ static uint8_t *encoded_at(const struct matmul_job *job, enum encoding encoding,
 
 static void encode_row(const struct matmul_job *job, size_t row) {
     const struct cpu_kernels *kernels = job->cpu->kernels;
-    const float *values = job->x + row * job->columns;
+    const float *values = job->x + row * job->stride;
     size_t stride = 0;
     for (size_t column = 0; column < job->columns; column += CHUNK_COLUMNS) {
         size_t columns = size_min(CHUNK_COLUMNS, job->columns - column);
@@ -161,8 +162,8 @@ static void multiply_chunk(const struct matmul_job *job, const struct weight *ha
     const struct matmul_kernel *kernel = weight->kernel;
     enum encoding encoding = encoding_of(job, handle);
     size_t columns = size_min(CHUNK_COLUMNS, job->columns - column);
-    size_t stride = job->columns * sizeof(float);
-    const uint8_t *activations = (const uint8_t *)(job->x + first_row * job->columns + column);
+    size_t stride = job->stride * sizeof(float);
+    const uint8_t *activations = (const uint8_t *)(job->x + first_row * job->stride + column);
     if (encoding != ENCODING_F32) {
         activations = encoded_at(job, encoding, column, first_row, &stride);
     }
@@ -223,10 +224,12 @@ store_sums(const float *restrict from, const size_t count, bool adds, float *res
 static void store_panels(const struct matmul_job *job, const struct matmul_target *target,
                          const struct pass *pass, const float *sums) {
     size_t width = cpu_weight_of(target->weight)->rows;
-    float *out = job->plain_out != NULL ? job->plain_out : cpu_activation_of(target->out)->data;
+    const struct cpu_activation *to_rows = cpu_activation_of(target->out);
+    size_t stride = job->plain_out != NULL ? width : to_rows->columns;
+    float *out = job->plain_out != NULL ? job->plain_out : to_rows->data;
     bool adds = target->epilogue == MATMUL_ADD;
     for (size_t row = 0; row < pass->rows; row++) {
-        float *to = out + (pass->first_row + row) * width;
+        float *to = out + (pass->first_row + row) * stride;
         for (size_t panel = 0; panel < pass->panels; panel++) {
             const float *from = sums + (panel * pass->rows + row) * PANEL_ROWS;
             size_t first = (pass->first_panel + panel) * PANEL_ROWS;
@@ -244,11 +247,12 @@ static void run_pass(const struct matmul_job *job, const struct matmul_target *t
                      const struct pass *pass, struct matmul_scratch *scratch) {
     multiply_panels(job, target->weight, pass, scratch->sums[0], scratch);
     add_bias(target->bias, pass, scratch->sums[0]);
-    if (target->epilogue == MATMUL_SILU_MUL) {
+    if (target->epilogue == MATMUL_GATED) {
         multiply_panels(job, target->second, pass, scratch->sums[1], scratch);
         add_bias(target->second_bias, pass, scratch->sums[1]);
-        job->cpu->kernels->silu_multiply(scratch->sums[0], scratch->sums[1],
-                                         pass->panels * pass->rows * PANEL_ROWS);
+        job->cpu->kernels->gates[target->gate.function](&target->gate, scratch->sums[0],
+                                                        scratch->sums[1],
+                                                        pass->panels * pass->rows * PANEL_ROWS);
     }
     store_panels(job, target, pass, scratch->sums[0]);
 }
@@ -340,6 +344,7 @@ void cpu_matmul(struct backend *backend, const struct activation *x,
     struct cpu_backend *cpu = cpu_backend_of(backend);
     struct matmul_job job = {.cpu = cpu,
                              .x = cpu_activation_view(x)->data,
+                             .stride = cpu_activation_view(x)->columns,
                              .row_count = cpu->batch->row_count,
                              .columns = cpu_weight_of(targets[0].weight)->columns,
                              .targets = targets,
@@ -347,9 +352,19 @@ void cpu_matmul(struct backend *backend, const struct activation *x,
     run_job(&job);
 }
 
+/* In place: the logits [count] as the model gives them. */
+static void finish_logits(const struct logits_finish *finish, float *logits, size_t count) {
+    for (size_t i = 0; finish->scale != 1 && i < count; i++) {
+        logits[i] *= finish->scale;
+    }
+    for (size_t i = 0; finish->soft_cap != 0 && i < count; i++) {
+        logits[i] = finish->soft_cap * tanhf(logits[i] / finish->soft_cap);
+    }
+}
+
 void cpu_logits(struct backend *backend, const struct activation *x,
                 const struct weight *norm_weight, float epsilon, const struct weight *output,
-                float *logits) {
+                const struct logits_finish *finish, float *logits) {
     struct cpu_backend *cpu = cpu_backend_of(backend);
     const struct cpu_activation *rows = cpu_activation_view(x);
     const struct batch *batch = cpu->batch;
@@ -361,10 +376,12 @@ void cpu_logits(struct backend *backend, const struct activation *x,
     const struct matmul_target target = {.weight = output};
     struct matmul_job job = {.cpu = cpu,
                              .x = cpu->logit_rows,
+                             .stride = rows->columns,
                              .row_count = batch->logit_row_count,
                              .columns = rows->columns,
                              .targets = &target,
                              .target_count = 1,
                              .plain_out = logits};
     run_job(&job);
+    finish_logits(finish, logits, batch->logit_row_count * cpu_weight_of(output)->rows);
 }

@@ -115,11 +115,36 @@ static void rms_norm(const float *x, const float *weight, float epsilon, size_t 
 }
 
 /* count: a multiple of 4 (panels are 16 wide). */
-static void silu_multiply(float *gate, const float *up, size_t count) {
+/* x sigmoid(z) */
+static inline float32x4_t times_sigmoid(float32x4_t x, float32x4_t z) {
+    return vdivq_f32(x, vaddq_f32(vdupq_n_f32(1), exp_vector(vnegq_f32(z))));
+}
+
+static void gate_silu(const struct gate *gate, float *g, const float *u, size_t count) {
+    (void)gate;
     for (size_t i = 0; i < count; i += 4) {
-        float32x4_t g = vld1q_f32(gate + i);
-        float32x4_t silu = vdivq_f32(g, vaddq_f32(vdupq_n_f32(1), exp_vector(vnegq_f32(g))));
-        vst1q_f32(gate + i, vmulq_f32(silu, vld1q_f32(up + i)));
+        float32x4_t x = vld1q_f32(g + i);
+        vst1q_f32(g + i, vmulq_f32(times_sigmoid(x, x), vld1q_f32(u + i)));
+    }
+}
+
+static void gate_gelu(const struct gate *gate, float *g, const float *u, size_t count) {
+    (void)gate;
+    for (size_t i = 0; i < count; i += 4) {
+        float32x4_t x = vld1q_f32(g + i);
+        float32x4_t z = vfmaq_f32(x, vmulq_n_f32(vmulq_f32(x, x), gelu_cube), x);
+        float32x4_t y = times_sigmoid(x, vmulq_n_f32(z, gelu_factor));
+        vst1q_f32(g + i, vmulq_f32(y, vld1q_f32(u + i)));
+    }
+}
+
+static void gate_clamped(const struct gate *gate, float *g, const float *u, size_t count) {
+    const float32x4_t limit = vdupq_n_f32(gate->limit), lowest = vdupq_n_f32(-gate->limit);
+    for (size_t i = 0; i < count; i += 4) {
+        float32x4_t x = vminq_f32(vld1q_f32(g + i), limit);
+        float32x4_t y = vmaxq_f32(vminq_f32(vld1q_f32(u + i), limit), lowest);
+        float32x4_t silu = times_sigmoid(x, vmulq_n_f32(x, gate->alpha));
+        vst1q_f32(g + i, vmulq_f32(silu, vaddq_f32(y, vdupq_n_f32(1))));
     }
 }
 
@@ -332,10 +357,11 @@ static void attention_accumulate(const float *p, const float *values, size_t tok
 /* What both sets have. */
 #define SHARED_KERNELS                                                                             \
     .pack_blocks = portable_pack_blocks, .encode_q8_32 = encode_q8_32,                             \
-    .encode_q8_256 = encode_q8_256, .rms_norm = rms_norm, .silu_multiply = silu_multiply,          \
-    .widen_f16 = widen_f16, .narrow_f16 = narrow_f16, .widen_q8_keys = widen_q8_keys,              \
-    .widen_q8_values = widen_q8_values, .attention_scores = attention_scores, .largest = largest,  \
-    .exp_sum = exp_sum, .attention_accumulate = attention_accumulate, .scale = scale_values
+    .encode_q8_256 = encode_q8_256, .rms_norm = rms_norm,                                          \
+    .gates = {gate_silu, gate_gelu, portable_gate_gelu_erf, gate_clamped}, .widen_f16 = widen_f16, \
+    .narrow_f16 = narrow_f16, .widen_q8_keys = widen_q8_keys, .widen_q8_values = widen_q8_values,  \
+    .attention_scores = attention_scores, .largest = largest, .exp_sum = exp_sum,                  \
+    .attention_accumulate = attention_accumulate, .scale = scale_values
 
 const struct cpu_kernels cpu_kernels_neon = {
     .name = "neon", .matmul = neon_matmul_kernel, SHARED_KERNELS};

@@ -6,6 +6,7 @@
  * index order.
  */
 #include "backend/cpu/cpu.h"
+#include "backend/cpu/exp.h"
 
 #include "base/bytes.h"
 
@@ -120,9 +121,38 @@ static void rms_norm(const float *x, const float *weight, float epsilon, size_t 
     }
 }
 
-static void silu_multiply(float *gate, const float *up, size_t count) {
+static float sigmoid(float x) {
+    return 1.0f / (1.0f + expf(-x));
+}
+
+static void gate_silu(const struct gate *gate, float *g, const float *u, size_t count) {
+    (void)gate;
     for (size_t i = 0; i < count; i++) {
-        gate[i] = gate[i] / (1.0f + expf(-gate[i])) * up[i];
+        g[i] = g[i] / (1.0f + expf(-g[i])) * u[i];
+    }
+}
+
+/* gelu(x) ≈ x sigmoid(2 sqrt(2 / pi) (x + 0.044715 x³)) (Hendrycks and Gimpel 2016) */
+static void gate_gelu(const struct gate *gate, float *g, const float *u, size_t count) {
+    (void)gate;
+    for (size_t i = 0; i < count; i++) {
+        g[i] = g[i] * sigmoid(gelu_factor * (g[i] + gelu_cube * g[i] * g[i] * g[i])) * u[i];
+    }
+}
+
+void portable_gate_gelu_erf(const struct gate *gate, float *g, const float *u, size_t count) {
+    const float sqrt_half = 0.70710678f;
+    (void)gate;
+    for (size_t i = 0; i < count; i++) {
+        g[i] = 0.5f * g[i] * (1.0f + erff(g[i] * sqrt_half)) * u[i];
+    }
+}
+
+static void gate_clamped(const struct gate *gate, float *g, const float *u, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        float x = fminf(g[i], gate->limit);
+        float y = fmaxf(fminf(u[i], gate->limit), -gate->limit);
+        g[i] = x * sigmoid(gate->alpha * x) * (y + 1.0f);
     }
 }
 
@@ -224,7 +254,7 @@ const struct cpu_kernels cpu_kernels_portable = {
     .encode_q8_32 = encode_q8_32,
     .encode_q8_256 = encode_q8_256,
     .rms_norm = rms_norm,
-    .silu_multiply = silu_multiply,
+    .gates = {gate_silu, gate_gelu, portable_gate_gelu_erf, gate_clamped},
     .widen_f16 = widen_f16,
     .narrow_f16 = portable_narrow_f16,
     .widen_q8_keys = widen_q8_keys,
