@@ -196,8 +196,7 @@ static void call_matmul(struct kernel_bench *bench) {
     const struct backend_ops *ops = bench->backend->ops;
     const struct matmul_target target = {
         .weight = bench->weight, .out = bench->out, .epilogue = MATMUL_STORE};
-    const struct rope rope = {0, NULL, 1};
-    ops->step_begin(bench->backend, &bench->batch, &rope);
+    ops->step_begin(bench->backend, &bench->batch, NULL, 0);
     ops->matmul(bench->backend, bench->x, &target, 1);
     ops->step_end(bench->backend);
 }
@@ -223,8 +222,7 @@ static bool prepare_matmul(struct kernel_bench *bench, struct matmul_case c,
 /* --- attention --- */
 
 static void call_attention(struct kernel_bench *bench) {
-    const struct rope rope = {0, NULL, 1};
-    bench->backend->ops->step_begin(bench->backend, &bench->batch, &rope);
+    bench->backend->ops->step_begin(bench->backend, &bench->batch, NULL, 0);
     bench->backend->ops->attention(bench->backend, bench->x, bench->kv, 0, &bench->shape,
                                    bench->out);
     bench->backend->ops->step_end(bench->backend);
@@ -233,12 +231,13 @@ static void call_attention(struct kernel_bench *bench) {
 /* Writes the whole context, so that its pages are there. */
 static void fill_context(struct kernel_bench *bench, size_t tokens, size_t rows) {
     const struct backend_ops *ops = bench->backend->ops;
-    const struct rope rope = {0, NULL, 1};
+    const struct attention_input input = {
+        .q = bench->x, .k = bench->k, .v = bench->k, .head_count = HEADS};
     for (size_t at = 0; at < tokens; at += rows) {
         const struct batch_span span = {0, size_min(rows, tokens - at), at, bench->table};
         const struct batch batch = {.row_count = span.row_count, .span_count = 1, .spans = &span};
-        ops->step_begin(bench->backend, &batch, &rope);
-        ops->rope_store(bench->backend, bench->x, bench->k, bench->k, HEADS, bench->kv, 0);
+        ops->step_begin(bench->backend, &batch, NULL, 0);
+        ops->attention_input(bench->backend, &input, bench->kv, 0);
         ops->step_end(bench->backend);
     }
 }
@@ -246,7 +245,8 @@ static void fill_context(struct kernel_bench *bench, size_t tokens, size_t rows)
 static bool prepare_attention(struct kernel_bench *bench, struct attention_case c,
                               struct kernel_bench_work *work, struct error *error) {
     size_t blocks = size_divide_up(c.tokens, KV_BLOCK_TOKENS), block_bytes = 0;
-    const struct kv_layout layout = {1, blocks, KV_HEADS, HEAD_DIM, c.element, false};
+    const struct kv_layer layer = {KV_HEADS, HEAD_DIM, HEAD_DIM, false};
+    const struct kv_layout layout = {1, &layer, blocks, c.element, false};
     bench->table = calloc(blocks, sizeof *bench->table);
     if (bench->table == NULL) {
         return out_of_memory(error);
@@ -264,7 +264,11 @@ static bool prepare_attention(struct kernel_bench *bench, struct attention_case 
     fill_context(bench, c.tokens, c.rows);
     bench->call = call_attention;
     bench->span = (struct batch_span){0, c.rows, c.tokens - c.rows, bench->table};
-    bench->shape = (struct attention_shape){HEADS, KV_HEADS, HEAD_DIM, 0.088F, 0};
+    bench->shape = (struct attention_shape){.head_count = HEADS,
+                                            .kv_head_count = KV_HEADS,
+                                            .key_dim = HEAD_DIM,
+                                            .value_dim = HEAD_DIM,
+                                            .scale = 0.088F};
     double seen = (double)c.tokens - (double)(c.rows - 1) / 2; /* keys of a row, on average */
     *work = (struct kernel_bench_work){.bytes = (double)(blocks * block_bytes),
                                        .operations = 4.0 * (double)c.rows * seen *

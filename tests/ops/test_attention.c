@@ -72,7 +72,9 @@ static void run_attention(struct backend *backend, const struct sequence_data *s
     struct activation *k = create_activation(backend, 2 * chunk, kv_width);
     struct activation *v = create_activation(backend, 2 * chunk, kv_width);
     struct activation *attended = create_activation(backend, 2 * chunk, width);
-    struct kv_layout layout = {2, 2 * blocks, c->kv_heads, c->head_dim, form->element, form->grows};
+    const struct kv_layer layer = {c->kv_heads, c->head_dim, c->head_dim, false};
+    const struct kv_layer layers[2] = {layer, layer};
+    struct kv_layout layout = {2, layers, 2 * blocks, form->element, form->grows};
     struct kv_cache *kv = NULL;
     struct error error = {0};
     assert_true(ops->kv_create(backend, &layout, &kv, &error));
@@ -89,9 +91,14 @@ static void run_attention(struct backend *backend, const struct sequence_data *s
     for (size_t i = 0; i < c->head_dim / 2; i++) {
         frequencies[i] = (float)pow(10000, -2.0 * (double)i / (double)c->head_dim);
     }
-    struct rope rope = {c->head_dim / 2, frequencies, 1};
-    struct attention_shape shape = {c->heads, c->kv_heads, c->head_dim,
-                                    1.0f / sqrtf((float)c->head_dim), c->window};
+    struct rope rope = {ROPE_INTERLEAVED, 0, c->head_dim / 2, frequencies, 1};
+    struct attention_input input = {.q = q, .k = k, .v = v, .head_count = c->heads, .rope = &rope};
+    struct attention_shape shape = {.head_count = c->heads,
+                                    .kv_head_count = c->kv_heads,
+                                    .key_dim = c->head_dim,
+                                    .value_dim = c->head_dim,
+                                    .scale = 1.0f / sqrtf((float)c->head_dim),
+                                    .window = c->window};
     for (size_t at = 0; at < c->length; at += chunk) {
         size_t rows = size_min(chunk, c->length - at);
         struct batch_span spans[2] = {{0, rows, at, tables[0]}, {rows, rows, at, tables[1]}};
@@ -108,8 +115,8 @@ static void run_attention(struct backend *backend, const struct sequence_data *s
             }
             ops->activation_write(backend, inputs[i].to, copies * rows, wide);
         }
-        ops->step_begin(backend, &batch, &rope);
-        ops->rope_store(backend, q, k, v, c->heads, kv, 1);
+        ops->step_begin(backend, &batch, &rope, 1);
+        ops->attention_input(backend, &input, kv, 1);
         ops->attention(backend, q, kv, 1, &shape, attended);
         ops->step_end(backend);
         ops->activation_read(backend, attended, copies * rows, wide);
@@ -278,8 +285,10 @@ static void a_block_costs_what_its_elements_do(void **state) {
     } rows[] = {{KV_ELEMENT_F16, 2 * 3 * 2 * 16 * 80 * 2},
                 {KV_ELEMENT_F32, 2 * 3 * 2 * 16 * 80 * 4},
                 {KV_ELEMENT_Q8_0, 2 * 3 * 2 * 16 * (80 + 3 * 2)}};
+    const struct kv_layer layer = {2, 80, 80, false};
+    const struct kv_layer layers[] = {layer, layer, layer};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        struct kv_layout layout = {3, 1, 2, 80, rows[i].element, false};
+        struct kv_layout layout = {3, layers, 1, rows[i].element, false};
         size_t bytes = 0;
         enum kv_element named = KV_ELEMENT_COUNT;
         assert_true(kv_block_bytes(&layout, &bytes));
@@ -287,7 +296,8 @@ static void a_block_costs_what_its_elements_do(void **state) {
         assert_true(kv_element_of_name(kv_element_name(rows[i].element), &named));
         assert_int_equal(named, rows[i].element);
     }
-    struct kv_layout endless = {SIZE_MAX / 4, 1, 2, 80, KV_ELEMENT_F16, false};
+    const struct kv_layer huge = {SIZE_MAX / 4, 80, 80, false};
+    struct kv_layout endless = {1, &huge, 1, KV_ELEMENT_F16, false};
     size_t bytes;
     enum kv_element named;
     assert_false(kv_block_bytes(&endless, &bytes));

@@ -109,30 +109,57 @@ static void assert_close(const char *kernels, const char *what, double at, doubl
     }
 }
 
-static void check_silu(const struct cpu_kernels *kernels) {
+/* Each gate's function in f64. */
+static double defined_gate(const struct gate *gate, double g, double u) {
+    double clamped = fmin(g, (double)gate->limit);
+    switch (gate->function) {
+    case GATE_SILU:
+        return g / (1 + exp(-g)) * u;
+    case GATE_GELU_TANH:
+        return 0.5 * g * (1 + tanh(sqrt(2 / acos(-1)) * (g + 0.044715 * g * g * g))) * u;
+    case GATE_GELU_ERF:
+        return 0.5 * g * (1 + erf(g / sqrt(2))) * u;
+    default:
+        return clamped / (1 + exp(-(double)gate->alpha * clamped)) *
+               (fmax(fmin(u, (double)gate->limit), -(double)gate->limit) + 1);
+    }
+}
+
+static void check_gate(const struct cpu_kernels *kernels, enum gate_function function) {
     enum { COUNT = 4096 };
-    static float x[COUNT], gate[COUNT], up[COUNT];
+    static const char *const names[] = {"silu", "gelu with tanh", "gelu", "clamped"};
+    const struct gate gate = {function, 1.702f, 7};
+    static float x[COUNT], g[COUNT], up[COUNT];
     normal_activations(up, COUNT);
     for (size_t i = 0; i < COUNT; i++) {
-        x[i] = gate[i] = ((float)i - COUNT / 2) / 16; /* -128 … 128: past both ends of exp */
+        x[i] = g[i] = ((float)i - COUNT / 2) / 16; /* -128 … 128: past both ends of exp */
+        up[i] *= i % 3 == 0 ? 8 : 1;
     }
-    x[0] = gate[0] = -1e30f;
-    x[1] = gate[1] = 1e30f;
-    gate[2] = NAN;
-    kernels->silu_multiply(gate, up, COUNT);
-    assert_true(isnan(gate[2]));
+    x[0] = g[0] = -1e30f;
+    x[1] = g[1] = 1e30f;
+    g[2] = NAN;
+    kernels->gates[function](&gate, g, up, COUNT);
+    assert_true(isnan(g[2]) || function == GATE_CLAMPED); /* a limit may take its place */
     for (size_t i = 0; i < COUNT; i++) {
-        double want = (double)x[i] / (1 + exp(-(double)x[i])) * (double)up[i];
+        double want = defined_gate(&gate, (double)x[i], (double)up[i]);
         if (i != 2) {
-            double least = 1e-36 * fmax(1, fabs((double)up[i])); /* where exp has become 0 */
-            assert_close(kernels->name, "silu", (double)x[i], want, (double)gate[i], least);
+            /* Where exp has become 0; where 1 + erf of f32 cancels, and exp's argument is rounded.
+             */
+            double least = (function == GATE_SILU ? 1e-36 : 1e-6) * fmax(1, fabs((double)up[i]));
+            assert_close(kernels->name, names[function], (double)x[i], want, (double)g[i], least);
         }
     }
 }
 
-static void silu_agrees_with_its_definition(void **state) {
+static void check_gates(const struct cpu_kernels *kernels) {
+    for (int function = 0; function < GATE_FUNCTIONS; function++) {
+        check_gate(kernels, (enum gate_function)function);
+    }
+}
+
+static void gates_agree_with_their_definitions(void **state) {
     (void)state;
-    for_each_set(check_silu);
+    for_each_set(check_gates);
 }
 
 static void check_largest(const struct cpu_kernels *kernels) {
@@ -194,7 +221,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(encoding_gives_the_bits_of_the_reference),
         cmocka_unit_test(packing_gives_the_bytes_of_the_reference),
-        cmocka_unit_test(silu_agrees_with_its_definition),
+        cmocka_unit_test(gates_agree_with_their_definitions),
         cmocka_unit_test(largest_is_the_largest),
         cmocka_unit_test(exp_sum_agrees_with_its_definition),
     };

@@ -149,12 +149,11 @@ static void multiply(struct backend *backend, const struct product *p, struct ma
     struct activation *to = create_activation(backend, p->batch, p->rows);
     struct batch_span span = {0, p->batch, 0, NULL};
     struct batch batch = {.row_count = p->batch, .span_count = 1, .spans = &span};
-    struct rope rope = {0, NULL, 1};
     target.out = to;
     target.epilogue = p->epilogue;
     ops->activation_write(backend, in, p->batch, x);
     ops->activation_write(backend, to, p->batch, out);
-    ops->step_begin(backend, &batch, &rope);
+    ops->step_begin(backend, &batch, NULL, 0);
     ops->matmul(backend, in, &target, 1);
     ops->step_end(backend);
     ops->activation_read(backend, to, p->batch, out);
@@ -419,7 +418,7 @@ static void check_epilogues(const struct format_row *format, struct backend *ref
                             struct backend *fast) {
     enum { ROWS = 40, COLUMNS = 256, BATCH = 9 };
     static float x[BATCH * COLUMNS], bias[ROWS], want[BATCH * ROWS], got[BATCH * ROWS];
-    static const enum matmul_epilogue epilogues[] = {MATMUL_STORE, MATMUL_ADD, MATMUL_SILU_MUL};
+    static const enum matmul_epilogue epilogues[] = {MATMUL_STORE, MATMUL_ADD, MATMUL_GATED};
     uint8_t *a = random_weights(format, ROWS, COLUMNS, WEIGHT_NORMAL);
     uint8_t *b = random_weights(format, ROWS, COLUMNS, WEIGHT_NORMAL);
     exact_activations(x, BATCH * COLUMNS);
@@ -427,7 +426,7 @@ static void check_epilogues(const struct format_row *format, struct backend *ref
     for (size_t e = 0; e < 3; e++) {
         struct product p = {.format = quant_format_of(format->type),
                             .data = a,
-                            .second = epilogues[e] == MATMUL_SILU_MUL ? b : NULL,
+                            .second = epilogues[e] == MATMUL_GATED ? b : NULL,
                             .bias = bias,
                             .rows = ROWS,
                             .columns = COLUMNS,
@@ -523,9 +522,8 @@ static void norm_agrees_with_its_definition(void **state) {
                 assert_true(ops->weight_create(backend, &source, WEIGHT_VECTOR, &handle, &error));
                 struct batch_span span = {0, rows, 0, NULL};
                 struct batch batch = {.row_count = rows, .span_count = 1, .spans = &span};
-                struct rope rope = {0, NULL, 1};
                 ops->activation_write(backend, in, rows, x);
-                ops->step_begin(backend, &batch, &rope);
+                ops->step_begin(backend, &batch, NULL, 0);
                 ops->norm(backend, in, handle, 1e-5f, to);
                 ops->step_end(backend);
                 ops->activation_read(backend, to, rows, out);
