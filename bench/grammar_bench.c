@@ -218,16 +218,17 @@ static bool run(struct bench *bench, const struct bench_case *row, struct error 
 
 static bool open_model(struct bench *bench, const char *path, struct error *error) {
     struct cpu_backend_options cpu = {.thread_count = bench->settings.threads};
+    const struct model_options model = {.max_rows = CHUNK};
     if (!gguf_open(path, &bench->gguf, error) ||
         !vocabulary_load(bench->gguf, &bench->tokenizer, error) ||
         !grammar_cache_create(bench->tokenizer, &bench->grammars, error) ||
         !cpu_backend_create(&cpu, &bench->backend, error) ||
-        !model_create(bench->gguf, bench->backend, CHUNK, NULL, NULL, &bench->model, error)) {
+        !model_create(bench->gguf, bench->backend, &model, &bench->model, error)) {
         return false;
     }
     size_t blocks = size_divide_up(CHUNK + bench->settings.tokens, KV_BLOCK_TOKENS);
     struct kv_layout layout = model_kv_layout(bench->model, blocks);
-    bench->vocabulary = model_hyperparameters(bench->model)->vocabulary_size;
+    bench->vocabulary = model_description(bench->model)->vocabulary_size;
     bench->table = calloc(blocks, sizeof *bench->table);
     bench->logits = calloc(bench->vocabulary, sizeof *bench->logits);
     bench->masked = calloc(bench->vocabulary, sizeof *bench->masked);

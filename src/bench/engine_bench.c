@@ -30,7 +30,7 @@ struct engine_bench {
 /* One step of `rows` tokens a stream, from `position` on. */
 static struct batch plan_step(struct engine_bench *bench, size_t streams, size_t position,
                               size_t rows) {
-    size_t vocabulary = model_hyperparameters(bench->model)->vocabulary_size;
+    size_t vocabulary = model_description(bench->model)->vocabulary_size;
     for (size_t s = 0; s < streams; s++) {
         bench->spans[s] =
             (struct batch_span){s * rows, rows, position, bench->tables + s * bench->blocks};
@@ -96,29 +96,46 @@ static void add_up_weights(struct engine_bench *bench) {
 
 /* Keys that a row sees, averaged over the test's rows and the layers. */
 static double mean_context(const struct engine_bench *bench, const struct engine_bench_test *test) {
-    const struct hyperparameters *h = model_hyperparameters(bench->model);
+    const struct model_description *d = model_description(bench->model);
     double context = (double)test->depth + (double)(test->length + 1) / 2;
-    double window = (double)h->sliding_window, sum = 0;
-    for (size_t i = 0; i < h->layer_count; i++) {
-        sum += h->layer_has_window[i] && context > window ? window : context;
+    double sum = 0;
+    for (size_t i = 0; i < d->layer_count; i++) {
+        double window = (double)d->layers[i].window;
+        sum += window != 0 && context > window ? window : context;
     }
-    return sum / (double)h->layer_count;
+    return sum / (double)d->layer_count;
+}
+
+/* Bytes of keys and values that a row reads of each token that it sees. */
+static double token_bytes(const struct engine_bench *bench) {
+    size_t bytes = 0;
+    for (size_t i = 0; i < bench->layout.layer_count; i++) {
+        bytes += kv_layer_key_bytes(&bench->layout.layers[i], bench->layout.element) +
+                 kv_layer_value_bytes(&bench->layout.layers[i], bench->layout.element);
+    }
+    return (double)bytes / KV_BLOCK_TOKENS;
+}
+
+/* Multiply-adds of attention for each token that a row sees. */
+static double attention_products(const struct model_description *d) {
+    size_t products = 0;
+    for (size_t i = 0; i < d->layer_count; i++) {
+        products += d->layers[i].head_count * (d->layers[i].key_dim + d->layers[i].value_dim);
+    }
+    return (double)products;
 }
 
 double engine_bench_limit(const struct engine_bench *bench, const struct engine_bench_test *test,
                           double bandwidth, const struct arithmetic *arithmetic) {
-    const struct hyperparameters *h = model_hyperparameters(bench->model);
+    const struct model_description *d = model_description(bench->model);
     double context = mean_context(bench, test);
     if (test->generates) {
-        double token_bytes = 2 *
-                             (double)kv_unit_bytes(bench->layout.element, bench->layout.head_dim) /
-                             KV_BLOCK_TOKENS * (double)(h->kv_head_count * h->layer_count);
         double streams = (double)test->streams;
-        return streams * bandwidth / (bench->weight_bytes + streams * context * token_bytes);
+        return streams * bandwidth / (bench->weight_bytes + streams * context * token_bytes(bench));
     }
     double rate =
         bench->weights_are_quantised ? arithmetic->int8_operations : arithmetic->f32_operations;
-    double attention = 4 * context * (double)(h->head_count * h->head_dim * h->layer_count);
+    double attention = 2 * context * attention_products(d);
     /* Attention is computed in f32 whatever the weights are. */
     double seconds =
         rate > 0 ? 2 * bench->weight_values / rate + attention / arithmetic->f32_operations : 0;
@@ -129,7 +146,7 @@ double engine_bench_limit(const struct engine_bench *bench, const struct engine_
 
 static bool create_buffers(struct engine_bench *bench, struct error *error) {
     size_t streams = bench->options.max_streams;
-    size_t vocabulary = model_hyperparameters(bench->model)->vocabulary_size;
+    size_t vocabulary = model_description(bench->model)->vocabulary_size;
     bench->blocks = size_divide_up(bench->options.max_tokens, KV_BLOCK_TOKENS);
     bench->tables = calloc(bench->blocks, streams * sizeof *bench->tables);
     bench->tokens = calloc(bench->max_rows, sizeof *bench->tokens);
@@ -159,9 +176,12 @@ bool engine_bench_create(const struct gguf *gguf, const struct engine_bench_opti
     bench->gguf = gguf;
     bench->options = *options;
     bench->max_rows = size_max(options->prefill_chunk, options->max_streams);
+    const struct model_options model = {.max_rows = bench->max_rows,
+                                        .sequence_length = options->max_tokens,
+                                        .progress = progress,
+                                        .progress_context = context};
     if (!cpu_backend_create(&options->cpu, &bench->backend, error) ||
-        !model_create(gguf, bench->backend, bench->max_rows, progress, context, &bench->model,
-                      error) ||
+        !model_create(gguf, bench->backend, &model, &bench->model, error) ||
         !create_buffers(bench, error)) {
         engine_bench_free(bench);
         return false;

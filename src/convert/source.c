@@ -2,7 +2,7 @@
 #include "convert/source.h"
 
 #include "convert/checkpoint.h"
-#include "model/hyperparameters.h"
+#include "model/description.h"
 
 /* What a file says of its own format, and what holds for its own bytes only. */
 static bool is_replaced(struct string_view key) {
@@ -17,13 +17,13 @@ static bool is_replaced(struct string_view key) {
 }
 
 static bool read_shape(struct source *source, struct error *error) {
-    struct hyperparameters hyperparameters;
-    if (!hyperparameters_read(source->gguf, &source->arena, &hyperparameters, error)) {
+    struct model_description d;
+    if (!description_read(source->gguf, 0, &source->arena, &d, error)) {
         return false;
     }
     source->shape = (struct mix_shape){
-        .layer_count = hyperparameters.layer_count,
-        .group_size = hyperparameters.head_count / hyperparameters.kv_head_count,
+        .layer_count = d.layer_count,
+        .group_size = d.layers[0].head_count / d.layers[0].kv_head_count,
         .has_output = gguf_find_tensor(source->gguf, "output.weight") != NULL,
     };
     return true;

@@ -474,13 +474,13 @@ static const char *dominant_format(const struct gguf *gguf, uint64_t *parameter_
 }
 
 static void fill_info(struct engine *engine, size_t context_length, double load_seconds) {
-    const struct hyperparameters *h = model_hyperparameters(engine->model);
+    const struct model_description *d = model_description(engine->model);
     struct engine_info *info = &engine->info;
     const char *name = copy_string(engine, "general.name", NULL);
     const char *source = engine->options.source_path;
     info->path = source == NULL ? gguf_path(engine->gguf)
                                 : arena_copy_text(&engine->arena, source, strlen(source));
-    info->architecture = h->architecture;
+    info->architecture = d->architecture;
     info->name = name != NULL && name[0] != '\0' ? name : file_name(info->path);
     info->format = dominant_format(engine->gguf, &info->parameter_count);
     info->chat_template = copy_string(engine, "tokenizer.chat_template", NULL);
@@ -488,9 +488,9 @@ static void fill_info(struct engine *engine, size_t context_length, double load_
     info->file_bytes = gguf_file_bytes(engine->gguf);
     info->planned_bytes = engine->plan.total - engine->plan.others;
     info->context_length = context_length;
-    info->vocabulary_size = h->vocabulary_size;
-    info->embedding_length = h->embedding_length;
-    info->layer_count = h->layer_count;
+    info->vocabulary_size = d->vocabulary_size;
+    info->embedding_length = d->embedding_length;
+    info->layer_count = d->layer_count;
     info->load_seconds = load_seconds;
 }
 
@@ -554,14 +554,14 @@ static bool create_kv(struct engine *engine, struct error *error) {
 
 static bool create_scheduler(struct engine *engine, size_t *context_length, struct error *error) {
     const struct engine_options *options = &engine->options;
-    const struct hyperparameters *h = model_hyperparameters(engine->model);
+    const struct model_description *d = model_description(engine->model);
     if (!create_kv(engine, error)) {
         return false;
     }
     size_t wanted =
-        options->max_sequence_length == 0 ? h->context_length : options->max_sequence_length;
+        options->max_sequence_length == 0 ? d->context_length : options->max_sequence_length;
     *context_length =
-        size_min(size_min(wanted, h->context_length), engine->kv_block_count * KV_BLOCK_TOKENS);
+        size_min(size_min(wanted, d->context_length), engine->kv_block_count * KV_BLOCK_TOKENS);
     size_t cached = options->prefix_cache_bytes / engine->kv_block_bytes;
     const struct scheduler_options scheduling = {
         .max_running_requests = options->max_running_requests,
@@ -578,16 +578,6 @@ static bool create_scheduler(struct engine *engine, size_t *context_length, stru
         .prefix_caching = options->prefix_caching,
     };
     return scheduler_create(&scheduling, &engine->scheduler, error);
-}
-
-/* Blocks that no layer looks back to can be given up. */
-static size_t common_window(const struct hyperparameters *h) {
-    for (size_t i = 0; i < h->layer_count; i++) {
-        if (!h->layer_has_window[i]) {
-            return 0;
-        }
-    }
-    return h->sliding_window;
 }
 
 static size_t longest_piece(const struct tokenizer *tokenizer) {
@@ -613,12 +603,13 @@ static void start_metrics(struct engine *engine) {
 
 /* Before anything large is made. The KV pool is made as the plan has it. */
 static bool make_plan(struct engine *engine, struct error *error) {
-    struct hyperparameters hyperparameters;
+    struct model_description description;
     struct memory_limits limits;
     struct arena arena = {0};
     memory_limits_read("", &limits);
-    bool done = hyperparameters_read(engine->gguf, &arena, &hyperparameters, error) &&
-                memory_plan_make(engine->gguf, engine->backend, &hyperparameters, &engine->options,
+    bool done = description_read(engine->gguf, engine->options.max_sequence_length, &arena,
+                                 &description, error) &&
+                memory_plan_make(engine->gguf, engine->backend, &description, &engine->options,
                                  &limits, &engine->plan, error);
     arena_deinit(&arena);
     if (!done) {
@@ -644,17 +635,20 @@ static bool load(struct engine *engine, const char *path,
                                             .plain_attention = options->plain_attention};
     engine->max_rows = options->prefill_chunk_size + options->decode_chunk_size;
     engine->max_logits = size_max(ENGINE_MAX_STEP_LOGITS, options->decode_chunk_size + 1);
+    const struct model_options model = {.max_rows = engine->max_rows,
+                                        .sequence_length = options->max_sequence_length,
+                                        .progress = progress,
+                                        .progress_context = progress_context};
     if (!gguf_open(path, &engine->gguf, error) ||
         !cpu_backend_create(&cpu, &engine->backend, error) || !make_plan(engine, error) ||
         !vocabulary_load(engine->gguf, &engine->tokenizer, error) ||
         !grammar_cache_create(engine->tokenizer, &engine->grammars, error) ||
-        !model_create(engine->gguf, engine->backend, engine->max_rows, progress, progress_context,
-                      &engine->model, error)) {
+        !model_create(engine->gguf, engine->backend, &model, &engine->model, error)) {
         return false;
     }
-    engine->vocabulary_size = model_hyperparameters(engine->model)->vocabulary_size;
+    engine->vocabulary_size = model_description(engine->model)->vocabulary_size;
     engine->longest_piece = longest_piece(engine->tokenizer);
-    engine->window = common_window(model_hyperparameters(engine->model));
+    engine->window = description_common_window(model_description(engine->model));
     if (!create_step_buffers(engine, error) || !create_scheduler(engine, &context_length, error)) {
         return false;
     }

@@ -19,50 +19,21 @@ enum {
     KV_RECORD_BYTES = 128,    /* bookkeeping of a block */
 };
 
-static bool is_named(const struct gguf_tensor *tensor, const char *name) {
-    return string_view_is(tensor->name, name);
-}
-
-static size_t backend_bytes(struct backend *backend, const struct gguf_tensor *tensor,
-                            enum weight_use use) {
-    const struct weight_source source = {tensor->format, tensor->data, tensor->row_count,
-                                         tensor->dimensions[0]};
-    return backend->ops->weight_bytes(backend, &source, use);
-}
-
-/* What is in the file's own form stays in its map; what is not leaves it once it is copied. */
-static void add_weights(const struct gguf *gguf, struct backend *backend,
-                        struct memory_plan *plan) {
-    bool tied = gguf_find_tensor(gguf, "output.weight") == NULL;
-    uint64_t tensors = 0;
-    for (size_t i = 0; i < gguf_tensor_count(gguf); i++) {
-        const struct gguf_tensor *tensor = gguf_tensor_at(gguf, i);
-        bool is_embedding = is_named(tensor, "token_embd.weight");
-        tensors += tensor->bytes;
-        if (is_embedding) {
-            plan->mapped += tensor->bytes;
-        }
-        if (!is_embedding || tied) {
-            bool is_vector = tensor->row_count == 1;
-            size_t own = backend_bytes(backend, tensor, is_vector ? WEIGHT_VECTOR : WEIGHT_MATRIX);
-            plan->packed += own;
-            plan->mapped += own == 0 && !is_embedding ? tensor->bytes : 0;
-        }
-    }
-    uint64_t file = gguf_file_bytes(gguf);
-    plan->mapped += file > tensors ? file - tensors : 0;
-}
-
-static void add_scratch(const struct hyperparameters *h, struct backend *backend,
-                        const struct engine_options *options, struct memory_plan *plan) {
+static bool add_model(const struct gguf *gguf, struct backend *backend,
+                      const struct model_description *description,
+                      const struct engine_options *options, struct memory_plan *plan,
+                      struct error *error) {
+    struct model_needs needs;
     size_t rows = options->prefill_chunk_size + options->decode_chunk_size;
-    size_t q = h->head_count * h->head_dim, kv = h->kv_head_count * h->head_dim;
-    size_t widest = size_max(size_max(q, h->feed_forward_length), h->embedding_length);
-    size_t columns = 2 * h->embedding_length + 2 * q + 2 * kv + h->feed_forward_length;
     size_t logits = size_max(ENGINE_MAX_STEP_LOGITS, options->decode_chunk_size + 1);
-    plan->scratch = (uint64_t)rows * columns * sizeof(float) +
-                    backend->ops->scratch_bytes(backend, rows, widest, h->head_dim) +
-                    (uint64_t)logits * h->vocabulary_size * sizeof(float);
+    if (!model_add_up(gguf, description, backend, rows, &needs, error)) {
+        return false;
+    }
+    plan->mapped = needs.mapped;
+    plan->packed = needs.packed;
+    plan->scratch =
+        needs.scratch + (uint64_t)logits * description->vocabulary_size * sizeof(float);
+    return true;
 }
 
 size_t memory_plan_asked_blocks(const struct engine_options *options, size_t block_bytes) {
@@ -86,27 +57,28 @@ static void set_kv(struct memory_plan *plan, size_t blocks, uint64_t others) {
 }
 
 bool memory_plan_make(const struct gguf *gguf, struct backend *backend,
-                      const struct hyperparameters *h, const struct engine_options *options,
+                      const struct model_description *description,
+                      const struct engine_options *options,
                       const struct memory_limits *limits, struct memory_plan *plan,
                       struct error *error) {
     *plan = (struct memory_plan){.limits = *limits, .allowed_by = "nothing known"};
-    const struct kv_layout layout = {.layer_count = h->layer_count,
-                                     .kv_head_count = h->kv_head_count,
-                                     .head_dim = h->head_dim,
+    const struct kv_layout layout = {.layer_count = description->kv_layer_count,
+                                     .layers = description->kv_layers,
                                      .element = options->kv_element};
     if (!kv_block_bytes(&layout, &plan->block_bytes) || plan->block_bytes == 0) {
         return error_set(error, ERROR_OUT_OF_MEMORY, "the model's KV cache is too large");
     }
-    add_weights(gguf, backend, plan);
-    add_scratch(h, backend, options, plan);
-    plan->program = PROGRAM_BYTES + (uint64_t)h->vocabulary_size * TOKEN_BYTES;
+    if (!add_model(gguf, backend, description, options, plan, error)) {
+        return false;
+    }
+    plan->program = PROGRAM_BYTES + (uint64_t)description->vocabulary_size * TOKEN_BYTES;
     plan->asked_blocks = memory_plan_asked_blocks(options, plan->block_bytes);
-    size_t context = size_min(h->context_length, plan->asked_blocks * KV_BLOCK_TOKENS);
+    size_t context = size_min(description->context_length, plan->asked_blocks * KV_BLOCK_TOKENS);
     if (options->max_sequence_length > 0) {
         context = size_min(context, options->max_sequence_length);
     }
     plan->requests = (uint64_t)options->max_running_requests *
-                     (context * SEQUENCE_TOKEN_BYTES + h->vocabulary_size * SAMPLER_TOKEN_BYTES);
+                     (context * SEQUENCE_TOKEN_BYTES + description->vocabulary_size * SAMPLER_TOKEN_BYTES);
     bound(plan, limits->machine_bytes, options->memory_fraction,
           "memory_fraction of the machine's memory");
     bound(plan, limits->cgroup_bytes, options->memory_fraction,
@@ -239,7 +211,7 @@ bool memory_plan_for_gguf(const struct gguf *gguf, const struct engine_options *
                           const char *root, struct memory_plan *plan, struct error *error) {
     struct engine_options options = *given;
     struct backend *backend = NULL;
-    struct hyperparameters hyperparameters;
+    struct model_description description;
     struct memory_limits limits;
     struct arena arena = {0};
     memory_limits_read(root, &limits);
@@ -248,8 +220,8 @@ bool memory_plan_for_gguf(const struct gguf *gguf, const struct engine_options *
                                             .kernels = options.kernels,
                                             .mapped_weights = options.mapped_weights};
     done = done && cpu_backend_create(&cpu, &backend, error) &&
-           hyperparameters_read(gguf, &arena, &hyperparameters, error) &&
-           memory_plan_make(gguf, backend, &hyperparameters, &options, &limits, plan, error);
+           description_read(gguf, options.max_sequence_length, &arena, &description, error) &&
+           memory_plan_make(gguf, backend, &description, &options, &limits, plan, error);
     if (backend != NULL) {
         backend->ops->free(backend);
     }

@@ -13,7 +13,7 @@
 #include "base/string_buffer.h"
 #include "engine/engine.h"
 #include "model/gguf.h"
-#include "model/hyperparameters.h"
+#include "model/description.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -46,7 +46,7 @@ size_t memory_plan_asked_blocks(const struct engine_options *options, size_t blo
 /* `options` as engine_create has completed them. With options->shrink_kv the KV pool becomes as
  * large as fits, down to one sequence of 512 tokens. False: the KV cache's size overflows. */
 bool memory_plan_make(const struct gguf *gguf, struct backend *backend,
-                      const struct hyperparameters *hyperparameters,
+                      const struct model_description *description,
                       const struct engine_options *options, const struct memory_limits *limits,
                       struct memory_plan *plan, struct error *error);
 

@@ -16,7 +16,7 @@ enum { MAX_TOKENS = 4096 };
 
 static bool run(struct model *model, struct backend *backend, const int32_t *tokens, size_t count,
                 size_t chunk, struct error *error) {
-    size_t vocabulary = model_hyperparameters(model)->vocabulary_size;
+    size_t vocabulary = model_description(model)->vocabulary_size;
     size_t blocks = size_divide_up(count, KV_BLOCK_TOKENS);
     struct kv_layout layout = model_kv_layout(model, blocks);
     struct kv_cache *kv = NULL;
@@ -66,9 +66,10 @@ int main(int argc, char **argv) {
     const char *threads = getenv("LOGITS_THREADS");
     struct cpu_backend_options options = {
         .thread_count = threads == NULL ? 2 : strtoul(threads, NULL, 10), .kernels = argv[2]};
+    const struct model_options model_options = {.max_rows = chunk};
     bool done = gguf_open(argv[1], &gguf, &error) &&
                 cpu_backend_create(&options, &backend, &error) &&
-                model_create(gguf, backend, chunk, NULL, NULL, &model, &error) &&
+                model_create(gguf, backend, &model_options, &model, &error) &&
                 run(model, backend, tokens, count, chunk, &error);
     if (!done) {
         fprintf(stderr, "logits: %s\n", error.message);
