@@ -31,8 +31,7 @@ static bool add_model(const struct gguf *gguf, struct backend *backend,
     }
     plan->mapped = needs.mapped;
     plan->packed = needs.packed;
-    plan->scratch =
-        needs.scratch + (uint64_t)logits * description->vocabulary_size * sizeof(float);
+    plan->scratch = needs.scratch + (uint64_t)logits * description->vocabulary_size * sizeof(float);
     return true;
 }
 
@@ -58,9 +57,8 @@ static void set_kv(struct memory_plan *plan, size_t blocks, uint64_t others) {
 
 bool memory_plan_make(const struct gguf *gguf, struct backend *backend,
                       const struct model_description *description,
-                      const struct engine_options *options,
-                      const struct memory_limits *limits, struct memory_plan *plan,
-                      struct error *error) {
+                      const struct engine_options *options, const struct memory_limits *limits,
+                      struct memory_plan *plan, struct error *error) {
     *plan = (struct memory_plan){.limits = *limits, .allowed_by = "nothing known"};
     const struct kv_layout layout = {.layer_count = description->kv_layer_count,
                                      .layers = description->kv_layers,
@@ -77,8 +75,9 @@ bool memory_plan_make(const struct gguf *gguf, struct backend *backend,
     if (options->max_sequence_length > 0) {
         context = size_min(context, options->max_sequence_length);
     }
-    plan->requests = (uint64_t)options->max_running_requests *
-                     (context * SEQUENCE_TOKEN_BYTES + description->vocabulary_size * SAMPLER_TOKEN_BYTES);
+    plan->requests =
+        (uint64_t)options->max_running_requests *
+        (context * SEQUENCE_TOKEN_BYTES + description->vocabulary_size * SAMPLER_TOKEN_BYTES);
     bound(plan, limits->machine_bytes, options->memory_fraction,
           "memory_fraction of the machine's memory");
     bound(plan, limits->cgroup_bytes, options->memory_fraction,

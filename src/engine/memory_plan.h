@@ -12,8 +12,8 @@
 #include "base/memory_limits.h"
 #include "base/string_buffer.h"
 #include "engine/engine.h"
-#include "model/gguf.h"
 #include "model/description.h"
+#include "model/gguf.h"
 
 #include <stdbool.h>
 #include <stddef.h>

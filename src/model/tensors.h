@@ -3,7 +3,7 @@
  * as some rows of a fused tensor, or as one matrix an expert.
  *
  * The list follows from the description. Loading and the memory plan walk the same one, so that
- * they cannot differ. Private to src/model, but for model_add_up. No state; any thread.
+ * they cannot differ. Private to src/model. No state; any thread.
  */
 #ifndef MISTRAL_MODEL_TENSORS_H
 #define MISTRAL_MODEL_TENSORS_H
