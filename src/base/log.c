@@ -1,7 +1,11 @@
-/* log.c - see log.h. Formats into a stack buffer: a log line never allocates. */
+/*
+ * log.c - see log.h. Formats into a stack buffer: a log line never allocates. Its texts share what
+ * the line has room for, so that every field is there and the line is whole.
+ */
 #include "base/log.h"
 
 #include "base/clock.h"
+#include "base/utf8.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -9,7 +13,13 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LOG_LINE_BYTES = 4096, LOG_TAIL_BYTES = 4 };
+enum {
+    LOG_LINE_BYTES = 4096, /* PIPE_BUF of Linux: a write of no more never mixes with another */
+    HEAD_BYTES = 160,      /* time, level and event */
+    FIELD_BYTES = 72,      /* a name, its marks, and any number */
+    MOST_FIELDS = 32,      /* the others are left out */
+    MOST_TEXT_BYTES = 1200,
+};
 
 static enum log_level current_level = LOG_WARN;
 static enum log_format current_format = LOG_FORMAT_TEXT;
@@ -40,44 +50,66 @@ bool log_level_parse(const char *name, enum log_level *level) {
     return false;
 }
 
-/* Room is kept for the closing brace and newline, so a long value is cut and the line stays whole.
- */
-static void put_char(struct line *line, char character) {
-    if (line->length < LOG_LINE_BYTES - LOG_TAIL_BYTES) {
-        line->bytes[line->length++] = character;
-    }
+static void put(struct line *line, const char *bytes, size_t length) {
+    memcpy(line->bytes + line->length, bytes, length);
+    line->length += length;
 }
 
 static void put_text(struct line *line, const char *text) {
-    while (*text != '\0') {
-        put_char(line, *text++);
-    }
+    put(line, text, strlen(text));
 }
 
-/* JSON string escapes; in the text format too, so that a value can never forge a line. */
-static void put_quoted(struct line *line, const char *text) {
-    put_char(line, '"');
-    for (; *text != '\0' && line->length < LOG_LINE_BYTES - LOG_TAIL_BYTES - 8; text++) {
-        unsigned char c = (unsigned char)*text;
-        if (c == '"' || c == '\\') {
-            put_char(line, '\\');
-            put_char(line, (char)c);
-        } else if (c < 0x20 || c == 0x7f) {
-            char escape[8];
-            snprintf(escape, sizeof escape, "\\u%04x", c);
-            put_text(line, escape);
-        } else {
-            put_char(line, (char)c);
+/* One character as JSON has it, at most 6 bytes, and how many bytes of `text` it was. What is no
+ * UTF-8 becomes U+FFFD. */
+static size_t escape(const char *text, char out[8], size_t *length) {
+    unsigned char c = (unsigned char)*text;
+    uint32_t code_point;
+    size_t taken = utf8_decode(text, strnlen(text, 4), &code_point);
+    if (taken == 0) {
+        *length = utf8_encode(0xFFFD, out);
+        return 1;
+    }
+    if (c == '"' || c == '\\') {
+        out[0] = '\\';
+        out[1] = (char)c;
+        *length = 2;
+    } else if (c < 0x20 || c == 0x7f) {
+        *length = (size_t)snprintf(out, 8, "\\u%04x", c);
+    } else {
+        memcpy(out, text, taken);
+        *length = taken;
+    }
+    return taken;
+}
+
+/* JSON string escapes; in the text format too, so that a value can never forge a line. What has
+ * more than `most` bytes is cut after a whole character and ends in "…". */
+static void put_quoted(struct line *line, const char *text, size_t most) {
+    static const char ellipsis[] = "\xe2\x80\xa6";
+    size_t start = line->length + 1, cut = start; /* where the ellipsis would go */
+    put_text(line, "\"");
+    while (*text != '\0') {
+        char escaped[8];
+        size_t length;
+        text += escape(text, escaped, &length);
+        if (line->length - start + length > most) {
+            line->length = cut;
+            put_text(line, ellipsis);
+            break;
+        }
+        put(line, escaped, length);
+        if (line->length - start + sizeof ellipsis - 1 <= most) {
+            cut = line->length;
         }
     }
-    put_char(line, '"');
+    put_text(line, "\"");
 }
 
-static void put_value(struct line *line, const struct log_field *field) {
+static void put_value(struct line *line, const struct log_field *field, size_t most) {
     char number[40];
     switch (field->kind) {
     case LOG_FIELD_TEXT:
-        put_quoted(line, field->text == NULL ? "" : field->text);
+        put_quoted(line, field->text == NULL ? "" : field->text, most);
         return;
     case LOG_FIELD_BOOL:
         put_text(line, field->boolean ? "true" : "false");
@@ -107,36 +139,52 @@ static void put_time(struct line *line) {
     put_text(line, stamp);
 }
 
+/* How many bytes each text may have, and how many fields there are. */
+static size_t share(const struct log_field *fields, size_t *count) {
+    size_t texts = 0;
+    for (*count = 0; *count < MOST_FIELDS && fields[*count].name != NULL; ++*count) {
+        texts += fields[*count].kind == LOG_FIELD_TEXT;
+    }
+    size_t room = LOG_LINE_BYTES - HEAD_BYTES - *count * FIELD_BYTES;
+    size_t most = texts == 0 ? room : room / texts;
+    return most < MOST_TEXT_BYTES ? most : MOST_TEXT_BYTES;
+}
+
+enum { MOST_NAME_BYTES = 24 }; /* of events and fields, which the program names */
+
 static void put_json(struct line *line, enum log_level level, const char *event,
                      const struct log_field *fields) {
+    size_t count, most = share(fields, &count);
     put_text(line, "{\"time\":\"");
     put_time(line);
     put_text(line, "\",\"level\":\"");
     put_text(line, level_names[level]);
     put_text(line, "\",\"event\":");
-    put_quoted(line, event);
-    for (; fields->name != NULL; fields++) {
-        put_char(line, ',');
-        put_quoted(line, fields->name);
-        put_char(line, ':');
-        put_value(line, fields);
+    put_quoted(line, event, 2 * MOST_NAME_BYTES);
+    for (size_t i = 0; i < count; i++) {
+        put_text(line, ",");
+        put_quoted(line, fields[i].name, MOST_NAME_BYTES);
+        put_text(line, ":");
+        put_value(line, &fields[i], most);
     }
-    line->bytes[line->length++] = '}';
+    put_text(line, "}\n");
 }
 
 static void put_plain(struct line *line, enum log_level level, const char *event,
                       const struct log_field *fields) {
+    size_t count, most = share(fields, &count);
     put_time(line);
-    put_char(line, ' ');
+    put_text(line, " ");
     put_text(line, level_names[level]);
-    put_char(line, ' ');
-    put_text(line, event);
-    for (; fields->name != NULL; fields++) {
-        put_char(line, ' ');
-        put_text(line, fields->name);
-        put_char(line, '=');
-        put_value(line, fields);
+    put_text(line, " ");
+    put(line, event, strnlen(event, (size_t)2 * MOST_NAME_BYTES));
+    for (size_t i = 0; i < count; i++) {
+        put_text(line, " ");
+        put(line, fields[i].name, strnlen(fields[i].name, MOST_NAME_BYTES));
+        put_text(line, "=");
+        put_value(line, &fields[i], most);
     }
+    put_text(line, "\n");
 }
 
 void log_write(enum log_level level, const char *event, const struct log_field *fields) {
@@ -149,7 +197,6 @@ void log_write(enum log_level level, const char *event, const struct log_field *
     } else {
         put_plain(&line, level, event, fields);
     }
-    line.bytes[line.length++] = '\n';
     ssize_t written = write(STDERR_FILENO, line.bytes, line.length);
     (void)written; /* nowhere left to say that the log itself failed */
 }

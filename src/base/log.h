@@ -3,8 +3,9 @@
  *
  * One call is one line, written with one write(2), so lines of several threads never mix. A line
  * has an event name (lower case, words joined by '_') and typed fields; a message with spaces is a
- * field. Level and format are set once at start, before other threads exist. Safe on any thread
- * afterwards.
+ * field. A line is always whole: long texts are cut inside their quotes and end in "…", and what is
+ * no UTF-8 becomes U+FFFD. Level and format are set once at start, before other threads exist. Safe
+ * on any thread afterwards.
  */
 #ifndef MISTRAL_BASE_LOG_H
 #define MISTRAL_BASE_LOG_H

@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -45,6 +46,7 @@ struct creating {
     char weights_digest[DIGEST_HEX_BYTES];
     struct string_buffer manifest;
     struct json_writer json;
+    struct ollama_manifest fresh; /* the blobs that were not there before */
     struct error *error;
 };
 
@@ -109,8 +111,12 @@ static bool identify_weights(struct creating *creating) {
 }
 
 static void add_layer(struct creating *creating, const char *type, const char *digest,
-                      uint64_t bytes) {
+                      uint64_t bytes, bool is_fresh) {
     struct string_buffer text = {0};
+    if (is_fresh) { /* weights, and one of each text: fewer than a manifest may have */
+        struct ollama_layer *layer = &creating->fresh.layers[creating->fresh.count++];
+        snprintf(layer->digest, sizeof layer->digest, "%s", digest);
+    }
     json_write_object_begin(&creating->json);
     string_buffer_append_format(&text, "%s%s", layer_type_prefix, type);
     json_write_text_member(&creating->json, "mediaType", string_buffer_text(&text));
@@ -129,8 +135,9 @@ static bool link_weights(struct creating *creating) {
     struct string_buffer fresh = {0};
     uint64_t bytes;
     bool done = true;
-    if (own_store_has_blob(&creating->store, creating->weights_digest, &bytes) &&
-        bytes == creating->weights_bytes) {
+    bool is_there = own_store_has_blob(&creating->store, creating->weights_digest, &bytes) &&
+                    bytes == creating->weights_bytes;
+    if (is_there) {
         tell(creating, "using existing layer", creating->weights_digest);
     } else {
         tell(creating, "creating new layer", creating->weights_digest);
@@ -144,7 +151,8 @@ static bool link_weights(struct creating *creating) {
             error_set_errno(creating->error, errno, "cannot write '%s'", string_buffer_text(&path));
         }
     }
-    add_layer(creating, "model", creating->weights_digest, creating->weights_bytes);
+    add_layer(creating, "model", creating->weights_digest, creating->weights_bytes,
+              done && !is_there);
     string_buffer_deinit(&path);
     string_buffer_deinit(&fresh);
     return done;
@@ -176,7 +184,7 @@ static bool add_texts(struct creating *creating) {
             return false;
         }
         tell(creating, existed ? "using existing layer" : "creating new layer", digest);
-        add_layer(creating, rows[i].type, digest, length);
+        add_layer(creating, rows[i].type, digest, length, !existed);
     }
     return true;
 }
@@ -192,13 +200,16 @@ static bool write_model(struct creating *creating) {
     bool done = link_weights(creating) && add_texts(creating);
     json_write_array_end(json);
     json_write_object_end(json);
-    if (!done) {
-        return false;
+    if (done) {
+        tell(creating, "writing manifest", NULL);
+        done = own_store_put_manifest(&creating->store, &creating->name,
+                                      string_buffer_text(&creating->manifest),
+                                      creating->manifest.length, creating->error);
     }
-    tell(creating, "writing manifest", NULL);
-    return own_store_put_manifest(&creating->store, &creating->name,
-                                  string_buffer_text(&creating->manifest),
-                                  creating->manifest.length, creating->error);
+    if (!done) {
+        own_store_forget(&creating->store, &creating->fresh);
+    }
+    return done;
 }
 
 /* A file of the models folder would be found first under that name. */

@@ -190,6 +190,10 @@ static void prune(const struct own_store *store, const struct ollama_manifest *r
     free(list.digests);
 }
 
+void own_store_forget(const struct own_store *store, const struct ollama_manifest *manifest) {
+    prune(store, manifest);
+}
+
 /* --- manifests --- */
 
 static bool check_blobs(const struct own_store *store, const char *text, size_t length,

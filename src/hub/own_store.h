@@ -40,6 +40,10 @@ bool own_store_put_text(const struct own_store *store, const char *text, size_t 
 bool own_store_put_manifest(const struct own_store *store, const struct ollama_name *name,
                             const char *text, size_t length, struct error *error);
 
+/* With the lock held: removes the blobs that a manifest mentions which is not there, unless another
+ * one mentions them. */
+void own_store_forget(const struct own_store *store, const struct ollama_manifest *manifest);
+
 /* With the lock held: removes a manifest, given by its path, and what nothing else mentions. */
 bool own_store_remove(const struct own_store *store, const char *manifest_path,
                       struct error *error);

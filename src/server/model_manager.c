@@ -225,6 +225,33 @@ void model_manager_forget(struct model_manager *manager, const char *name) {
     model_loading_tidy(manager);
 }
 
+/* The model that was named at start is one like any other from here on, and without a name. */
+static void end_adoption(struct model_manager *manager) {
+    struct model_name *name = manager->adopted;
+    struct managed_model *model = name->model;
+    manager->adopted = NULL;
+    model->is_adopted = false;
+    model->expires_ns = 0;
+    model_names_drop_user(name);
+    model_names_unlist_all(model);
+    bool is_unloaded = model->state == MODEL_ABSENT || model->state == MODEL_FAILED;
+    if (is_unloaded && TAILQ_EMPTY(&model->waiting)) {
+        model_loading_free(model);
+    }
+}
+
+void model_manager_delete(struct model_manager *manager, const char *name) {
+    const struct model_name *known = model_names_find(manager, name);
+    bool was_adopted =
+        manager->adopted != NULL && (model_names_match(manager->adopted->entry.name, name) ||
+                                     (known != NULL && known->model == manager->adopted->model));
+    (void)model_manager_keep(manager, name, 0);
+    if (was_adopted) {
+        end_adoption(manager);
+    }
+    model_manager_forget(manager, name);
+}
+
 /* --- its life --- */
 
 bool model_manager_create(const struct model_manager_options *options,

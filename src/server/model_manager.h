@@ -33,6 +33,9 @@ struct managed_model;
 struct model_manager;
 struct model_name;
 
+/* A longer name is no model's. */
+enum { MODEL_NAME_MOST_BYTES = 512 };
+
 /* Seconds that a model stays after its last request, where the request does not say. */
 #define MODEL_DEFAULT_KEEP_ALIVE 300.0
 
@@ -134,8 +137,13 @@ bool model_manager_find(const struct model_manager *manager, const char *name,
  * model of that name is loaded. */
 bool model_manager_keep(struct model_manager *manager, const char *name, double keep_alive);
 
-/* To be called when what a name means has changed: it was deleted, overwritten or created. The next
- * request for it looks it up again; a model that is left without a name goes when it is idle. */
+/* To be called when what a name means has changed: it was overwritten or created. The next request
+ * for it looks it up again; a model that is left without a name goes when it is idle. */
 void model_manager_forget(struct model_manager *manager, const char *name);
+
+/* To be called when what a name meant was deleted: as above, and the model goes as soon as it is
+ * idle. The model that was named at start is then no longer: requests that name none get the
+ * default model, if there is one. */
+void model_manager_delete(struct model_manager *manager, const char *name);
 
 #endif

@@ -8,10 +8,7 @@
 #include <string.h>
 #include <strings.h>
 
-enum {
-    MAX_NAME_BYTES = 512,
-    MAX_NAMES = 64, /* spellings of one model that are remembered */
-};
+enum { MAX_NAMES = 64 }; /* spellings of one model that are remembered */
 
 /* --- what is known --- */
 
@@ -211,7 +208,7 @@ static bool is_possible_name(const char *name) {
             return false;
         }
     }
-    return length <= MAX_NAME_BYTES;
+    return length <= MODEL_NAME_MOST_BYTES;
 }
 
 void model_names_look_up(struct model_manager *manager, const char *name,

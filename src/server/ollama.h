@@ -43,8 +43,12 @@ void ollama_answer_blob(struct server *server, struct http_connection *connectio
 
 /* Reads the body of a request that is answered from files: a JSON object of at most 512 KiB, which
  * the caller releases, also after a failure (NULL is fine). Returns the text at `member`, or at
- * `other` (may be NULL), in it; NULL with the error when there is none. Loop thread. */
+ * `other` (may be NULL), in it, which is a model's name; NULL with the error when there is none, or
+ * one that is too long. Loop thread. */
 const char *ollama_read_small_body(struct http_connection *connection, struct json_t **body,
                                    const char *member, const char *other, struct api_error *error);
+
+/* Whether a model may be called so, by its length alone; else 400. */
+bool ollama_check_name(const char *name, const char *member, struct api_error *error);
 
 #endif

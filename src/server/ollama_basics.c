@@ -6,6 +6,8 @@
 #include "server/ollama.h"
 #include "server/server_internal.h"
 
+#include <string.h>
+
 enum { MOST_BODY_BYTES = 512 * 1024 /* texts of licenses are the longest */ };
 
 /* The release of Ollama whose API this is: clients ask for one at least this or that old, and this
@@ -31,6 +33,16 @@ void ollama_answer_version(struct server *server, struct http_connection *connec
     string_buffer_deinit(&text);
 }
 
+bool ollama_check_name(const char *name, const char *member, struct api_error *error) {
+    size_t length = strlen(name);
+    if (length > MODEL_NAME_MOST_BYTES) {
+        return api_error_set(error, 400, "invalid_value", member,
+                             "invalid model name: it has %zu bytes, and at most %d are possible",
+                             length, MODEL_NAME_MOST_BYTES);
+    }
+    return true;
+}
+
 const char *ollama_read_small_body(struct http_connection *connection, json_t **body,
                                    const char *member, const char *other, struct api_error *error) {
     struct string_buffer bytes = http_connection_take_body(connection);
@@ -47,6 +59,8 @@ const char *ollama_read_small_body(struct http_connection *connection, json_t **
             text = NULL;
             api_error_set(error, 400, "missing_required_parameter", member, "%s is required",
                           member);
+        } else if (!ollama_check_name(text, member, error)) {
+            text = NULL;
         }
     }
     string_buffer_deinit(&bytes);

@@ -38,8 +38,7 @@ static void forget_deleted(struct change *change) {
     struct model_manager *models = change->request.server->models;
     const char *names[] = {change->source, string_buffer_text(&change->name)};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        (void)model_manager_keep(models, names[i], 0);
-        model_manager_forget(models, names[i]);
+        model_manager_delete(models, names[i]);
     }
 }
 
@@ -103,6 +102,8 @@ void ollama_answer_copy(struct server *server, struct http_connection *connectio
         source = NULL;
         api_error_set(&error, 400, "missing_required_parameter", "destination",
                       "destination is required");
+    } else if (source != NULL && !ollama_check_name(destination, "destination", &error)) {
+        source = NULL;
     }
     if (source == NULL) {
         server_respond_error(connection, route, &error);

@@ -290,6 +290,8 @@ void ollama_answer_create(struct server *server, struct http_connection *connect
     json_t *body = NULL;
     const char *name = ollama_read_small_body(connection, &body, "model", "name", &error);
     bool good = name != NULL && check_body(body, &error);
+    const char *from = json_string_value(json_object_get(body, "from"));
+    good = good && (from == NULL || ollama_check_name(from, "from", &error));
     if (good && server->options->config == NULL) {
         good = api_error_set(&error, 400, "no_store", NULL, "this server has no folder for models");
     }
