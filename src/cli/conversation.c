@@ -1,8 +1,8 @@
 /* conversation.c - see conversation.h. */
 #include "cli/conversation.h"
 
-#include "text/chat_prompt.h"
-#include "text/chat_template.h"
+#include "text/chat/prompt.h"
+#include "text/chat/template.h"
 
 #include <string.h>
 

@@ -3,9 +3,9 @@
  * vocabulary, and the chat template.
  *
  * Two families: byte-level BPE ("gpt2" in GGUF), whose way of cutting words must be one that
- * text/pretokenizer.c knows, and SentencePiece's BPE with bytes to fall back to ("llama"). For the
- * latter tokenizer.model has the scores; where there is only tokenizer.json they are made from the
- * order of its merges, which gives the same tokens.
+ * text/tokenizer/pretokenizer.c knows, and SentencePiece's BPE with bytes to fall back to
+ * ("llama"). For the latter tokenizer.model has the scores; where there is only tokenizer.json they
+ * are made from the order of its merges, which gives the same tokens.
  */
 #include "convert/checkpoint.h"
 

@@ -18,7 +18,7 @@
 #include "base/string_view.h"
 #include "engine/sampler.h"
 #include "grammar/grammar.h"
-#include "text/tokenizer.h"
+#include "text/tokenizer/tokenizer.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -122,12 +122,12 @@ struct engine_request {
                               * ends by itself. Tokens do not depend on drafts or preemption */
     bool ignore_end;         /* do not stop at end-of-answer tokens */
     bool show_special;       /* control tokens appear in the text */
-    bool mark_special;       /* they appear between U+FDD0 and U+FDD1: see text/answer_parser.h */
-    bool want_logprobs;      /* fill token_logprob and top */
-    size_t top_logprobs;     /* 0 … 20 alternatives with each token */
-    bool embed;              /* ENGINE_DONE brings the prompt's embedding; nothing is generated, and
-                              * what else is said of generating is ignored */
-    bool echo_logprobs;      /* also events for the prompt's own tokens (perplexity, echo) */
+    bool mark_special;   /* they appear between U+FDD0 and U+FDD1: see text/chat/answer_parser.h */
+    bool want_logprobs;  /* fill token_logprob and top */
+    size_t top_logprobs; /* 0 … 20 alternatives with each token */
+    bool embed;          /* ENGINE_DONE brings the prompt's embedding; nothing is generated, and
+                          * what else is said of generating is ignored */
+    bool echo_logprobs;  /* also events for the prompt's own tokens (perplexity, echo) */
     struct mailbox *replies; /* receives struct engine_event; the receiver frees each */
     void *user;              /* handed back in each event */
 };

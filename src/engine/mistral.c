@@ -6,7 +6,7 @@
 #include "mistral.h"
 
 #include "engine/engine.h"
-#include "text/chat_prompt.h"
+#include "text/chat/prompt.h"
 
 #include <math.h>
 #include <stdlib.h>

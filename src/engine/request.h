@@ -12,7 +12,7 @@
 #include "engine/ngram_draft.h"
 #include "engine/sequence.h"
 #include "grammar/grammar_matcher.h"
-#include "text/stop_matcher.h"
+#include "text/tokenizer/stop_matcher.h"
 
 struct request {
     struct arena arena; /* copies of what the caller gave */

@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 #include "model/gguf.h"
-#include "text/tokenizer.h"
+#include "text/tokenizer/tokenizer.h"
 
 bool vocabulary_load(const struct gguf *gguf, struct tokenizer **tokenizer, struct error *error);
 

@@ -12,7 +12,7 @@
 
 #include "base/error.h"
 #include "grammar/grammar.h"
-#include "text/tokenizer.h"
+#include "text/tokenizer/tokenizer.h"
 
 #include <stdbool.h>
 #include <stddef.h>

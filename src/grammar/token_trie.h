@@ -6,7 +6,7 @@
 #ifndef MISTRAL_GRAMMAR_TOKEN_TRIE_H
 #define MISTRAL_GRAMMAR_TOKEN_TRIE_H
 
-#include "text/tokenizer.h"
+#include "text/tokenizer/tokenizer.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -4,7 +4,7 @@
 #include "grammar/grammar_builder.h"
 #include "grammar/grammar_schema.h"
 #include "server/request_fields.h"
-#include "text/tool_call_reader.h"
+#include "text/chat/tool_call_reader.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -10,7 +10,7 @@
 #include "grammar/grammar.h"
 #include "server/answer_format.h"
 #include "server/api_error.h"
-#include "text/chat_traits.h"
+#include "text/chat/traits.h"
 
 #include <jansson.h>
 #include <stdbool.h>

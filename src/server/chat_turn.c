@@ -4,7 +4,7 @@
 #include "base/random.h"
 #include "server/chat_grammar.h"
 #include "server/served_model.h"
-#include "text/chat_prompt.h"
+#include "text/chat/prompt.h"
 
 #include <string.h>
 

@@ -10,8 +10,8 @@
 #include "server/answer_format.h"
 #include "server/api_error.h"
 #include "server/generation.h"
-#include "text/answer_parser.h"
-#include "text/chat_template.h"
+#include "text/chat/answer_parser.h"
+#include "text/chat/template.h"
 
 #include <jansson.h>
 #include <stdbool.h>

@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 #include "base/string_view.h"
-#include "text/tokenizer.h"
+#include "text/tokenizer/tokenizer.h"
 
 #include <stdbool.h>
 

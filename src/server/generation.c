@@ -5,7 +5,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "server/server_internal.h"
-#include "text/answer_parser.h"
+#include "text/chat/answer_parser.h"
 
 #include <jansson.h>
 #include <stdio.h>

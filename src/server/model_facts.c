@@ -4,7 +4,7 @@
 #include "convert/prepare.h"
 #include "model/gguf.h"
 #include "server/fill_in_middle.h"
-#include "text/chat_traits.h"
+#include "text/chat/traits.h"
 
 #include <inttypes.h>
 #include <math.h>

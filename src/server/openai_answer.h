@@ -8,7 +8,7 @@
 
 #include "base/json_writer.h"
 #include "server/generation.h"
-#include "text/tokenizer.h"
+#include "text/tokenizer/tokenizer.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -9,8 +9,8 @@
 #include "base/error.h"
 #include "engine/engine.h"
 #include "server/fill_in_middle.h"
-#include "text/chat_template.h"
-#include "text/chat_traits.h"
+#include "text/chat/template.h"
+#include "text/chat/traits.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -5,7 +5,7 @@
 #include "fuzz.h"
 
 #include "base/string_buffer.h"
-#include "text/answer_parser.h"
+#include "text/chat/answer_parser.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -4,7 +4,7 @@
  */
 #include "fuzz.h"
 
-#include "text/chat_template.h"
+#include "text/chat/template.h"
 
 #include <jansson.h>
 #include <string.h>

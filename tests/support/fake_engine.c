@@ -5,7 +5,7 @@
 #include "base/file.h"
 #include "base/json_writer.h"
 #include "base/random.h"
-#include "text/stop_matcher.h"
+#include "text/tokenizer/stop_matcher.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -2,7 +2,7 @@
  * chat_traits.c - what chat templates can do, for the Python tests: a template a line as a JSON
  * string in, {"tools":…,"thinking":…,…} a line out.
  */
-#include "text/chat_traits.h"
+#include "text/chat/traits.h"
 
 #include <jansson.h>
 #include <stdio.h>

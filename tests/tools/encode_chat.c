@@ -5,7 +5,7 @@
  * Standard output: one a line, {"ids": […], "text": …, "thinking_open": …} or {"error": message}.
  */
 #include "engine/vocabulary.h"
-#include "text/chat_prompt.h"
+#include "text/chat/prompt.h"
 
 #include <jansson.h>
 #include <stdio.h>

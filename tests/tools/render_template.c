@@ -6,7 +6,7 @@
  * the code is "syntax" (the template does not compile), "raised" (raise_exception) or "failed".
  * The template of a line is compiled once for all lines that follow with the same one.
  */
-#include "text/chat_template_internal.h"
+#include "text/chat/template_internal.h"
 
 #include <jansson.h>
 #include <stdio.h>

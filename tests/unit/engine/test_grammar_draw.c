@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "../text/tiny_vocabulary.h"
+#include "../text/tokenizer/tiny_vocabulary.h"
 #include "base/random.h"
 #include "engine/grammar_draw.h"
 

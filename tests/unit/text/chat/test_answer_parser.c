@@ -1,0 +1,382 @@
+/* test_answer_parser.c - each form of call and thought, cut at every byte: what comes out must be
+ * the same, and must be what the form means. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/string_buffer.h"
+#include "text/chat/answer_parser.h"
+#include "text/chat/json_scanner.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* A control token in the text. */
+#define M(token) "\xef\xb7\x90" token "\xef\xb7\x91"
+
+/* The events as text, pieces of one kind joined: C(content) T(thought) B(name) A(arguments)
+ * E(name|arguments) X(text|from where it is new). */
+struct transcript {
+    struct string_buffer text;
+    char last; /* the kind that is still open */
+    char ids[8][80];
+    size_t id_count;
+};
+
+static void write_event(void *context, const struct answer_event *event) {
+    struct transcript *transcript = context;
+    static const char kinds[] = "CTBAEX";
+    char kind = kinds[event->kind];
+    bool joins = strchr("CTA", kind) != NULL;
+    if (transcript->last != 0 && (!joins || kind != transcript->last)) {
+        string_buffer_append_char(&transcript->text, ')');
+        transcript->last = 0;
+    }
+    if (transcript->last == 0) {
+        string_buffer_append_format(&transcript->text, "%c(", kind);
+    }
+    if (kind == 'B' || kind == 'E') {
+        string_buffer_append_format(&transcript->text, "%zu ", event->call);
+        string_buffer_append(&transcript->text, event->name.data, event->name.length);
+        if (kind == 'B') {
+            snprintf(transcript->ids[transcript->id_count++ % 8], 80, "%s", event->id);
+        } else {
+            string_buffer_append_char(&transcript->text, '|');
+        }
+    }
+    string_buffer_append(&transcript->text, event->text.data, event->text.length);
+    if (kind == 'X') {
+        string_buffer_append_format(&transcript->text, "|%.*s",
+                                    (int)(event->text.length - event->shown),
+                                    event->text.data + event->shown);
+    }
+    if (joins) {
+        transcript->last = kind;
+    } else {
+        string_buffer_append_char(&transcript->text, ')');
+        transcript->last = 0;
+    }
+}
+
+static const struct string_view tools[] = {{"add", 3}, {"get_weather", 11}};
+
+static struct answer_options options_of(enum tool_call_form calls, enum thinking_form thoughts,
+                                        bool control) {
+    return (struct answer_options){
+        .traits = {.tool_calls = calls,
+                   .thinking = thoughts,
+                   .tool_tags_are_control = control,
+                   .thinking_tags_are_control = control},
+        .tools = tools,
+        .tool_count = 2,
+        .id_seed = 1,
+        .sink = write_event,
+    };
+}
+
+/* Fed in pieces of `piece` bytes after a first one of `first`. */
+static struct transcript parse(struct answer_options options, const char *text, size_t first,
+                               size_t piece) {
+    struct transcript transcript = {0};
+    options.context = &transcript;
+    struct answer_parser *parser = answer_parser_create(&options);
+    assert_non_null(parser);
+    size_t length = strlen(text);
+    for (size_t at = 0, take = first; at < length; at += take, take = piece) {
+        take = take < length - at ? take : length - at;
+        answer_parser_feed(parser, text + at, take);
+    }
+    answer_parser_finish(parser);
+    assert_false(answer_parser_failed(parser));
+    answer_parser_free(parser);
+    if (transcript.last != 0) {
+        string_buffer_append_char(&transcript.text, ')');
+    }
+    return transcript;
+}
+
+static void check(struct answer_options options, const char *text, const char *expected) {
+    size_t length = strlen(text);
+    for (size_t first = 0; first <= length; first++) {
+        bool bytes = first == 0; /* one by one */
+        struct transcript got = parse(options, text, bytes ? 1 : first, bytes ? 1 : length);
+        if (strcmp(string_buffer_text(&got.text), expected) != 0) {
+            fail_msg("%s\ncut at %zu\n  gives    %s\n  expected %s", text, first,
+                     string_buffer_text(&got.text), expected);
+        }
+        string_buffer_deinit(&got.text);
+    }
+}
+
+static void check_calls(enum tool_call_form form, bool control, const char *text,
+                        const char *expected) {
+    check(options_of(form, THINKING_NONE, control), text, expected);
+}
+
+static void test_mistral_lists(void **state) {
+    (void)state;
+    const enum tool_call_form form = TOOL_CALLS_MISTRAL;
+    check_calls(form, true, M("[TOOL_CALLS]") " [{\"name\": \"add\", \"arguments\": {\"a\": 1}}]",
+                "B(0 add)A({\"a\": 1})E(0 add|{\"a\": 1})");
+    check_calls(
+        form, true,
+        M("[TOOL_CALLS]") "[{\"name\": \"add\", \"arguments\": {\"a\": [1, {\"b\": \"]}\"}]}, "
+                          "\"id\": \"abcdefgh1\"}, {\"arguments\": {}, \"name\": \"x\"}]",
+        "B(0 add)A({\"a\": [1, {\"b\": \"]}\"}]})E(0 add|{\"a\": [1, {\"b\": \"]}\"}]})"
+        "B(1 x)A({})E(1 x|{})");
+    /* The text of the tag, where the vocabulary has no token for it, and where it has one. */
+    check_calls(form, false, "Look: [TOOL_CALLS][{\"name\":\"add\",\"arguments\":{}}]",
+                "C(Look:)B(0 add)A({})E(0 add|{})");
+    check_calls(form, true, "Look: [TOOL_CALLS][{\"name\":\"add\",\"arguments\":{}}]",
+                "C(Look: [TOOL_CALLS][{\"name\":\"add\",\"arguments\":{}}])");
+}
+
+static void test_mistral_names(void **state) {
+    (void)state;
+    const enum tool_call_form form = TOOL_CALLS_MISTRAL;
+    check_calls(form, true,
+                "Hm. " M("[TOOL_CALLS]") "get_weather" M("[CALL_ID]") "abcdefgh1" M(
+                    "[ARGS]") "{\"city\": \"Z\xc3\xbcrich\"}",
+                "C(Hm.)B(0 get_weather)A({\"city\": \"Z\xc3\xbcrich\"})"
+                "E(0 get_weather|{\"city\": \"Z\xc3\xbcrich\"})");
+    check_calls(form, true,
+                M("[TOOL_CALLS]") "add" M("[ARGS]") "{\"a\":1}" M("[TOOL_CALLS]") "add" M(
+                    "[ARGS]") "{\"a\":2}",
+                "B(0 add)A({\"a\":1})E(0 add|{\"a\":1})B(1 add)A({\"a\":2})E(1 add|{\"a\":2})");
+    check_calls(form, false, "[TOOL_CALLS]add[CALL_ID]123456789[ARGS]{}",
+                "B(0 add)A({})E(0 add|{})");
+    check_calls(form, true, M("[TOOL_CALLS]") "add{}", "B(0 add)A({})E(0 add|{})");
+    /* No calls: nothing is lost. */
+    check_calls(form, true, M("[TOOL_CALLS]") "is a token, you know",
+                "C([TOOL_CALLS]is a token, you know)");
+    check_calls(form, true, M("[TOOL_CALLS]") "add" M("[ARGS]") "[1]",
+                "C([TOOL_CALLS]add[ARGS][1])");
+    check_calls(form, true, M("[TOOL_CALLS]"), "C([TOOL_CALLS])");
+    check_calls(form, true, M("[TOOL_CALLS]") "add" M("[TOOL_CALLS]") "add" M("[ARGS]") "{}",
+                "C([TOOL_CALLS]add)B(0 add)A({})E(0 add|{})");
+}
+
+static void test_hermes(void **state) {
+    (void)state;
+    const enum tool_call_form form = TOOL_CALLS_HERMES;
+    check_calls(
+        form, false,
+        "I look.\n\n<tool_call>\n{\"name\": \"add\", \"arguments\": {\"a\": 1}}\n</tool_call>\n"
+        "<tool_call>\n{\"name\": \"get_weather\", \"arguments\": {\"s\": \"</tool_call>\"}}\n"
+        "</tool_call>",
+        "C(I look.)B(0 add)A({\"a\": 1})E(0 add|{\"a\": 1})"
+        "B(1 get_weather)A({\"s\": \"</tool_call>\"})E(1 get_weather|{\"s\": \"</tool_call>\"})");
+    /* Arguments as text, as null, left out; other keys; text behind. */
+    check_calls(
+        form, false,
+        "<tool_call>{\"id\":7,\"name\":\"add\",\"arguments\":\"{\\\"a\\\":1}\"}</tool_call> so",
+        "B(0 add)A({\"a\":1})E(0 add|{\"a\":1})C(so)");
+    check_calls(form, false, "<tool_call>{\"name\":\"add\",\"arguments\":null}</tool_call>",
+                "B(0 add)A({})E(0 add|{})");
+    check_calls(form, false, "<tool_call>{\"x\": -1.5e3, \"name\":\"add\"}",
+                "B(0 add)A({})E(0 add|{})");
+    check_calls(form, false, "<tool_call>{\"function\": {\"name\":\"f\", \"arguments\":{\"b\":2}}}",
+                "B(0 f)A({\"b\":2})E(0 f|{\"b\":2})");
+    check_calls(form, true, M("<tool_call>") "{\"name\":\"add\"}" M("</tool_call>") "ok",
+                "B(0 add)A({})E(0 add|{})C(ok)");
+}
+
+static void test_what_is_no_call_is_content(void **state) {
+    (void)state;
+    const enum tool_call_form form = TOOL_CALLS_HERMES;
+    static const char *const texts[] = {
+        "a < b, <tool, <tool_cal",
+        "<tool_call>",
+        "<tool_call>\nfoo</tool_call>",
+        "<tool_call>{\"name\": \"add\"",
+        "<tool_call>{\"name\": 3}</tool_call>",
+        "<tool_call>{\"arguments\": {}}</tool_call>",
+        "<tool_call>{\"name\": \"add\", 1}</tool_call>",
+        "<tool_call>{\"name\": \"a\", \"name\": \"b\"}",
+        "<tool_call>{\"name\": \"\"}",
+        "<tool_call>{\"arguments\": [1], \"name\": \"add\"}",
+        " \n ",
+        "  x \n",
+        "<tool_call>{\"name\": \"a\nb\"}",
+        "<tool_call>{\"x\": 01}",
+        "<tool_call>{\"x\": +1}",
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        struct string_buffer expected = {0};
+        string_buffer_append_format(&expected, "C(%s)", texts[i]);
+        check_calls(form, false, texts[i], string_buffer_text(&expected));
+        string_buffer_deinit(&expected);
+    }
+    check_calls(form, false, "", "");
+    /* Broken after it was shown: the whole text, and what is new of it. */
+    check_calls(
+        form, false, "<tool_call>{\"name\": \"add\", \"arguments\": {\"a\": 1, oops}} end",
+        "B(0 add)A({\"a\": 1, )X(<tool_call>{\"name\": \"add\", \"arguments\": {\"a\": 1, |)"
+        "C(oops}} end)");
+    check_calls(form, false, "<tool_call>{\"name\": \"add\", \"arguments\": {}, \"name\": \"b\"}",
+                "B(0 add)A({})X(<tool_call>{\"name\": \"add\", \"arguments\": {}, \"name\": \"b|"
+                ", \"name\": \"b)C(\"})");
+    check_calls(form, false, "<tool_call><tool_call>{\"name\":\"add\"}",
+                "C(<tool_call>)B(0 add)A({})E(0 add|{})");
+}
+
+static void test_llama(void **state) {
+    (void)state;
+    const enum tool_call_form form = TOOL_CALLS_LLAMA3;
+    check_calls(form, true, "{\"name\": \"add\", \"parameters\": {\"a\": \"1\"}}",
+                "B(0 add)A({\"a\": \"1\"})E(0 add|{\"a\": \"1\"})");
+    check_calls(
+        form, true,
+        "\n" M("<|python_tag|>") "{\"type\": \"function\", \"function\": \"add\", "
+                                 "\"parameters\": {}}; {\"name\": \"add\", \"parameters\": {}}",
+        "B(0 add)A({})E(0 add|{})B(1 add)A({})E(1 add|{})");
+    /* JSON that is an answer. */
+    check_calls(form, true, "{\"city\": \"Rome\"}", "C({\"city\": \"Rome\"})");
+    check_calls(form, true, " {\"name\": \"Rome\", \"parameters\": {}}",
+                "C( {\"name\": \"Rome\", \"parameters\": {}})");
+    check_calls(form, true, "So {\"name\": \"add\", \"parameters\": {}}",
+                "C(So {\"name\": \"add\", \"parameters\": {}})");
+    check_calls(form, true, M("<|python_tag|>") "search.call(x=1)",
+                "C(<|python_tag|>search.call(x=1))");
+}
+
+static void test_thoughts(void **state) {
+    (void)state;
+    struct answer_options tags = options_of(TOOL_CALLS_HERMES, THINKING_TAGS, false);
+    check(tags, "<think>\nHm, <b>.\n\nYes.\n</think>\n\nFour.", "T(Hm, <b>.\n\nYes.)C(Four.)");
+    check(tags, " <think></think>\n\nFour.\n", "C(Four.\n)");
+    check(tags, "So <think> is a tag.</think>", "C(So <think> is a tag.</think>)");
+    check(tags, "<think>never ends </thin", "T(never ends </thin)");
+    check(tags, "<think>a</think>\n<tool_call>{\"name\":\"add\"}</tool_call>",
+          "T(a)B(0 add)A({})E(0 add|{})");
+    check(tags, "<think><tool_call>{}</think>x", "T(<tool_call>{})C(x)");
+    struct answer_options open = tags;
+    open.thinking_open = true;
+    check(open, "\nHm.</think>Four.", "T(Hm.)C(Four.)");
+    struct answer_options mistral = options_of(TOOL_CALLS_MISTRAL, THINKING_MISTRAL, true);
+    check(mistral, M("[THINK]") "Hm [/THINK]." M("[/THINK]") "Four." M("[UNK]") "!",
+          "T(Hm [/THINK].)C(Four.!)");
+    check(mistral, M("[THINK]") "Hm." M("[TOOL_CALLS]") "add" M("[ARGS]") "{}",
+          "T(Hm.)B(0 add)A({})E(0 add|{})");
+    check(mistral, "\xef\xb7\x90 \xef\xb7 no mark", "C(\xef\xb7\x90 \xef\xb7 no mark)");
+}
+
+static void test_no_calls_without_tools_and_one_with_single_call(void **state) {
+    (void)state;
+    struct answer_options options = options_of(TOOL_CALLS_HERMES, THINKING_NONE, false);
+    assert_false(answer_is_plain(&options));
+    options.single_call = true;
+    check(options,
+          "<tool_call>{\"name\":\"add\"}</tool_call><tool_call>{\"name\":\"add\",\"arguments\":{}}"
+          "</tool_call>!",
+          "B(0 add)A({})E(0 add|{})C(!)");
+    options.tool_count = 0;
+    check(options, "<tool_call>{\"name\":\"add\"}", "C(<tool_call>{\"name\":\"add\"})");
+    assert_true(answer_is_plain(&options));
+}
+
+static void test_ids(void **state) {
+    (void)state;
+    static const struct {
+        enum tool_call_form form;
+        const char *text, *prefix, *exactly;
+        size_t length;
+    } rows[] = {
+        {TOOL_CALLS_MISTRAL, M("[TOOL_CALLS]") "add" M("[ARGS]") "{}", "", NULL, 9},
+        {TOOL_CALLS_MISTRAL, M("[TOOL_CALLS]") "add" M("[CALL_ID]") "abcdefgh1" M("[ARGS]") "{}",
+         "", "abcdefgh1", 9},
+        {TOOL_CALLS_MISTRAL, M("[TOOL_CALLS]") "add" M("[CALL_ID]") "short" M("[ARGS]") "{}", "",
+         NULL, 9},
+        {TOOL_CALLS_HERMES, M("<tool_call>") "{\"name\":\"add\"}", "call_", NULL, 29},
+        {TOOL_CALLS_HERMES, M("<tool_call>") "{\"id\":\"mine-1\",\"name\":\"add\"}", "", "mine-1",
+         6},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct answer_options options = options_of(rows[i].form, THINKING_NONE, true);
+        struct transcript one = parse(options, rows[i].text, 1, 1);
+        options.id_seed = 2;
+        struct transcript other = parse(options, rows[i].text, 1, 1);
+        assert_int_equal(one.id_count, 1);
+        assert_int_equal(strlen(one.ids[0]), rows[i].length);
+        assert_memory_equal(one.ids[0], rows[i].prefix, strlen(rows[i].prefix));
+        if (rows[i].exactly != NULL) {
+            assert_string_equal(one.ids[0], rows[i].exactly);
+        } else {
+            assert_string_not_equal(one.ids[0], other.ids[0]);
+        }
+        string_buffer_deinit(&one.text);
+        string_buffer_deinit(&other.text);
+    }
+}
+
+static void test_the_scanner_knows_json(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        enum json_scan_state end;
+    } rows[] = {
+        {"{}", JSON_SCAN_DONE},
+        {" { \"a\" : [ ] , \"b\" : { } }", JSON_SCAN_DONE},
+        {"{\"a\":[1,-0,0.5,1e9,1E-9,-12.25e+3,true,false,null,\"\\u00e9\\n\\\"\"]}",
+         JSON_SCAN_DONE},
+        {"{\"a\":[1,{\"b\":[[]]}]", JSON_SCAN_NEXT},
+        {"{\"a\":1", JSON_SCAN_IN_NUMBER},
+        {"[]", JSON_SCAN_BAD},
+        {"{,}", JSON_SCAN_BAD},
+        {"{\"a\"}", JSON_SCAN_BAD},
+        {"{\"a\":}", JSON_SCAN_BAD},
+        {"{\"a\":1,}", JSON_SCAN_BAD},
+        {"{\"a\":[1,]}", JSON_SCAN_BAD},
+        {"{\"a\":[1}", JSON_SCAN_BAD},
+        {"{\"a\":01}", JSON_SCAN_BAD},
+        {"{\"a\":1.}", JSON_SCAN_BAD},
+        {"{\"a\":.5}", JSON_SCAN_BAD},
+        {"{\"a\":1e}", JSON_SCAN_BAD},
+        {"{\"a\":-}", JSON_SCAN_BAD},
+        {"{\"a\":1-2}", JSON_SCAN_BAD},
+        {"{\"a\":tru}", JSON_SCAN_BAD},
+        {"{\"a\":truee}", JSON_SCAN_BAD},
+        {"{\"a\":\"\\x\"}", JSON_SCAN_BAD},
+        {"{\"a\":\"\\u12g4\"}", JSON_SCAN_BAD},
+        {"{\"a\":\"\n\"}", JSON_SCAN_BAD},
+        {"{} ", JSON_SCAN_BAD},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct json_scanner scanner = {0};
+        enum json_scan_state end = JSON_SCAN_BEGIN;
+        for (const char *at = rows[i].text; *at != '\0'; at++) {
+            end = json_scanner_push(&scanner, *at);
+        }
+        if (end != rows[i].end) {
+            fail_msg("%s ends in state %d, not %d", rows[i].text, (int)end, (int)rows[i].end);
+        }
+    }
+    struct json_scanner deep = {0};
+    enum json_scan_state end = json_scanner_push(&deep, '{');
+    for (const char *at = "\"a\":"; *at != '\0'; at++) {
+        end = json_scanner_push(&deep, *at);
+    }
+    for (int i = 0; i < 63; i++) {
+        end = json_scanner_push(&deep, '[');
+    }
+    assert_int_equal(end, JSON_SCAN_VALUE_OR_END);
+    assert_int_equal(json_scanner_push(&deep, '['), JSON_SCAN_BAD);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_mistral_lists),
+        cmocka_unit_test(test_mistral_names),
+        cmocka_unit_test(test_hermes),
+        cmocka_unit_test(test_what_is_no_call_is_content),
+        cmocka_unit_test(test_llama),
+        cmocka_unit_test(test_thoughts),
+        cmocka_unit_test(test_no_calls_without_tools_and_one_with_single_call),
+        cmocka_unit_test(test_ids),
+        cmocka_unit_test(test_the_scanner_knows_json),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
