@@ -169,8 +169,19 @@ struct cpu_weight {
     /* The file's rows while `owned` is being packed from them, else NULL. */
     const uint8_t *unpacked;
     size_t packed_panels; /* of `owned`, from the first on, before all of it is packed */
+    /* On the list of those that are to be packed: the pointer to this one, else NULL. */
+    struct cpu_weight **unpacked_link;
     struct cpu_weight *next_unpacked;
     bool source_is_spare; /* see struct weight_source */
+    bool is_stack;        /* the first member of a struct cpu_stack */
+};
+
+/* Matrices of one shape, each a weight of its own: its panels are whole, and it is packed when it
+ * is first met. Of `weight`, which says what they have in common, there is no data. */
+struct cpu_stack {
+    struct cpu_weight weight; /* first */
+    size_t count;
+    struct cpu_weight slices[]; /* [count] */
 };
 
 struct cpu_activation {
@@ -229,6 +240,23 @@ struct attention_job {
     size_t item_count;
 };
 
+/* Scratch of feed-forwards of experts. A pair is a row and one of the experts it uses. */
+struct cpu_experts {
+    struct scratch_shape shape; /* the largest of each; expert_count 0: none */
+    struct expert_use {
+        uint32_t expert;
+        float weight;
+    } *uses; /* [max_rows][used_experts], of a row in rising order of experts */
+    /* By expert, and of an expert in rising order of rows: */
+    uint32_t *rows;              /* [pairs] */
+    float *weights;              /* [pairs] */
+    float *gated;                /* [pairs][expert_length] */
+    uint32_t *ends;              /* [expert_count] of its pairs */
+    struct matmul_input *inputs; /* [expert_count] */
+    struct matmul_part *parts;   /* [expert_count] */
+    float *scores;               /* [thread_count][2 * expert_count] */
+};
+
 struct cpu_backend {
     struct backend base; /* first */
     const struct cpu_kernels *kernels;
@@ -236,18 +264,22 @@ struct cpu_backend {
     size_t thread_count;
     /* Scratch, sized when activations and the KV cache are created, so that no step allocates. */
     size_t max_rows, max_columns, max_head_dim;
-    uint8_t *encoded[ENCODING_COUNT]; /* [max_rows * encoding_row_bytes(max_columns)] */
-    float *cosines, *sines;           /* [STEP_MAX_ROPES][max_rows][max_head_dim / 2] */
-    float *ones;                      /* [max_columns] */
-    float *thread_scratch;            /* [thread_count][thread_scratch_floats] */
+    uint8_t *encoded[ENCODING_COUNT]; /* rows of activations, [encoded_bytes] */
+    size_t encoded_bytes[ENCODING_COUNT];
+    float *cosines, *sines; /* [STEP_MAX_ROPES][max_rows][max_head_dim / 2] */
+    float *ones;            /* [max_columns] */
+    float *thread_scratch;  /* [thread_count][thread_scratch_floats] */
     size_t thread_scratch_floats;
     float *partials;   /* [ATTENTION_PARTIALS][max_head_dim + 2]: sums over segments of keys */
     float *logit_rows; /* [max_rows][max_columns]: normed rows of cpu_logits */
+    struct cpu_experts experts;
     struct weight_slab *slabs;                /* newest first */
     struct cpu_weight *unpacked;              /* those that are to be packed, first come first */
+    struct cpu_weight **unpacked_end;         /* the last one's next */
     size_t promised_bytes;                    /* that packing them takes, all of them */
     size_t packing_allowance, next_allowance; /* bytes left of this step's; of the next one's */
     bool mapped_weights; /* none are; each piece is packed when it is multiplied with */
+    bool mapped_experts; /* the same of stacks alone */
     bool plain_attention;
     float *plain_scores; /* [thread_count][plain_scores_floats], of the plain form only */
     size_t plain_scores_floats;
@@ -264,6 +296,15 @@ static inline struct cpu_backend *cpu_backend_of(struct backend *backend) {
 
 static inline const struct cpu_weight *cpu_weight_of(const struct weight *weight) {
     return (const struct cpu_weight *)weight;
+}
+
+static inline const struct cpu_stack *cpu_stack_of(const struct weight *weight) {
+    return (const struct cpu_stack *)weight;
+}
+
+/* A WEIGHT_VECTOR's values; NULL of none. */
+static inline const float *cpu_vector_of(const struct weight *weight) {
+    return weight == NULL ? NULL : cpu_weight_of(weight)->owned;
 }
 
 static inline struct cpu_activation *cpu_activation_of(struct activation *activation) {
@@ -285,6 +326,12 @@ void *cpu_allocate(size_t bytes);
 size_t cpu_allocated_bytes(size_t bytes); /* what that takes */
 /* Of page-aligned memory nobody has written to yet, where the system has such pages. */
 void cpu_ask_for_huge_pages(void *memory, size_t bytes);
+
+/* Sizes what steps of the largest shapes seen so far need. */
+bool cpu_size_scratch(struct cpu_backend *cpu, struct error *error);
+
+/* Replaces a buffer by one of [count][size] bytes, zeroed. `what` is for the error. */
+bool cpu_replace(void *slot, size_t count, size_t size, const char *what, struct error *error);
 
 /* Bytes of one encoded row; a multiple of 8. */
 size_t encoding_row_bytes(enum encoding encoding, size_t columns);
@@ -334,6 +381,17 @@ void cpu_matmul(struct backend *backend, const struct activation *x,
 void cpu_logits(struct backend *backend, const struct activation *x,
                 const struct weight *norm_weight, float epsilon, const struct weight *output,
                 const struct logits_finish *finish, float *logits);
+void cpu_matmul_heads(struct backend *backend, const struct activation *x, struct head_part from,
+                      const struct weight *stack, struct activation *out, struct head_part to);
+/* cpu_experts.c */
+bool cpu_experts_reserve(struct backend *backend, const struct scratch_shape *shape,
+                         struct error *error);
+void cpu_experts_free(struct cpu_experts *experts);
+/* What cpu_experts_reserve takes. */
+size_t cpu_experts_bytes(const struct cpu_backend *cpu, const struct scratch_shape *shape);
+void cpu_experts(struct backend *backend, const struct activation *x,
+                 const struct activation *router, const struct expert_layer *layer, bool adds,
+                 struct activation *out);
 /* cpu_kv.c */
 bool cpu_kv_create(struct cpu_backend *cpu, const struct kv_layout *layout, struct cpu_kv **kv,
                    struct error *error);

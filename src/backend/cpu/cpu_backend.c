@@ -90,7 +90,7 @@ bool cpu_next_rows(struct cpu_backend *cpu, size_t row_count, size_t *first, siz
     return *first < row_count;
 }
 
-static bool grow(void *slot, size_t count, size_t size, const char *what, struct error *error) {
+bool cpu_replace(void *slot, size_t count, size_t size, const char *what, struct error *error) {
     void **buffer = slot;
     free(*buffer);
     *buffer = allocate(count, size);
@@ -107,12 +107,22 @@ static bool fill_ones(struct cpu_backend *cpu) {
     return true;
 }
 
-/* Sizes all scratch for the largest rows, columns and head seen so far. */
-static bool size_scratch(struct cpu_backend *cpu, struct error *error) {
+/* Rows of any op, or a row for each expert that a row uses. */
+static size_t encoded_bytes(enum encoding encoding, size_t rows, size_t columns,
+                            const struct scratch_shape *experts) {
+    size_t pairs = experts->max_rows * experts->used_experts;
+    size_t longest = size_max(experts->expert_length, experts->expert_width);
+    return size_max(rows * encoding_row_bytes(encoding, columns),
+                    pairs * encoding_row_bytes(encoding, longest));
+}
+
+bool cpu_size_scratch(struct cpu_backend *cpu, struct error *error) {
+    const struct scratch_shape *experts = &cpu->experts.shape;
     for (int e = ENCODING_F32 + 1; e < ENCODING_COUNT; e++) {
-        if (!grow(&cpu->encoded[e], cpu->max_rows,
-                  encoding_row_bytes((enum encoding)e, cpu->max_columns), "encoded activations",
-                  error)) {
+        cpu->encoded_bytes[e] =
+            encoded_bytes((enum encoding)e, cpu->max_rows, cpu->max_columns, experts);
+        if (!cpu_replace(&cpu->encoded[e], 1, cpu->encoded_bytes[e], "encoded activations",
+                         error)) {
             return false;
         }
     }
@@ -120,15 +130,15 @@ static bool size_scratch(struct cpu_backend *cpu, struct error *error) {
         size_max(cpu_matmul_scratch_floats(), cpu_attention_scratch_floats(cpu->max_head_dim));
     cpu->thread_scratch_floats = size_divide_up(floats, 1024) * 1024;
     size_t angles = STEP_MAX_ROPES * (cpu->max_head_dim / 2) + 1;
-    return grow(&cpu->cosines, cpu->max_rows, angles * sizeof(float), "angles", error) &&
-           grow(&cpu->sines, cpu->max_rows, angles * sizeof(float), "angles", error) &&
-           grow(&cpu->ones, cpu->max_columns, sizeof(float), "ones", error) &&
-           grow(&cpu->logit_rows, cpu->max_rows, cpu->max_columns * sizeof(float), "scratch",
-                error) &&
-           grow(&cpu->partials, ATTENTION_PARTIALS, (cpu->max_head_dim + 2) * sizeof(float),
-                "partial sums", error) &&
-           grow(&cpu->thread_scratch, cpu->thread_count, cpu->thread_scratch_floats * sizeof(float),
-                "thread scratch", error) &&
+    return cpu_replace(&cpu->cosines, cpu->max_rows, angles * sizeof(float), "angles", error) &&
+           cpu_replace(&cpu->sines, cpu->max_rows, angles * sizeof(float), "angles", error) &&
+           cpu_replace(&cpu->ones, cpu->max_columns, sizeof(float), "ones", error) &&
+           cpu_replace(&cpu->logit_rows, cpu->max_rows, cpu->max_columns * sizeof(float), "scratch",
+                       error) &&
+           cpu_replace(&cpu->partials, ATTENTION_PARTIALS, (cpu->max_head_dim + 2) * sizeof(float),
+                       "partial sums", error) &&
+           cpu_replace(&cpu->thread_scratch, cpu->thread_count,
+                       cpu->thread_scratch_floats * sizeof(float), "thread scratch", error) &&
            fill_ones(cpu);
 }
 
@@ -139,8 +149,9 @@ static size_t scratch_bytes(struct backend *backend, const struct scratch_shape 
     size_t total = cpu_allocated_bytes(cpu_backend_of(backend)->thread_count *
                                        size_divide_up(floats, 1024) * 1024 * sizeof(float));
     for (int e = ENCODING_F32 + 1; e < ENCODING_COUNT; e++) {
-        total += cpu_allocated_bytes(rows * encoding_row_bytes((enum encoding)e, columns));
+        total += cpu_allocated_bytes(encoded_bytes((enum encoding)e, rows, columns, shape));
     }
+    total += cpu_experts_bytes(cpu_backend_of(backend), shape);
     size_t angles = STEP_MAX_ROPES * (shape->head_dim / 2) + 1;
     return total + 2 * cpu_allocated_bytes(rows * angles * sizeof(float)) +
            cpu_allocated_bytes(rows * columns * sizeof(float)) +
@@ -160,8 +171,8 @@ static bool activation_create(struct backend *backend, size_t max_rows, size_t c
     bool larger = max_rows > cpu->max_rows || columns > cpu->max_columns;
     cpu->max_rows = size_max(cpu->max_rows, max_rows);
     cpu->max_columns = size_max(cpu->max_columns, columns);
-    if (!grow(&activation->data, max_rows, columns * sizeof(float), "activations", error) ||
-        (larger && !size_scratch(cpu, error))) {
+    if (!cpu_replace(&activation->data, max_rows, columns * sizeof(float), "activations", error) ||
+        (larger && !cpu_size_scratch(cpu, error))) {
         free(activation->data);
         free(activation);
         return false;
@@ -207,7 +218,7 @@ static bool kv_create(struct backend *backend, const struct kv_layout *layout,
     if (!cpu_kv_create(cpu, layout, &kv, error)) {
         return false;
     }
-    if (!size_scratch(cpu, error)) {
+    if (!cpu_size_scratch(cpu, error)) {
         cpu_kv_free(kv);
         return false;
     }
@@ -267,6 +278,9 @@ struct row_job {
     float epsilon, scale;
     const struct gate *gate;
     size_t first;
+    /* Of copy_heads: */
+    struct head_part from, to;
+    size_t count, width;
 };
 
 static void run_rows(void *context, size_t thread_index) {
@@ -396,6 +410,27 @@ static void gate(struct backend *backend, const struct gate *function,
     run_row_job(&job);
 }
 
+static void copy_row(const struct row_job *job, size_t row) {
+    const float *from = row_of(job->x, row) + job->from.first;
+    float *to = job->out->data + row * job->out->columns + job->to.first;
+    for (size_t i = 0; i < job->count; i++) {
+        memcpy(to + i * job->to.stride, from + i * job->from.stride, job->width * sizeof *to);
+    }
+}
+
+static void copy_heads(struct backend *backend, const struct activation *x, struct head_part from,
+                       size_t count, size_t width, struct activation *out, struct head_part to) {
+    struct row_job job = {.cpu = cpu_backend_of(backend),
+                          .work = copy_row,
+                          .x = cpu_activation_view(x),
+                          .out = cpu_activation_of(out),
+                          .from = from,
+                          .to = to,
+                          .count = count,
+                          .width = width};
+    run_row_job(&job);
+}
+
 static void hidden(struct backend *backend, const struct activation *x, const struct weight *weight,
                    float epsilon, size_t first_row, size_t row_count, float *out) {
     const struct cpu_backend *cpu = cpu_backend_of(backend);
@@ -421,6 +456,7 @@ static void cpu_free(struct backend *backend) {
     free(cpu->logit_rows);
     free(cpu->thread_scratch);
     free(cpu->partials);
+    cpu_experts_free(&cpu->experts);
     cpu_release(cpu->plain_scores, cpu->thread_count * cpu->plain_scores_floats * sizeof(float));
     free(cpu);
 }
@@ -433,6 +469,7 @@ static const struct backend_ops cpu_ops = {
     .weight_bytes = cpu_weight_bytes,
     .prepare = cpu_prepare,
     .scratch_bytes = scratch_bytes,
+    .experts_reserve = cpu_experts_reserve,
     .activation_create = activation_create,
     .activation_free = activation_free,
     .activation_write = activation_write,
@@ -449,8 +486,11 @@ static const struct backend_ops cpu_ops = {
     .add_gated = add_gated,
     .gate = gate,
     .matmul = cpu_matmul,
+    .matmul_heads = cpu_matmul_heads,
+    .copy_heads = copy_heads,
     .attention_input = cpu_attention_input,
     .attention = cpu_attention,
+    .experts = cpu_experts,
     .logits = cpu_logits,
     .hidden = hidden,
 };
@@ -469,6 +509,7 @@ bool cpu_backend_create(const struct cpu_backend_options *options, struct backen
     cpu->base = (struct backend){&cpu_ops, cpu->kernels->name};
     cpu->thread_count = options->thread_count;
     cpu->mapped_weights = options->mapped_weights;
+    cpu->mapped_experts = options->mapped_experts;
     cpu->plain_attention = options->plain_attention;
     if (!thread_pool_create(options->thread_count, &cpu->pool, error)) {
         free(cpu);

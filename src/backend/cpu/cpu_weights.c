@@ -113,13 +113,26 @@ void cpu_weight_pack(const struct cpu_backend *cpu, const struct cpu_weight *wei
     }
 }
 
-/* The link to the weight, or, when it is not on the list, the last link. */
-static struct cpu_weight **find_unpacked(struct cpu_backend *cpu, const struct cpu_weight *weight) {
-    struct cpu_weight **link = &cpu->unpacked;
-    while (*link != NULL && *link != weight) {
-        link = &(*link)->next_unpacked;
+/* The list of those that are to be packed: a model may have 60,000 matrices of experts, which leave
+ * it in any order. */
+static void list_unpacked(struct cpu_backend *cpu, struct cpu_weight *weight) {
+    if (cpu->unpacked == NULL) {
+        cpu->unpacked_end = &cpu->unpacked;
     }
-    return link;
+    weight->unpacked_link = cpu->unpacked_end;
+    *cpu->unpacked_end = weight;
+    cpu->unpacked_end = &weight->next_unpacked;
+}
+
+static void unlist(struct cpu_backend *cpu, struct cpu_weight *weight) {
+    *weight->unpacked_link = weight->next_unpacked;
+    if (weight->next_unpacked != NULL) {
+        weight->next_unpacked->unpacked_link = weight->unpacked_link;
+    } else {
+        cpu->unpacked_end = weight->unpacked_link;
+    }
+    weight->unpacked_link = NULL;
+    weight->next_unpacked = NULL;
 }
 
 static size_t packed_panel_bytes(const struct cpu_weight *weight) {
@@ -135,9 +148,8 @@ static void begin_packing(struct cpu_weight *weight) {
 }
 
 void cpu_weight_choose(struct cpu_backend *cpu, const struct cpu_weight *weight) {
-    struct cpu_weight *found = *find_unpacked(cpu, weight);
-    if (found != NULL && cpu->packing_allowance > 0) {
-        begin_packing(found);
+    if (weight->unpacked_link != NULL && cpu->packing_allowance > 0) {
+        begin_packing(*weight->unpacked_link);
         cpu->packing_allowance -=
             size_min(cpu->packing_allowance, cpu_panel_count(weight) * weight->panel_bytes);
     }
@@ -149,8 +161,8 @@ void cpu_allow_packing(struct cpu_backend *cpu, size_t row_count) {
 }
 
 void cpu_weight_packed(struct cpu_backend *cpu, const struct cpu_weight *weight) {
-    struct cpu_weight **link = find_unpacked(cpu, weight), *found = *link;
-    *link = found->next_unpacked;
+    struct cpu_weight *found = *weight->unpacked_link;
+    unlist(cpu, found);
     if (found->source_is_spare) {
         file_forget(found->unpacked, found->rows * found->row_bytes);
     }
@@ -208,7 +220,7 @@ static bool promise_to_pack(struct cpu_backend *cpu, struct cpu_weight *weight,
                          panels * panel_bytes);
     }
     cpu->promised_bytes += panels * panel_bytes;
-    *find_unpacked(cpu, NULL) = weight;
+    list_unpacked(cpu, weight);
     return true;
 }
 
@@ -229,6 +241,17 @@ static bool decode_vector(struct cpu_weight *weight, struct error *error) {
     return true;
 }
 
+static bool is_mapped(const struct cpu_backend *cpu, enum weight_use use) {
+    return cpu->mapped_weights || (use == WEIGHT_STACK && cpu->mapped_experts);
+}
+
+/* A matrix of its own or of a stack: row_bytes and kernel are known. */
+static bool prepare_matrix(struct cpu_backend *cpu, struct cpu_weight *weight, enum weight_use use,
+                           struct error *error) {
+    return is_mapped(cpu, use) || weight->kernel->layout.block_values == 0 ||
+           promise_to_pack(cpu, weight, error);
+}
+
 static bool prepare_weight(struct cpu_backend *cpu, struct cpu_weight *weight, enum weight_use use,
                            struct error *error) {
     size_t total;
@@ -244,42 +267,73 @@ static bool prepare_weight(struct cpu_backend *cpu, struct cpu_weight *weight, e
         return true;
     }
     weight->kernel = cpu->kernels->matmul(weight->format->type);
-    return cpu->mapped_weights || weight->kernel->layout.block_values == 0 ||
-           promise_to_pack(cpu, weight, error);
+    return use == WEIGHT_STACK || prepare_matrix(cpu, weight, use, error);
 }
 
-bool cpu_weight_create(struct backend *backend, const struct weight_source *source,
-                       enum weight_use use, struct weight **out, struct error *error) {
-    struct cpu_weight *weight = calloc(1, sizeof *weight);
-    if (weight == NULL) {
-        return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for a weight");
-    }
-    *weight = (struct cpu_weight){.format = source->format,
-                                  .data = source->data,
-                                  .rows = source->rows,
-                                  .columns = source->columns,
-                                  .source_is_spare = source->is_spare};
-    if (!prepare_weight(cpu_backend_of(backend), weight, use, error)) {
-        free(weight);
-        return false;
-    }
-    *out = (struct weight *)weight;
-    return true;
-}
-
-void cpu_weight_free(struct backend *backend, struct weight *handle) {
-    struct cpu_backend *cpu = cpu_backend_of(backend);
-    struct cpu_weight *weight = (struct cpu_weight *)handle;
-    struct cpu_weight **link = find_unpacked(cpu, weight);
-    if (*link != NULL) {
-        *link = weight->next_unpacked;
+static void free_memory(struct cpu_backend *cpu, struct cpu_weight *weight) {
+    if (weight->unpacked_link != NULL) {
+        unlist(cpu, weight);
     }
     if (weight->slab != NULL) {
         give_back(cpu, weight->slab);
     } else {
         free(weight->owned);
     }
+}
+
+static bool prepare_slices(struct cpu_backend *cpu, struct cpu_stack *stack,
+                           const struct weight_source *source, struct error *error) {
+    for (; stack->count < source->stack_count; stack->count++) {
+        struct cpu_weight *slice = &stack->slices[stack->count];
+        *slice = stack->weight;
+        slice->is_stack = false;
+        slice->data = source->stack[stack->count];
+        if (!prepare_matrix(cpu, slice, WEIGHT_STACK, error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void cpu_weight_free(struct backend *backend, struct weight *handle) {
+    struct cpu_backend *cpu = cpu_backend_of(backend);
+    struct cpu_weight *weight = (struct cpu_weight *)handle;
+    if (weight->is_stack) {
+        struct cpu_stack *stack = (struct cpu_stack *)handle;
+        for (size_t i = 0; i < stack->count; i++) {
+            free_memory(cpu, &stack->slices[i]);
+        }
+    }
+    free_memory(cpu, weight);
     free(weight);
+}
+
+bool cpu_weight_create(struct backend *backend, const struct weight_source *source,
+                       enum weight_use use, struct weight **out, struct error *error) {
+    struct cpu_backend *cpu = cpu_backend_of(backend);
+    bool is_stack = use == WEIGHT_STACK;
+    struct cpu_stack *stack = NULL;
+    size_t bytes;
+    if (size_multiply(is_stack ? source->stack_count : 0, sizeof stack->slices[0], &bytes) &&
+        size_add(bytes, sizeof *stack, &bytes)) {
+        stack = calloc(1, bytes);
+    }
+    if (stack == NULL) {
+        return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for a weight");
+    }
+    stack->weight = (struct cpu_weight){.format = source->format,
+                                        .data = source->data,
+                                        .rows = source->rows,
+                                        .columns = source->columns,
+                                        .source_is_spare = source->is_spare,
+                                        .is_stack = is_stack};
+    if (!prepare_weight(cpu, &stack->weight, use, error) ||
+        (is_stack && !prepare_slices(cpu, stack, source, error))) {
+        cpu_weight_free(backend, (struct weight *)stack);
+        return false;
+    }
+    *out = (struct weight *)stack;
+    return true;
 }
 
 size_t cpu_weight_bytes(struct backend *backend, const struct weight_source *source,
@@ -292,10 +346,11 @@ size_t cpu_weight_bytes(struct backend *backend, const struct weight_source *sou
         return 0;
     }
     const struct matmul_kernel *kernel = cpu->kernels->matmul(source->format->type);
-    if (cpu->mapped_weights || kernel->layout.block_values == 0) {
+    if (is_mapped(cpu, use) || kernel->layout.block_values == 0) {
         return 0;
     }
-    return bytes_in_slab(size_divide_up(source->rows, PANEL_ROWS) *
-                         (source->columns / source->format->block_values) *
-                         packed_offsets(kernel->layout).total);
+    size_t matrices = use == WEIGHT_STACK ? source->stack_count : 1;
+    return matrices * bytes_in_slab(size_divide_up(source->rows, PANEL_ROWS) *
+                                    (source->columns / source->format->block_values) *
+                                    packed_offsets(kernel->layout).total);
 }
