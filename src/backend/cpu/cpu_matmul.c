@@ -64,8 +64,8 @@ static uint8_t *encoded_at(const struct matmul_job *job, const struct matmul_inp
                            enum encoding encoding, size_t column, size_t row, size_t *stride) {
     size_t columns = size_min(CHUNK_COLUMNS, job->columns - column);
     *stride = encoding_row_bytes(encoding, columns);
-    return job->cpu->encoded[encoding] + input->first * encoding_row_bytes(encoding, job->columns) +
-           input->count * encoding_row_bytes(encoding, column) + row * *stride;
+    return input->encoded[encoding] + input->count * encoding_row_bytes(encoding, column) +
+           row * *stride;
 }
 
 static const float *input_row(const struct matmul_input *input, size_t row) {
@@ -78,17 +78,17 @@ static void encode_row(const struct matmul_job *job, const struct matmul_input *
     size_t stride = 0;
     for (size_t column = 0; column < job->columns; column += CHUNK_COLUMNS) {
         size_t columns = size_min(CHUNK_COLUMNS, job->columns - column);
-        if (input->needed[ENCODING_Q8_32]) {
+        if (input->encoded[ENCODING_Q8_32] != NULL) {
             kernels->encode_q8_32(
                 values + column, columns,
                 (void *)encoded_at(job, input, ENCODING_Q8_32, column, row, &stride));
         }
-        if (input->needed[ENCODING_Q8_256]) {
+        if (input->encoded[ENCODING_Q8_256] != NULL) {
             kernels->encode_q8_256(
                 values + column, columns,
                 (void *)encoded_at(job, input, ENCODING_Q8_256, column, row, &stride));
         }
-        if (input->needed[ENCODING_Q8_32_WIDE]) {
+        if (input->encoded[ENCODING_Q8_32_WIDE] != NULL) {
             encode_wide(kernels, values + column, columns,
                         (void *)encoded_at(job, input, ENCODING_Q8_32_WIDE, column, row, &stride));
         }
@@ -111,16 +111,23 @@ static void encode_rows(void *context, size_t thread_index) {
     }
 }
 
+/* Makes room for what a matrix's kernel reads. False: the rows as they are. */
+static bool ask_for_encoding(const struct matmul_job *job, struct matmul_input *input,
+                             const struct cpu_weight *weight) {
+    enum encoding encoding = encoding_of(input, weight->kernel);
+    if (encoding != ENCODING_F32) {
+        input->encoded[encoding] =
+            job->cpu->encoded[encoding] + input->first * encoding_row_bytes(encoding, job->columns);
+    }
+    return encoding != ENCODING_F32;
+}
+
 static void encode_activations(struct matmul_job *job) {
     bool is_needed = false;
     for (size_t i = 0; i < job->part_count; i++) {
         const struct matmul_part *part = &job->parts[i];
-        enum encoding encoding = encoding_of(part->input, part->weight->kernel), second = encoding;
-        if (part->second != NULL) {
-            second = encoding_of(part->input, part->second->kernel);
-        }
-        part->input->needed[encoding] = part->input->needed[second] = true;
-        is_needed = is_needed || encoding != ENCODING_F32 || second != ENCODING_F32;
+        is_needed |= ask_for_encoding(job, part->input, part->weight);
+        is_needed |= part->second != NULL && ask_for_encoding(job, part->input, part->second);
     }
     if (is_needed) {
         const struct matmul_input *last = &job->inputs[job->input_count - 1];

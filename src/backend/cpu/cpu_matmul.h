@@ -13,8 +13,9 @@ struct matmul_input {
     size_t stride;
     const uint32_t *rows; /* [count] of x; NULL: the first ones, one after the other */
     size_t count;
-    size_t first;                /* its place among the encoded rows of all inputs */
-    bool needed[ENCODING_COUNT]; /* set by cpu_run_matmul */
+    size_t first; /* its place among the encoded rows of all inputs */
+    /* Set by cpu_run_matmul: where its rows are encoded, chunk by chunk; NULL: nobody asks. */
+    uint8_t *encoded[ENCODING_COUNT];
 };
 
 /* One matrix, or with a gate a pair of one shape, and the rows it meets. */
