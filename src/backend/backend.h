@@ -316,8 +316,8 @@ struct cpu_backend_options {
                           * Borrowed for the call */
     bool mapped_weights; /* matrices stay in the source's form, and each piece is packed when it is
                           * multiplied: slower, the same results, and no memory for a second form */
-    bool mapped_experts; /* the same of stacks alone: pages of experts that are seldom used may leave
-                          * memory, and come back from the file */
+    bool mapped_experts; /* the same of stacks alone: pages of experts that are seldom used may
+                          * leave memory, and come back from the file */
     bool plain_attention; /* whole rows of scores, instead of tiles with an online softmax */
 };
 

@@ -430,7 +430,7 @@ void cpu_matmul(struct backend *backend, const struct activation *x,
                                         .out_stride = out->columns};
     }
     struct matmul_job job = {.cpu = cpu,
-                             .columns = parts[0].weight->columns,
+                             .columns = cpu_weight_of(targets[0].weight)->columns,
                              .inputs = &input,
                              .input_count = 1,
                              .parts = parts,
