@@ -1,216 +1,78 @@
-/* chat_grammar.c - see chat_grammar.h. */
+/* chat_grammar.c - see chat_grammar.h. How one call is written is in chat_grammar_call.c. */
 #include "server/chat_grammar.h"
 
 #include "grammar/grammar_builder.h"
-#include "grammar/grammar_schema.h"
-#include "server/request_fields.h"
-#include "text/chat/tool_call_reader.h"
+#include "server/chat_grammar_internal.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-enum { MISTRAL_ID_LENGTH = 9 };
-
-static const struct json_schema_options compact = {.compact = true};
-
-/* How calls are put together. What opens and closes a call or a list of them is in the tags. */
-struct call_form {
-    const char *arguments_key;  /* of {"name": …, KEY: …}; NULL: name[ARGS]{…} */
-    const char *before, *after; /* of a call, within its tags */
-    const char *between;        /* one call and the next */
-    bool is_list;               /* one pair of tags, and of "[" and "]", around all of them */
-};
-
-static struct call_form form_of(const struct chat_traits *traits) {
-    static const struct call_form listed = {"arguments", "", "", ", ", true},
-                                  named = {NULL, "", "", "", false},
-                                  hermes = {"arguments", "\n", "\n", "\n", false},
-                                  llama3 = {"parameters", "", "", "; ", false};
-    switch (traits->tool_calls) {
-    case TOOL_CALLS_HERMES:
-        return hermes;
-    case TOOL_CALLS_LLAMA3:
-        return llama3;
-    default:
-        return traits->calls_are_listed ? listed : named;
-    }
-}
-
-/* A grammar on its way. */
-struct assembly {
-    const struct chat_grammar_source *source;
-    struct grammar_builder *builder;
-    struct call_form form;
-    struct chat_tags tags; /* of a call, or of all of them */
-    bool has_calls;
-    struct api_error *error;
-};
-
-static grammar_expr tag(const struct assembly *assembly, const char *text, bool is_control) {
+/* A text of the model's form, with its control tokens as tokens. */
+grammar_expr chat_grammar_marked(const struct assembly *assembly, const char *text) {
     struct grammar_builder *b = assembly->builder;
-    return text == NULL ? GRAMMAR_EMPTY
-           : is_control ? grammar_token(b, string_view_of(text))
-                        : grammar_text(b, text);
-}
-
-/* --- one call --- */
-
-static bool is_enforced(const struct assembly *assembly, const json_t *function) {
-    return assembly->source->call_is_forced || json_is_true(json_object_get(function, "strict"));
-}
-
-/* The arguments of functions[index]: an object, whatever else its schema says. */
-static bool arguments_of(struct assembly *assembly, size_t index, grammar_expr *expr) {
-    struct grammar_builder *b = assembly->builder;
-    const json_t *function = json_array_get(assembly->source->functions, index);
-    json_t *parameters = json_object_get(function, "parameters");
-    const char *type = json_string_value(json_object_get(parameters, "type"));
-    struct grammar *none = NULL;
-    char place[64];
-    snprintf(place, sizeof place, "tools[%zu].function.parameters", index);
-    if (!is_enforced(assembly, function)) {
-        *expr = grammar_json_object(b);
-        return true;
+    grammar_expr expr = GRAMMAR_EMPTY;
+    bool is_control = false;
+    while (text != NULL && *text != '\0') {
+        struct string_view piece =
+            chat_traits_next_piece(assembly->source->traits, &text, &is_control);
+        grammar_expr next = is_control ? grammar_token(b, piece) : grammar_bytes(b, piece);
+        expr = expr == GRAMMAR_EMPTY ? next : grammar_sequence_of(b, 2, expr, next);
     }
-    if (!json_is_object(parameters)) { /* left out: a function without any */
-        *expr = grammar_text(b, "{}");
-        return true;
-    }
-    if (json_object_get(parameters, "type") != NULL &&
-        (type == NULL || strcmp(type, "object") != 0)) {
-        return api_error_set(assembly->error, 400, "invalid_value", place,
-                             "Invalid '%s': arguments are an object, so its 'type' is 'object'.",
-                             place);
-    }
-    json_t *schema = json_copy(parameters);
-    json_t *object = json_string("object");
-    bool done = (schema != NULL && json_object_set_new(schema, "type", object) == 0) ||
-                api_error_out_of_memory(assembly->error);
-    *expr = done ? grammar_json_schema(b, schema, &compact) : GRAMMAR_EMPTY;
-    json_decref(schema);
-    return done && (!grammar_builder_failed(b) ||
-                    answer_format_build(b, GRAMMAR_EMPTY, place, &none, assembly->error));
-}
-
-/* {"name": "add", "arguments": {…}}, from behind `skipped` bytes of it. */
-static grammar_expr json_call(const struct assembly *assembly, const char *name,
-                              grammar_expr arguments, size_t skipped) {
-    struct grammar_builder *b = assembly->builder;
-    json_t *value = json_string(name);
-    char *quoted = json_dumps(value, JSON_ENCODE_ANY);
-    struct string_buffer head = {0};
-    string_buffer_append_format(&head, "{\"name\": %s, \"%s\": ", quoted == NULL ? "" : quoted,
-                                assembly->form.arguments_key);
-    grammar_expr expr =
-        grammar_sequence_of(b, 3, grammar_text(b, string_buffer_text(&head) + skipped), arguments,
-                            grammar_text(b, "}"));
-    if (quoted == NULL || head.failed) {
-        struct error cause;
-        error_set(&cause, ERROR_OUT_OF_MEMORY, "no memory for the grammar");
-        expr = grammar_builder_fail(b, &cause);
-    }
-    string_buffer_deinit(&head);
-    free(quoted);
-    json_decref(value);
     return expr;
 }
 
-/* name[CALL_ID]id[ARGS]{…} */
-static grammar_expr named_call(const struct assembly *assembly, const char *name,
-                               grammar_expr arguments) {
-    struct grammar_builder *b = assembly->builder;
-    bool is_control = assembly->source->traits->inner_tags_are_control;
-    grammar_expr id = GRAMMAR_EMPTY;
-    if (assembly->source->traits->calls_have_ids) {
-        static const struct code_point_range letters[] = {{'0', '9'}, {'A', 'Z'}, {'a', 'z'}};
-        id = grammar_sequence_of(b, 2, tag(assembly, "[CALL_ID]", is_control),
-                                 grammar_repeat(b, grammar_class(b, letters, 3, false),
-                                                MISTRAL_ID_LENGTH, MISTRAL_ID_LENGTH));
+struct grammar_trigger chat_grammar_trigger(const struct assembly *assembly, const char *text,
+                                            const char **rest) {
+    bool is_control = false;
+    text += strspn(text, " \n");
+    struct string_view piece = chat_traits_next_piece(assembly->source->traits, &text, &is_control);
+    while (!is_control && piece.length > 0 && strchr(" \n", piece.data[piece.length - 1]) != NULL) {
+        piece.length--;
     }
-    return grammar_sequence_of(b, 4, grammar_text(b, name), id, tag(assembly, "[ARGS]", is_control),
-                               arguments);
-}
-
-/* What a Mistral call has between its tags is a name that can be told from them. */
-static bool can_be_named(const struct assembly *assembly, const char *name) {
-    return assembly->form.arguments_key != NULL || tool_name_is_plain(name, strlen(name));
-}
-
-static bool refuse_name(const struct assembly *assembly, const char *name) {
-    return api_error_set(assembly->error, 400, "invalid_value", "tools",
-                         "Invalid function name '%.100s' in 'tools': this model's calls have names "
-                         "of letters, digits and '_-.:/'.",
-                         name);
-}
-
-/* A call of any of the functions that may be called, without its tags. */
-static bool any_call(struct assembly *assembly, size_t skipped, grammar_expr *expr) {
-    struct grammar_builder *b = assembly->builder;
-    const json_t *functions = assembly->source->functions;
-    const char *chosen = assembly->source->chosen_tool;
-    grammar_expr *calls = calloc(json_array_size(functions) + 1, sizeof *calls);
-    size_t count = 0;
-    bool done = true;
-    if (calls == NULL) {
-        return api_error_out_of_memory(assembly->error);
-    }
-    for (size_t i = 0; done && i < json_array_size(functions); i++) {
-        const char *name = json_string_value(json_object_get(json_array_get(functions, i), "name"));
-        grammar_expr arguments = GRAMMAR_EMPTY;
-        if (chosen != NULL && strcmp(chosen, name) != 0) {
-            continue;
-        }
-        if (!can_be_named(assembly, name)) {
-            done =
-                !is_enforced(assembly, json_array_get(functions, i)) || refuse_name(assembly, name);
-            continue;
-        }
-        done = arguments_of(assembly, i, &arguments);
-        calls[count++] = assembly->form.arguments_key != NULL
-                             ? json_call(assembly, name, arguments, skipped)
-                             : named_call(assembly, name, arguments);
-    }
-    if (done) {
-        *expr = grammar_choice(b, calls, count);
-    }
-    free(calls);
-    return done;
+    *rest = piece.data + piece.length;
+    return (struct grammar_trigger){.text = piece, .is_token = is_control};
 }
 
 /* --- calls --- */
 
-/* The calls from behind their first tag, given one call. `first`: how the first of them goes on. */
-static grammar_expr calls_after_tag(const struct assembly *assembly, grammar_expr call,
-                                    grammar_expr first) {
+/* The calls, given one of them. `first`: how the first one goes on; `opening`: what is left to
+ * write of what opens them. */
+static grammar_expr calls_from(const struct assembly *assembly, grammar_expr call,
+                               grammar_expr first, const char *opening) {
     struct grammar_builder *b = assembly->builder;
-    const struct chat_traits *traits = assembly->source->traits;
-    const struct call_form *form = &assembly->form;
-    grammar_expr open = tag(assembly, assembly->tags.open, traits->tool_tags_are_control);
-    grammar_expr close = tag(assembly, assembly->tags.close, traits->inner_tags_are_control);
-    grammar_expr before = grammar_text(b, form->before), after = grammar_text(b, form->after);
-    grammar_expr next = grammar_text(b, form->between);
-    bool is_single = assembly->source->single_call || traits->single_calls;
-    if (form->is_list) {
-        grammar_expr more = grammar_sequence_of(b, 2, next, call);
-        grammar_expr rest =
-            is_single ? GRAMMAR_EMPTY : grammar_repeat(b, more, 0, GRAMMAR_UNBOUNDED);
-        grammar_expr begin = grammar_sequence_of(b, 2, grammar_optional(b, grammar_text(b, " ")),
-                                                 grammar_text(b, "["));
-        return grammar_sequence_of(b, 4, begin, first, rest, grammar_text(b, "]"));
-    }
-    grammar_expr more = grammar_sequence_of(b, 6, next, open, before, call, after, close);
+    const struct tool_call_form *form = assembly->form;
+    bool is_single = assembly->source->single_call || assembly->source->traits->single_calls;
+    bool is_section = form->section_open != NULL;
+    grammar_expr open = form->is_list ? GRAMMAR_EMPTY : chat_grammar_marked(assembly, form->open);
+    grammar_expr close = chat_grammar_marked(assembly, form->close);
+    grammar_expr next = chat_grammar_marked(assembly, form->between);
+    grammar_expr more = grammar_sequence_of(b, 4, next, open, call, close);
     grammar_expr rest = is_single ? GRAMMAR_EMPTY : grammar_repeat(b, more, 0, GRAMMAR_UNBOUNDED);
-    return grammar_sequence_of(b, 5, before, first, after, close, rest);
+    grammar_expr begin = chat_grammar_marked(assembly, opening);
+    grammar_expr end = chat_grammar_marked(assembly, form->section_close);
+    if (form->is_list) {
+        grammar_expr space = grammar_optional(b, grammar_text(b, " "));
+        return grammar_sequence_of(b, 7, begin, space, grammar_text(b, "["), first, rest,
+                                   grammar_text(b, "]"), end);
+    }
+    return grammar_sequence_of(b, 6, begin, is_section ? open : GRAMMAR_EMPTY, first, close, rest,
+                               end);
 }
 
 /* All calls, tags included, and perhaps the space before them that SentencePiece likes. */
 static grammar_expr whole_calls(const struct assembly *assembly, grammar_expr call) {
     struct grammar_builder *b = assembly->builder;
-    bool is_control = assembly->source->traits->tool_tags_are_control;
-    return grammar_sequence_of(b, 3, grammar_optional(b, grammar_text(b, " ")),
-                               tag(assembly, assembly->tags.open, is_control),
-                               calls_after_tag(assembly, call, call));
+    return grammar_sequence_of(
+        b, 2, grammar_optional(b, grammar_text(b, " ")),
+        calls_from(assembly, call, call, tool_call_form_opening(assembly->form)));
+}
+
+/* What may open calls within any text, and the calls behind it. */
+static struct grammar_trigger calls_trigger(const struct assembly *assembly, grammar_expr call) {
+    const char *rest = NULL;
+    struct grammar_trigger trigger =
+        chat_grammar_trigger(assembly, tool_call_form_opening(assembly->form), &rest);
+    trigger.body = calls_from(assembly, call, call, rest);
+    return trigger;
 }
 
 /* Any text that does not begin as a Llama 3 call does, or a call. Its models write no tag. */
@@ -233,25 +95,42 @@ static grammar_expr text_or_bare_calls(const struct assembly *assembly, grammar_
     }
     arcs[count++] = (struct grammar_arc){FREE, END, grammar_lazy(b, NULL, 0)};
     arcs[count++] =
-        (struct grammar_arc){NEXT + LENGTH - 1, END, calls_after_tag(assembly, call, call_end)};
+        (struct grammar_arc){NEXT + LENGTH - 1, END, calls_from(assembly, call, call_end, NULL)};
     return grammar_automaton(b, NEXT + LENGTH, arcs, count);
+}
+
+static bool in_channels(const struct assembly *assembly) {
+    const struct thinking_form *thinking = assembly->source->traits->thinking;
+    return thinking != NULL && thinking->content_open != NULL;
+}
+
+/* What is said to the user, where that has a channel of its own. */
+static grammar_expr content_of(const struct assembly *assembly, grammar_expr content) {
+    return in_channels(assembly)
+               ? grammar_sequence_of(
+                     assembly->builder, 2,
+                     chat_grammar_marked(assembly,
+                                         assembly->source->traits->thinking->content_open),
+                     content)
+               : content;
 }
 
 /* Any text; once a call has begun, it goes on as one. */
 static bool text_or_calls(struct assembly *assembly, grammar_expr call, grammar_expr *expr) {
-    bool is_bare = assembly->tags.open == NULL;
-    if (is_bare) {
+    struct grammar_builder *b = assembly->builder;
+    if (tool_call_form_opening(assembly->form) == NULL) {
         grammar_expr end = GRAMMAR_EMPTY;
-        bool done = any_call(assembly, strlen("{\"name\": \""), &end);
+        bool done = chat_grammar_any_call(assembly, strlen("{\"name\": \""), &end);
         *expr = text_or_bare_calls(assembly, end);
         return done;
     }
-    const struct grammar_trigger trigger = {
-        .text = string_view_of(assembly->tags.open),
-        .is_token = assembly->source->traits->tool_tags_are_control,
-        .body = calls_after_tag(assembly, call, call),
-    };
-    *expr = grammar_lazy(assembly->builder, &trigger, 1);
+    if (in_channels(assembly)) {
+        *expr = grammar_choice_of(b, 2, whole_calls(assembly, call),
+                                  content_of(assembly, grammar_lazy(b, NULL, 0)));
+        return true;
+    }
+    const struct grammar_trigger trigger = calls_trigger(assembly, call);
+    *expr = grammar_lazy(b, &trigger, 1);
     return true;
 }
 
@@ -263,25 +142,33 @@ static grammar_expr after_thought(const struct assembly *assembly, grammar_expr 
                                   grammar_expr call) {
     struct grammar_builder *b = assembly->builder;
     const struct chat_grammar_source *source = assembly->source;
-    struct chat_tags tags = thinking_tags(source->traits->thinking);
-    bool is_control = source->traits->thinking_tags_are_control;
-    if (tags.open == NULL || (!source->thinking_open && !source->may_think)) {
+    const struct thinking_form *form = source->traits->thinking;
+    bool may_think = source->may_think || in_channels(assembly);
+    if (form == NULL || (!source->thinking_open && !may_think)) {
         return answer;
     }
+    const char *rest = NULL;
     grammar_expr spaces = grammar_repeat(b, grammar_text(b, "\n"), 0, 2);
-    struct grammar_trigger triggers[2] = {
-        {string_view_of(tags.close), is_control, grammar_sequence_of(b, 2, spaces, answer)}};
+    struct grammar_trigger triggers[2] = {chat_grammar_trigger(assembly, form->close, &rest)};
+    triggers[0].body = grammar_sequence_of(b, 3, chat_grammar_marked(assembly, rest),
+                                           in_channels(assembly) ? GRAMMAR_EMPTY : spaces, answer);
     size_t count = 1;
-    if (assembly->has_calls && source->traits->tool_tags_are_control) {
-        triggers[count++] = (struct grammar_trigger){string_view_of(assembly->tags.open), true,
-                                                     calls_after_tag(assembly, call, call)};
+    if (assembly->has_calls && !in_channels(assembly) &&
+        tool_call_form_opening(assembly->form) != NULL) {
+        triggers[1] = calls_trigger(assembly, call);
+        count += triggers[1].is_token;
     }
     grammar_expr thought = grammar_until(b, triggers, count);
     if (source->thinking_open) {
         return thought;
     }
-    grammar_expr begun = grammar_sequence_of(b, 2, tag(assembly, tags.open, is_control), thought);
-    return grammar_choice_of(b, 2, begun, answer);
+    const char *inside = NULL; /* the white space behind the tag is the thought's */
+    struct grammar_trigger open = chat_grammar_trigger(assembly, form->open, &inside);
+    bool is_whole = strspn(inside, " \n") == strlen(inside);
+    grammar_expr begin = !is_whole       ? chat_grammar_marked(assembly, form->open)
+                         : open.is_token ? grammar_token(b, open.text)
+                                         : grammar_bytes(b, open.text);
+    return grammar_choice_of(b, 2, grammar_sequence_of(b, 2, begin, thought), answer);
 }
 
 /* --- the whole --- */
@@ -307,15 +194,16 @@ static bool assemble(struct assembly *assembly, grammar_expr *expr, const char *
     if (!assembly->has_calls && *field == NULL) {
         return true;
     }
-    if (assembly->has_calls && !any_call(assembly, 0, &call)) {
+    if (assembly->has_calls && !chat_grammar_any_call(assembly, 0, &call)) {
         return false;
     }
     if (source->call_is_forced) {
         *expr = whole_calls(assembly, call);
     } else if (*field != NULL && assembly->has_calls) {
-        *expr = grammar_choice_of(assembly->builder, 2, whole_calls(assembly, call), format);
+        *expr = grammar_choice_of(assembly->builder, 2, whole_calls(assembly, call),
+                                  content_of(assembly, format));
     } else if (*field != NULL) {
-        *expr = format;
+        *expr = content_of(assembly, format);
     } else if (!text_or_calls(assembly, call, expr)) {
         return false;
     }
@@ -329,12 +217,9 @@ bool chat_grammar_compile(const struct chat_grammar_source *source, struct gramm
     struct assembly assembly = {
         .source = source,
         .builder = grammar_builder_create(),
-        .form = form_of(source->traits),
+        .form = source->traits->calls,
         .error = error,
     };
-    if (source->traits->tool_calls != TOOL_CALLS_LLAMA3) { /* its tag may be left out, and is */
-        assembly.tags = tool_call_tags(source->traits->tool_calls);
-    }
     grammar_expr expr = GRAMMAR_EMPTY;
     const char *field = NULL;
     *grammar = NULL;

@@ -5,6 +5,7 @@
 #include "server/chat_grammar.h"
 #include "server/served_model.h"
 #include "text/chat/prompt.h"
+#include "text/chat/tool_schema.h"
 
 #include <string.h>
 
@@ -20,23 +21,70 @@ static bool has_tools(const struct chat_wishes *wishes) {
            wishes->choice != TOOL_CHOICE_NONE;
 }
 
-static bool keep_tool_names(struct generation *generation, const struct chat_wishes *wishes,
-                            struct answer_options *options, struct api_error *error) {
+/* The parameters' names and kinds, for forms that write values without quotes. */
+static bool keep_parameters(struct generation *generation, const json_t *function,
+                            struct answer_tool *tool) {
+    const json_t *schema = json_object_get(function, "parameters");
+    json_t *properties = json_object_get(schema, "properties");
+    size_t count = json_object_size(properties);
+    struct answer_parameter *made = arena_alloc(&generation->arena, count + 1, sizeof *made);
+    const char *name;
+    json_t *property;
+    size_t i = 0;
+    if (made == NULL) {
+        return false;
+    }
+    json_object_foreach(properties, name, property) {
+        size_t length = strlen(name);
+        made[i].name =
+            (struct string_view){arena_copy_text(&generation->arena, name, length), length};
+        made[i].kinds = tool_schema_kinds(property, schema);
+        if (made[i++].name.data == NULL) {
+            return false;
+        }
+    }
+    tool->parameters = made;
+    tool->parameter_count = count;
+    return true;
+}
+
+static bool keep_tools(struct generation *generation, const struct chat_wishes *wishes,
+                       struct answer_options *options, struct api_error *error) {
     size_t count = json_array_size(wishes->tools);
-    struct string_view *names = arena_alloc(&generation->arena, count, sizeof *names);
-    for (size_t i = 0; names != NULL && i < count; i++) {
+    struct answer_tool *tools = arena_alloc(&generation->arena, count, sizeof *tools);
+    for (size_t i = 0; tools != NULL && i < count; i++) {
         const json_t *function = json_object_get(json_array_get(wishes->tools, i), "function");
         const json_t *name = json_object_get(function, "name");
-        names[i].length = json_string_length(name);
-        names[i].data =
-            arena_copy_text(&generation->arena, json_string_value(name), names[i].length);
-        if (names[i].data == NULL) {
+        tools[i].name.length = json_string_length(name);
+        tools[i].name.data =
+            arena_copy_text(&generation->arena, json_string_value(name), tools[i].name.length);
+        if (tools[i].name.data == NULL || !keep_parameters(generation, function, &tools[i])) {
             return api_error_out_of_memory(error);
         }
     }
-    options->tools = names;
+    options->tools = tools;
     options->tool_count = count;
-    return names != NULL || api_error_out_of_memory(error);
+    return tools != NULL || api_error_out_of_memory(error);
+}
+
+/* gpt-oss knows three degrees of thinking, and cannot do without. NULL: no memory. */
+static json_t *variables_for(const struct chat_traits *traits, json_t *variables) {
+    static const char *const degrees[][2] = {
+        {"none", "low"}, {"minimal", "low"}, {"xhigh", "high"}, {"max", "high"}};
+    const char *effort = json_string_value(json_object_get(variables, "reasoning_effort"));
+    bool has_degrees = traits->thinking != NULL && traits->thinking->content_open != NULL;
+    if (effort == NULL || !has_degrees) {
+        return json_incref(variables);
+    }
+    json_t *made = json_copy(variables);
+    for (size_t i = 0; made != NULL && i < sizeof degrees / sizeof degrees[0]; i++) {
+        if (strcmp(effort, degrees[i][0]) == 0 &&
+            json_object_set_new(made, "reasoning_effort", json_string(degrees[i][1])) != 0) {
+            json_decref(made);
+            return NULL;
+        }
+    }
+    return made;
 }
 
 /* What the template itself refuses, or a client's template that fails, is the client's to mend. */
@@ -62,17 +110,17 @@ bool chat_turn_encode(struct generation *generation, const struct served_model *
         return api_error_set(error, 400, "no_chat_template", "model", "%s",
                              model->chat_template_error.message);
     }
-    if (has_tools(wishes) && !traits->supports_tools) {
-        return api_error_set(error, 400, "unsupported_value", "tools",
-                             "%.200s does not support tools", model->id);
-    }
     struct chat_turn *turn = arena_alloc(&generation->arena, 1, sizeof *turn);
     if (turn == NULL) {
         return api_error_out_of_memory(error);
     }
     turn->options = (struct answer_options){.traits = *traits, .single_call = wishes->single_call};
-    if (has_tools(wishes) && !keep_tool_names(generation, wishes, &turn->options, error)) {
+    if (has_tools(wishes) && !keep_tools(generation, wishes, &turn->options, error)) {
         return false;
+    }
+    json_t *variables = variables_for(traits, wishes->variables);
+    if (variables == NULL && wishes->variables != NULL) {
+        return api_error_out_of_memory(error);
     }
     const struct chat_prompt wanted = {
         .chat_template = is_clients ? wishes->own_template : model->chat_template,
@@ -80,9 +128,11 @@ bool chat_turn_encode(struct generation *generation, const struct served_model *
         .traits = traits,
         .messages = messages,
         .tools = has_tools(wishes) ? wishes->tools : NULL,
-        .variables = wishes->variables,
+        .variables = variables,
     };
-    if (!build(&wanted, is_clients, prompt, &turn->options.thinking_open, error)) {
+    bool done = build(&wanted, is_clients, prompt, &turn->options.thinking_open, error);
+    json_decref(variables);
+    if (!done) {
         return false;
     }
     generation->turn = turn;

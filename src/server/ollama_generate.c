@@ -78,7 +78,7 @@ static bool encode_with_template(const struct ollama_request *request,
     }
     chat_traits_probe(own, source, model->tokenizer, traits);
     traits->thinking = model->chat_traits.thinking;
-    traits->thinking_tags_are_control = model->chat_traits.thinking_tags_are_control;
+    chat_traits_find_controls(traits, model->tokenizer);
     wishes->own_template = own;
     bool ok = encode_messages(request, model, generation, wishes, tokens, error);
     chat_template_free(own);

@@ -169,10 +169,6 @@ static bool set_thinking(const struct ollama_request *request, struct chat_wishe
 bool ollama_request_wishes(const struct ollama_request *request, const struct served_model *model,
                            struct chat_wishes *wishes, struct api_error *error) {
     bool can_think = model->chat_traits.supports_thinking;
-    if (json_array_size(request->tools) != 0 && !model->chat_traits.supports_tools) {
-        return api_error_set(error, 400, "unsupported_value", "tools",
-                             "%.200s does not support tools", request->model);
-    }
     if (request->think != NULL && !json_is_false(request->think) && !can_think) {
         return api_error_set(error, 400, "unsupported_value", "think",
                              "\"%.200s\" does not support thinking", request->model);

@@ -198,8 +198,7 @@ def test_a_model_that_cannot_says_so(build_dir):
         client = ollama.Client(server.base_url)
         user = [{"role": "user", "content": "x [[tokens=1]]"}]
         for stream in (False, True):
-            for more, says in (({"tools": TOOLS}, f"{MODEL} does not support tools"),
-                               ({"think": True}, f'"{MODEL}" does not support thinking'),
+            for more, says in (({"think": True}, f'"{MODEL}" does not support thinking'),
                                ({"think": "low"}, f'"{MODEL}" does not support thinking')):
                 with pytest.raises(ollama.ResponseError) as caught:
                     list(client.chat(MODEL, user, stream=stream, **more))

@@ -7,10 +7,15 @@ import pytest
 from conversations import SEARCH, WEATHER
 from llama_cpp_sources import models_folder
 from server_harness import FakeServer
+from tool_forms import FORMS, OPENS_A_THOUGHT, SINGLE, template_of
 
 pytestmark = pytest.mark.timeout(900)  # the first run downloads
 
 TOOLS = [WEATHER, SEARCH]
+# The fake engine's vocabulary is SentencePiece's, which has a meaning of its own for "▁": these are read in
+# test_tool_choice.py and in the answer parser's unit test.
+READ = [form for form in FORMS if not form.startswith("deepseek")]
+WARM = {"harmony": "<|channel|>final<|message|>Warm."}
 ARGUMENTS = {"city": "Zürich", "days": 3, "options": {"wind": True, "tags": ["a", "]}"]}}
 
 
@@ -23,37 +28,26 @@ def script(text):
     return f"[[hex={text.encode().hex()}]]"
 
 
-def dumps(value):
-    return json.dumps(value, ensure_ascii=False)
-
-
-FORMS = {
-    "mistral_list": ("mistralai-Mistral-Nemo-Instruct-2407",
-                     lambda calls: "[TOOL_CALLS]" + dumps([{"name": n, "arguments": a} for n, a in calls])),
-    "mistral_names": ("Mistral-Small-3.2-24B-Instruct-2506",
-                      lambda calls: "".join(f"[TOOL_CALLS]{n}[CALL_ID]abcdefgh{i}[ARGS]{dumps(a)}" for i, (n, a) in enumerate(calls))),
-    "hermes": ("Qwen-Qwen3-0.6B",
-               lambda calls: "\n".join(f"<tool_call>\n{dumps({'name': n, 'arguments': a})}\n</tool_call>" for n, a in calls)),
-    "llama3": ("meta-llama-Llama-3.1-8B-Instruct",
-               lambda calls: "; ".join(dumps({"name": n, "parameters": a}) for n, a in calls)),
-}
-
-
 @pytest.fixture(scope="module")
 def servers(build_dir, source_root):
     """A server for each form, started when it is first asked for."""
     running = {}
-    folder = models_folder(source_root) / "templates"
 
     def get(name):
         if name not in running:
-            template = (folder / f"{FORMS[name][0]}.jinja").read_text(encoding="utf-8")
+            template = template_of(source_root, name)
             running[name] = FakeServer(build_dir, f"template={template}", "context=20000")
         return openai.OpenAI(base_url=running[name].base_url + "/v1", api_key="x", max_retries=0)
 
     yield get
     for server in running.values():
         server.stop()
+
+
+def write(form, calls):
+    """As the model answers."""
+    end = OPENS_A_THOUGHT.get(form)
+    return (f"Hm.{end}" if end else "") + FORMS[form][1](calls)
 
 
 def ask(client, text, stream, **more):
@@ -79,15 +73,15 @@ def ask(client, text, stream, **more):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", READ)
 def test_calls_come_as_calls(servers, form, stream):
-    calls = [("get_weather", ARGUMENTS), ("search", {})]
-    content, _, came, reason = ask(servers(form), FORMS[form][1](calls), stream, tools=TOOLS)
+    calls = [("get_weather", ARGUMENTS), ("search", {})][:1 if form in SINGLE else 2]
+    content, _, came, reason = ask(servers(form), write(form, calls), stream, tools=TOOLS)
     assert [(name, json.loads(arguments)) for _, name, arguments in came] == calls
     assert reason == "tool_calls"
     assert content is None
     ids = [call[0] for call in came]
-    assert len(set(ids)) == 2
+    assert len(set(ids)) == len(calls)
     if form.startswith("mistral"):
         assert all(len(id) == 9 and id.isalnum() for id in ids)
     else:
@@ -138,17 +132,17 @@ def test_logprobs_cover_every_token_of_a_call(servers):
     assert "".join(tokens) == text
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", READ)
 def test_results_go_back_in(servers, form):
     """The second turn: calls with their arguments as text, content null, and any form of id."""
     client = servers(form)
-    first = ask(client, FORMS[form][1]([("get_weather", ARGUMENTS)]), False, tools=TOOLS)
+    first = ask(client, write(form, [("get_weather", ARGUMENTS)]), False, tools=TOOLS)
     for identifier in (first[2][0][0], "call_of_another_model"):
         messages = [
             {"role": "user", "content": "Weather?"},
             {"role": "assistant", "content": None, "tool_calls": [
                 {"id": identifier, "type": "function", "function": {"name": "get_weather", "arguments": first[2][0][2]}}]},
-            {"role": "tool", "tool_call_id": identifier, "content": '{"temperature": 21.5} ' + script("Warm.")},
+            {"role": "tool", "tool_call_id": identifier, "content": '{"temperature": 21.5} ' + script(WARM.get(form, OPENS_A_THOUGHT.get(form, "") + "Warm."))},
         ]
         assert ask(client, "", False, messages=messages, tools=TOOLS)[0] == "Warm."
 
@@ -173,12 +167,20 @@ def test_wishes_that_cannot_be(servers, build_dir, subtests):
         with subtests.test(message), pytest.raises(openai.BadRequestError) as caught:
             servers("hermes").chat.completions.create(model="fake-alias", messages=user, **more)
         assert message in str(caught.value)
-    server = FakeServer(build_dir)
+
+
+def test_tools_are_told_to_a_model_whose_template_knows_none(servers, build_dir):
+    """In the system message; calls and results go back as text; the client sees calls as ever."""
+    server = FakeServer(build_dir, "context=20000")
     try:
         client = openai.OpenAI(base_url=server.base_url + "/v1", api_key="x", max_retries=0)
-        with pytest.raises(openai.BadRequestError, match="does not support tools"):
-            client.chat.completions.create(model="fake-alias", messages=user, tools=TOOLS)
-        client.chat.completions.create(model="fake-alias", messages=user, tools=TOOLS, tool_choice="none")
+        text = FORMS["plain"][1]([("search", {"query": "a"}), ("get_weather", ARGUMENTS)])
+        for stream in (False, True):
+            content, _, calls, reason = ask(client, text, stream, tools=TOOLS)
+            assert content is None and reason == "tool_calls"
+            assert [(name, json.loads(arguments)) for _, name, arguments in calls] == [("search", {"query": "a"}), ("get_weather", ARGUMENTS)]
+        assert ask(client, text, False, tools=TOOLS, tool_choice="none") == (text, None, [], "stop")
+        assert ask(client, text, False) == (text, None, [], "stop")
     finally:
         server.stop()
 

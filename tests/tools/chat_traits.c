@@ -9,8 +9,7 @@
 #include <stdlib.h>
 
 static json_t *describe(const char *source, size_t length) {
-    static const char *const calls[] = {"none", "mistral", "hermes", "llama3"};
-    static const char *const thoughts[] = {"none", "tags", "mistral"};
+    static const char *const places[] = {"nowhere", "template", "system_message"};
     struct chat_template *chat_template = NULL;
     struct chat_traits traits;
     struct error error = {0};
@@ -20,11 +19,15 @@ static json_t *describe(const char *source, size_t length) {
     chat_traits_probe(chat_template, source, NULL, &traits);
     chat_template_free(chat_template);
     return json_pack(
-        "{s:b, s:b, s:b, s:s, s:s, s:b, s:b, s:b, s:b}", "tools", traits.supports_tools, "thinking",
-        traits.supports_thinking, "thinking_can_be_set", traits.thinking_can_be_set, "calls",
-        calls[traits.tool_calls], "thoughts", thoughts[traits.thinking], "arguments_as_text",
+        "{s:b, s:b, s:b, s:s, s:s, s:s, s:s, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b}", "tools",
+        traits.supports_tools, "thinking", traits.supports_thinking, "thinking_can_be_set",
+        traits.thinking_can_be_set, "calls", traits.calls == NULL ? "none" : traits.calls->name,
+        "thoughts", traits.thinking == NULL ? "none" : traits.thinking->name, "tools_place",
+        places[traits.tools_place], "thinking_key", traits.thinking_key, "arguments_as_text",
         traits.arguments_as_text, "null_content", traits.null_content, "short_call_ids",
-        traits.short_call_ids, "typed_content", traits.typed_content);
+        traits.short_call_ids, "typed_content", traits.typed_content, "calls_as_text",
+        traits.calls_as_text, "results_as_user", traits.results_as_user, "system_as_user",
+        traits.system_as_user, "single_calls", traits.single_calls);
 }
 
 int main(void) {

@@ -4,9 +4,7 @@
  */
 #include "text/chat/answer_parser.h"
 
-#include "base/random.h"
-#include "base/string_buffer.h"
-#include "text/chat/tool_call_reader.h"
+#include "text/chat/answer_parser_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -14,50 +12,11 @@
 /* U+FDD0 and U+FDD1, which stand around a control token: see text/tokenizer/tokenizer.h. */
 static const char mark_open[] = "\xef\xb7\x90";
 static const char mark_close[] = "\xef\xb7\x91";
-enum { MARK_BYTES = 3, CONTROL_MAX_BYTES = 256 };
-
-enum place {
-    IN_CONTENT,
-    IN_THINKING,
-    CALL_BODY,      /* after the tag: a list, an object or a name comes */
-    CALL_OBJECT,    /* the reader has it */
-    CALL_NAME,      /* Mistral: name[CALL_ID]id[ARGS]{…} */
-    CALL_ID,        /* after [CALL_ID] */
-    CALL_ARGUMENTS, /* after [ARGS]: the object comes */
-    CALL_NEXT,      /* after a call: what separates it from the next, or ends them */
-    CALL_ITEM,      /* after a comma in a list: an object comes */
-};
-
-struct answer_parser {
-    struct answer_options options;
-    struct chat_tags call_tags, thinking_tags; /* open NULL: not looked for */
-    struct random_state random;
-    enum place place;
-    struct string_buffer pending;
-    size_t at;                   /* in pending: everything before is decided */
-    struct string_buffer spaces; /* white space that ends the content, or the thought, so far */
-    bool drops_spaces;           /* the next white space belongs to a tag */
-    bool has_content;
-    bool failed;
-
-    /* Text of one kind, on its way to the sink. */
-    struct string_buffer out;
-    enum answer_event_kind out_kind;
-
-    /* The call in progress. */
-    struct tool_call_reader reader;
-    struct string_buffer raw; /* all of it, from its tag on, or from the end of the call before */
-    bool is_list, is_bare;
-    bool has_begun;
-    size_t sent;      /* bytes of the arguments */
-    size_t raw_shown; /* bytes of raw that the client has seen, when it has begun */
-    char id[TOOL_ID_MAX_BYTES + 1];
-    size_t begun_count, complete_count;
-};
+enum { MARK_BYTES = 3, CONTROL_MAX_BYTES = 256, HEADER_MAX_BYTES = 512 };
 
 /* --- to the sink --- */
 
-static void flush(struct answer_parser *parser) {
+void answer_flush(struct answer_parser *parser) {
     if (parser->out.length == 0) {
         return;
     }
@@ -73,196 +32,122 @@ static void flush(struct answer_parser *parser) {
     string_buffer_clear(&parser->out);
 }
 
-static void put(struct answer_parser *parser, enum answer_event_kind kind, const char *text,
+void answer_put(struct answer_parser *parser, enum answer_event_kind kind, const char *text,
                 size_t length) {
     if (parser->out_kind != kind) {
-        flush(parser);
+        answer_flush(parser);
         parser->out_kind = kind;
     }
     string_buffer_append(&parser->out, text, length);
 }
 
-static void send_call(struct answer_parser *parser, enum answer_event_kind kind,
-                      const struct string_buffer *text) {
-    flush(parser);
-    const struct string_buffer *name = &parser->reader.name;
-    struct answer_event event = {
-        .kind = kind,
-        .call = parser->begun_count - 1,
-        .id = parser->id,
-        .name = {string_buffer_text(name), name->length},
-        .shown = parser->raw_shown,
-    };
-    if (text != NULL) {
-        event.text = (struct string_view){string_buffer_text(text), text->length};
-    }
-    parser->options.sink(parser->options.context, &event);
-}
+/* --- marks --- */
 
-/* --- content and thoughts --- */
-
-static bool is_space(char byte) {
+bool answer_is_space(char byte) {
     return byte == ' ' || byte == '\n' || byte == '\t' || byte == '\r';
 }
 
-static void drop_spaces(struct answer_parser *parser) {
-    string_buffer_clear(&parser->spaces);
-    parser->drops_spaces = true;
-}
-
-static void put_text(struct answer_parser *parser, enum answer_event_kind kind, char byte) {
-    if (is_space(byte)) {
-        if (!parser->drops_spaces) {
-            string_buffer_append_char(&parser->spaces, byte);
+/* A form's text as it stands in an answer. */
+static void compile(struct answer_parser *parser, enum answer_mark mark, const char *text) {
+    struct string_buffer *out = &parser->marks[mark];
+    bool is_control = false;
+    if (text == NULL) {
+        return;
+    }
+    text += strspn(text, " \n");
+    for (;;) {
+        struct string_view piece =
+            chat_traits_next_piece(&parser->options.traits, &text, &is_control);
+        if (piece.length == 0) {
+            break;
         }
+        string_buffer_append_text(out, is_control ? mark_open : "");
+        string_buffer_append(out, piece.data, piece.length);
+        string_buffer_append_text(out, is_control ? mark_close : "");
+    }
+    while (out->length > 0 && answer_is_space(out->data[out->length - 1])) {
+        out->data[--out->length] = '\0';
+    }
+}
+
+static void compile_marks(struct answer_parser *parser) {
+    const struct tool_call_form *form = parser->form;
+    const struct thinking_form *thinking = parser->options.traits.thinking;
+    if (parser->in_channels) {
+        compile(parser, MARK_MESSAGE, "<|message|>");
+        compile(parser, MARK_START, "<|start|>");
+        compile(parser, MARK_END, "<|end|>");
         return;
     }
-    put(parser, kind, string_buffer_text(&parser->spaces), parser->spaces.length);
-    put(parser, kind, &byte, 1);
-    string_buffer_clear(&parser->spaces);
-    parser->drops_spaces = false;
-    parser->has_content = parser->has_content || kind == ANSWER_CONTENT;
-}
-
-/* --- calls --- */
-
-static bool uses_short_ids(const struct answer_parser *parser) {
-    return parser->options.traits.short_call_ids ||
-           parser->options.traits.tool_calls == TOOL_CALLS_MISTRAL;
-}
-
-static void make_id(struct answer_parser *parser) {
-    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-    const struct string_buffer *given = &parser->reader.id;
-    bool short_ids = uses_short_ids(parser);
-    if (given->length > 0 && (!short_ids || given->length == 9)) {
-        memcpy(parser->id, given->data, given->length + 1);
+    if (thinking != NULL) {
+        compile(parser, MARK_THOUGHT_OPEN, thinking->open);
+        compile(parser, MARK_THOUGHT_CLOSE, thinking->close);
+    }
+    if (form == NULL) {
         return;
     }
-    size_t length = 0;
-    if (!short_ids) {
-        memcpy(parser->id, "call_", 5);
-        length = 5;
-    }
-    for (size_t end = length + (short_ids ? 9 : 24); length < end; length++) {
-        parser->id[length] = letters[random_next(&parser->random) % (sizeof letters - 1)];
-    }
-    parser->id[length] = '\0';
-}
-
-static bool is_ignored(const struct answer_parser *parser) {
-    return parser->options.single_call && parser->complete_count > 0;
-}
-
-/* Shows what is known of the call so far, once its name is. */
-static void show_call(struct answer_parser *parser) {
-    const struct string_buffer *arguments = &parser->reader.arguments;
-    if (is_ignored(parser) || arguments->length == 0 || !parser->reader.has_name) {
-        return;
-    }
-    if (!parser->has_begun) {
-        parser->has_begun = true;
-        parser->begun_count++;
-        make_id(parser);
-        send_call(parser, ANSWER_CALL_BEGIN, NULL);
-    }
-    if (arguments->length > parser->sent) {
-        put(parser, ANSWER_CALL_ARGUMENTS, arguments->data + parser->sent,
-            arguments->length - parser->sent);
-        parser->sent = arguments->length;
-        parser->raw_shown = parser->raw.length;
+    const char *const texts[] = {
+        [MARK_SECTION_OPEN] = form->section_open,
+        [MARK_SECTION_CLOSE] = form->section_close,
+        [MARK_OPEN] = form->open,
+        [MARK_OTHER_OPEN] = form->other_open,
+        [MARK_BEFORE_NAME] = form->before_name,
+        [MARK_ID_OPEN] = form->id_open,
+        [MARK_AFTER_NAME] = form->after_name,
+        [MARK_AFTER_ARGUMENTS] = form->after_arguments,
+        [MARK_CLOSE] = form->close,
+        [MARK_KEY_OPEN] = form->key_open,
+        [MARK_KEY_CLOSE] = form->key_close,
+        [MARK_VALUE_OPEN] = form->value_open,
+        [MARK_VALUE_CLOSE] = form->value_close,
+        [MARK_TEXT] = form->text_mark,
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        compile(parser, (enum answer_mark)i, texts[i]);
     }
 }
 
-static void leave_calls(struct answer_parser *parser) {
-    parser->place = IN_CONTENT;
-    parser->is_bare = false;
-    drop_spaces(parser);
-}
-
-static void begin_call(struct answer_parser *parser, bool is_bare) {
-    parser->is_bare = is_bare;
-    parser->is_list = false;
-    parser->has_begun = false;
-    parser->sent = 0;
-    parser->raw_shown = 0;
-    string_buffer_clear(&parser->raw);
-    parser->place = CALL_BODY;
-}
-
-static void call_is_complete(struct answer_parser *parser) {
-    show_call(parser);
-    if (!is_ignored(parser)) {
-        parser->complete_count++;
-        send_call(parser, ANSWER_CALL_END, &parser->reader.arguments);
-    }
-    bool is_list = parser->is_list, is_bare = parser->is_bare;
-    begin_call(parser, is_bare);
-    parser->is_list = is_list;
-    parser->place = CALL_NEXT;
-}
-
-/* What was taken for a call is text. The byte at hand is still to be read. */
-static void call_is_none(struct answer_parser *parser) {
-    if (parser->has_begun) {
-        send_call(parser, ANSWER_CALL_BROKEN, &parser->raw);
-    } else {
-        put(parser, ANSWER_CONTENT, string_buffer_text(&parser->raw), parser->raw.length);
-    }
-    parser->has_content = true;
-    leave_calls(parser);
-    parser->drops_spaces = false;
-}
-
-static bool is_offered(const struct answer_parser *parser) {
-    const struct string_buffer *name = &parser->reader.name;
-    for (size_t i = 0; i < parser->options.tool_count; i++) {
-        struct string_view offered = parser->options.tools[i];
-        if (string_view_equals(offered, (struct string_view){name->data, name->length})) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static void call_object_byte(struct answer_parser *parser, char byte) {
-    enum tool_call_progress progress = tool_call_reader_push(&parser->reader, byte);
-    /* JSON without a tag around it is a call only if it calls what there is. */
-    if (progress == TOOL_CALL_WRONG ||
-        (parser->is_bare && parser->reader.has_name && !is_offered(parser))) {
-        call_is_none(parser);
-        return;
-    }
-    string_buffer_append_char(&parser->raw, byte);
-    parser->at++;
-    if (progress == TOOL_CALL_COMPLETE) {
-        call_is_complete(parser);
-    } else {
-        show_call(parser);
-    }
-}
-
-/* --- tags --- */
-
-enum match { MATCH_NO, MATCH_YES, MATCH_PERHAPS };
-
-static enum match match_text(const struct answer_parser *parser, const char *tag, bool is_final) {
-    if (tag == NULL) {
-        return MATCH_NO;
-    }
-    size_t length = strlen(tag);
+static enum match match_text(const struct answer_parser *parser, const char *text, size_t length) {
     size_t left = parser->pending.length - parser->at;
     size_t common = left < length ? left : length;
-    if (memcmp(parser->pending.data + parser->at, tag, common) != 0) {
+    if (length == 0 || memcmp(parser->pending.data + parser->at, text, common) != 0) {
         return MATCH_NO;
     }
-    return common == length ? MATCH_YES : is_final ? MATCH_NO : MATCH_PERHAPS;
+    return common == length ? MATCH_YES : parser->is_final ? MATCH_NO : MATCH_PERHAPS;
 }
 
-/* A marked control token at hand: its text, and the bytes it takes with its marks. */
-static enum match match_control(const struct answer_parser *parser, bool is_final,
-                                struct string_view *control, size_t *taken) {
-    enum match opens = match_text(parser, mark_open, is_final);
+enum match answer_match(const struct answer_parser *parser, enum answer_mark mark) {
+    const struct string_buffer *text = &parser->marks[mark];
+    return match_text(parser, string_buffer_text(text), text->length);
+}
+
+/* The text of what is at hand, without the marks around control tokens. */
+static void keep_raw(struct answer_parser *parser, size_t length) {
+    const char *at = parser->pending.data + parser->at, *end = at + length;
+    while (at < end) {
+        bool is_mark = end - at >= MARK_BYTES && (memcmp(at, mark_open, MARK_BYTES) == 0 ||
+                                                  memcmp(at, mark_close, MARK_BYTES) == 0);
+        if (!is_mark) {
+            string_buffer_append_char(&parser->raw, *at);
+        }
+        at += is_mark ? MARK_BYTES : 1;
+    }
+}
+
+void answer_take_mark(struct answer_parser *parser, enum answer_mark mark) {
+    keep_raw(parser, parser->marks[mark].length);
+    parser->at += parser->marks[mark].length;
+}
+
+void answer_take_byte(struct answer_parser *parser, char byte) {
+    string_buffer_append_char(&parser->raw, byte);
+    parser->at++;
+}
+
+/* Looks for a control token at hand. PERHAPS: it may be one, once more text is there. */
+static enum match find_control(struct answer_parser *parser) {
+    enum match opens = match_text(parser, mark_open, MARK_BYTES);
+    parser->at_control = false;
     if (opens != MATCH_YES) {
         return opens;
     }
@@ -271,272 +156,244 @@ static enum match match_control(const struct answer_parser *parser, bool is_fina
     size_t most = left < CONTROL_MAX_BYTES ? left : CONTROL_MAX_BYTES;
     for (size_t i = 0; i + MARK_BYTES <= most; i++) {
         if (memcmp(text + i, mark_close, MARK_BYTES) == 0) {
-            *control = (struct string_view){text, i};
-            *taken = i + (size_t)2 * MARK_BYTES;
+            parser->at_control = true;
+            parser->control = (struct string_view){text, i};
+            parser->control_bytes = i + (size_t)2 * MARK_BYTES;
             return MATCH_YES;
         }
     }
-    return left < CONTROL_MAX_BYTES && !is_final ? MATCH_PERHAPS : MATCH_NO;
+    return left < CONTROL_MAX_BYTES && !parser->is_final ? MATCH_PERHAPS : MATCH_NO;
 }
 
-static bool is_tag(struct string_view control, const char *tag) {
-    return tag != NULL && string_view_is(control, tag);
+/* --- content and thoughts --- */
+
+void answer_drop_spaces(struct answer_parser *parser) {
+    string_buffer_clear(&parser->spaces);
+    parser->drops_spaces = true;
 }
 
-static void open_call(struct answer_parser *parser, const char *tag, size_t taken) {
-    drop_spaces(parser);
-    begin_call(parser, false);
-    string_buffer_append_text(&parser->raw, tag);
-    parser->at += taken;
-}
-
-static void open_thought(struct answer_parser *parser, size_t taken) {
-    drop_spaces(parser);
-    parser->place = IN_THINKING;
-    parser->at += taken;
-}
-
-static void close_thought(struct answer_parser *parser, size_t taken) {
-    drop_spaces(parser);
-    parser->place = IN_CONTENT;
-    parser->at += taken;
-}
-
-static bool is_in_call(const struct answer_parser *parser) {
-    return parser->place >= CALL_BODY;
-}
-
-/* A control token, wherever we are. What means nothing here is dropped. */
-static void step_control(struct answer_parser *parser, struct string_view control, size_t taken) {
-    if (is_tag(control, parser->call_tags.open)) {
-        if (is_in_call(parser) && parser->place != CALL_NEXT) {
-            call_is_none(parser);
+static void put_text(struct answer_parser *parser, enum answer_event_kind kind, char byte) {
+    if (answer_is_space(byte)) {
+        if (!parser->drops_spaces) {
+            string_buffer_append_char(&parser->spaces, byte);
         }
-        open_call(parser, parser->call_tags.open, taken);
         return;
     }
-    if (parser->place == CALL_NAME || parser->place == CALL_ID) {
-        bool is_id = string_view_is(control, "[CALL_ID]");
-        if (is_id || string_view_is(control, "[ARGS]")) {
-            string_buffer_append(&parser->raw, control.data, control.length);
-            parser->at += taken;
-            parser->place = is_id ? CALL_ID : CALL_ARGUMENTS;
-            return;
-        }
-    }
-    if (parser->place == IN_THINKING && is_tag(control, parser->thinking_tags.close)) {
-        close_thought(parser, taken);
-        return;
-    }
-    if (parser->place == IN_CONTENT && is_tag(control, parser->thinking_tags.open)) {
-        open_thought(parser, taken);
-        return;
-    }
-    if (is_in_call(parser) && is_tag(control, parser->call_tags.close)) {
-        if (parser->place == CALL_NEXT) {
-            leave_calls(parser);
-        } else {
-            string_buffer_append(&parser->raw, control.data, control.length);
-            call_is_none(parser);
-        }
-    }
+    answer_put(parser, kind, string_buffer_text(&parser->spaces), parser->spaces.length);
+    answer_put(parser, kind, &byte, 1);
+    string_buffer_clear(&parser->spaces);
+    parser->drops_spaces = false;
+    parser->has_content = parser->has_content || kind == ANSWER_CONTENT;
+    parser->has_thought = parser->has_thought || kind == ANSWER_THINKING;
+}
+
+static void go_to(struct answer_parser *parser, enum answer_place place, size_t taken) {
+    answer_drop_spaces(parser);
+    parser->place = place;
     parser->at += taken;
 }
 
-/* --- one byte, or one tag in plain text; false: more text is needed to decide --- */
-
-static bool step_content(struct answer_parser *parser, char byte, bool is_final) {
-    const struct chat_traits *traits = &parser->options.traits;
-    const char *call = traits->tool_tags_are_control ? NULL : parser->call_tags.open;
-    /* A thought comes before everything else. */
-    bool may_think = !traits->thinking_tags_are_control && !parser->has_content;
-    const char *thought = may_think ? parser->thinking_tags.open : NULL;
-    enum match is_call = match_text(parser, call, is_final);
-    enum match is_thought = match_text(parser, thought, is_final);
-    if (call != NULL && is_call == MATCH_YES) {
-        open_call(parser, call, strlen(call));
-        return true;
+static enum step step_content(struct answer_parser *parser, char byte) {
+    /* A thought comes before everything else, unless what opens it is a token. */
+    bool may_think = parser->at_control || !parser->has_content;
+    enum match thought = may_think ? answer_match(parser, MARK_THOUGHT_OPEN) : MATCH_NO;
+    bool waits = thought == MATCH_PERHAPS;
+    for (enum answer_mark mark = MARK_SECTION_OPEN; mark <= MARK_OTHER_OPEN; mark++) {
+        enum match match = mark == MARK_SECTION_CLOSE ? MATCH_NO : answer_match(parser, mark);
+        if (match == MATCH_YES) {
+            answer_open_call(parser, mark);
+            return STEP_TAKEN;
+        }
+        waits = waits || match == MATCH_PERHAPS;
     }
-    if (thought != NULL && is_thought == MATCH_YES) {
-        open_thought(parser, strlen(thought));
-        return true;
+    if (thought == MATCH_YES) {
+        go_to(parser, IN_THINKING, parser->marks[MARK_THOUGHT_OPEN].length);
+        return STEP_TAKEN;
     }
-    if (is_call == MATCH_PERHAPS || is_thought == MATCH_PERHAPS) {
-        return false;
+    if (waits || parser->at_control) {
+        return waits ? STEP_WAITS : STEP_UNTAKEN;
     }
-    if (byte == '{' && !parser->has_content && parser->call_tags.open != NULL &&
-        traits->tool_calls == TOOL_CALLS_LLAMA3) {
-        begin_call(parser, true);
-        string_buffer_append(&parser->raw, string_buffer_text(&parser->spaces),
-                             parser->spaces.length);
-        drop_spaces(parser);
-        return true;
+    if (byte == '{' && !parser->has_content && !parser->in_channels && parser->form != NULL &&
+        tool_call_form_opening(parser->form) == NULL) {
+        answer_open_bare_call(parser);
+        return STEP_TAKEN;
     }
     put_text(parser, ANSWER_CONTENT, byte);
     parser->at++;
-    return true;
+    return STEP_TAKEN;
 }
 
-static bool step_thinking(struct answer_parser *parser, char byte, bool is_final) {
-    bool is_control = parser->options.traits.thinking_tags_are_control;
-    const char *close = is_control ? NULL : parser->thinking_tags.close;
-    switch (match_text(parser, close, is_final)) {
-    case MATCH_YES:
-        close_thought(parser, close == NULL ? 0 : strlen(close));
-        return true;
-    case MATCH_PERHAPS:
-        return false;
-    case MATCH_NO:
-        break;
+static enum step step_thinking(struct answer_parser *parser, char byte) {
+    enum match match = answer_match(parser, MARK_THOUGHT_CLOSE);
+    if (match == MATCH_YES) {
+        go_to(parser, IN_CONTENT, parser->marks[MARK_THOUGHT_CLOSE].length);
+        return STEP_TAKEN;
+    }
+    if (match == MATCH_PERHAPS || parser->at_control) {
+        return match == MATCH_PERHAPS ? STEP_WAITS : STEP_UNTAKEN;
     }
     put_text(parser, ANSWER_THINKING, byte);
     parser->at++;
-    return true;
+    return STEP_TAKEN;
 }
 
-static void keep_raw(struct answer_parser *parser, char byte) {
-    string_buffer_append_char(&parser->raw, byte);
-    parser->at++;
-}
+/* --- channels --- */
 
-static bool step_body(struct answer_parser *parser, char byte) {
-    bool is_mistral = parser->options.traits.tool_calls == TOOL_CALLS_MISTRAL;
-    if (is_space(byte)) {
-        keep_raw(parser, byte);
-    } else if (byte == '{') {
-        parser->place = CALL_OBJECT;
-        tool_call_reader_begin(&parser->reader, false, parser->is_bare);
-    } else if (byte == '[' && parser->place == CALL_BODY && !parser->is_list) {
-        parser->is_list = true;
-        keep_raw(parser, byte);
-    } else if (is_mistral && parser->place == CALL_BODY && !parser->is_list) {
-        parser->place = CALL_NAME;
-        tool_call_reader_begin(&parser->reader, false, false);
-    } else {
-        call_is_none(parser);
-    }
-    return true;
-}
-
-/* Name or id, up to the tag that ends it. */
-static bool step_name(struct answer_parser *parser, char byte, bool is_final) {
-    bool is_id = parser->place == CALL_ID;
-    static const struct {
-        const char *tag;
-        enum place next;
-    } ends[] = {{"[CALL_ID]", CALL_ID}, {"[ARGS]", CALL_ARGUMENTS}};
-    struct tool_call_reader *reader = &parser->reader;
-    if (reader->name.length > 0 && byte == '[') {
-        for (size_t i = is_id; i < 2; i++) {
-            enum match match = match_text(parser, ends[i].tag, is_final);
-            if (match == MATCH_YES) {
-                string_buffer_append_text(&parser->raw, ends[i].tag);
-                parser->at += strlen(ends[i].tag);
-                parser->place = ends[i].next;
-            }
-            if (match != MATCH_NO) {
-                return match == MATCH_YES;
-            }
+/* The word that follows `before` in a header. */
+static struct string_view word_after(struct string_view header, const char *before) {
+    size_t length = strlen(before);
+    for (size_t i = 0; i + length <= header.length; i++) {
+        if (memcmp(header.data + i, before, length) != 0) {
+            continue;
         }
+        struct string_view word = {header.data + i + length, 0};
+        size_t left = header.length - i - length;
+        while (word.length < left && !answer_is_space(word.data[word.length]) &&
+               word.data[word.length] != '<') {
+            word.length++;
+        }
+        return word;
     }
-    if (reader->name.length > 0 && (byte == '{' || is_space(byte))) {
-        parser->place = CALL_ARGUMENTS;
-        return true;
-    }
-    struct string_buffer *text = is_id ? &reader->id : &reader->name;
-    bool fits = text->length < (is_id ? TOOL_ID_MAX_BYTES : TOOL_NAME_MAX_BYTES);
-    if (!fits || !(is_id ? tool_id_is_usable(&byte, 1) : tool_name_is_plain(&byte, 1))) {
-        call_is_none(parser);
-        return true;
-    }
-    string_buffer_append_char(text, byte);
-    keep_raw(parser, byte);
-    return true;
+    return (struct string_view){"", 0};
 }
 
-static bool step_arguments(struct answer_parser *parser, char byte) {
-    if (is_space(byte)) {
-        keep_raw(parser, byte);
-    } else if (byte == '{' && parser->reader.name.length > 0) {
-        parser->reader.has_name = true;
-        tool_call_reader_begin(&parser->reader, true, false);
-        parser->place = CALL_OBJECT;
+/* A second message of a kind stands apart from the first one. */
+static void begin_message(struct answer_parser *parser, enum answer_place place, bool is_more) {
+    go_to(parser, place, 0);
+    if (is_more) {
+        string_buffer_append_text(&parser->spaces, "\n\n");
+    }
+}
+
+/* What a header says of its message: for a tool, for the user, or for itself. */
+static void read_header(struct answer_parser *parser) {
+    static const char functions[] = "functions.";
+    const struct string_view header = {string_buffer_text(&parser->header), parser->header.length};
+    struct string_view tool = word_after(header, "to=");
+    struct string_view channel = word_after(header, "<|channel|>");
+    size_t prefix = sizeof functions - 1;
+    if (tool.length > prefix && memcmp(tool.data, functions, prefix) == 0) {
+        tool = (struct string_view){tool.data + prefix, tool.length - prefix};
+    }
+    if (parser->form != NULL && tool.length > 0 && tool_name_is_plain(tool.data, tool.length)) {
+        answer_open_named_call(parser, tool);
+    } else if (string_view_is(channel, "analysis")) {
+        begin_message(parser, IN_THINKING, parser->has_thought);
     } else {
-        call_is_none(parser);
+        begin_message(parser, IN_CONTENT, parser->has_content);
     }
-    return true;
+    string_buffer_clear(&parser->header);
 }
 
-static bool step_next(struct answer_parser *parser, char byte, bool is_final) {
-    if (is_space(byte)) {
-        keep_raw(parser, byte);
-        return true;
+/* An answer that has no headers is all content. */
+static void header_is_none(struct answer_parser *parser) {
+    struct string_buffer header = parser->header;
+    parser->header = (struct string_buffer){0};
+    parser->place = IN_CONTENT;
+    parser->drops_spaces = false;
+    for (size_t i = 0; i < header.length; i++) {
+        put_text(parser, ANSWER_CONTENT, header.data[i]);
     }
-    if (parser->is_list && (byte == ',' || byte == ']')) {
-        keep_raw(parser, byte);
-        parser->place = byte == ',' ? CALL_ITEM : CALL_NEXT;
-        parser->is_list = byte == ',';
-        return true;
-    }
-    const struct chat_traits *traits = &parser->options.traits;
-    const char *close = traits->tool_tags_are_control ? NULL : parser->call_tags.close;
-    enum match match = match_text(parser, close, is_final);
-    if (close != NULL && match == MATCH_YES) {
-        parser->at += strlen(close);
-        leave_calls(parser);
-        return true;
-    }
-    if (match == MATCH_NO && traits->tool_calls == TOOL_CALLS_LLAMA3 && byte == ';') {
-        keep_raw(parser, byte);
-        return true;
-    }
-    if (match == MATCH_NO && traits->tool_calls == TOOL_CALLS_LLAMA3 && byte == '{') {
-        parser->place = CALL_BODY;
-        return true;
-    }
-    if (match == MATCH_NO) {
-        leave_calls(parser);
-    }
-    return match == MATCH_NO;
+    parser->failed = parser->failed || header.failed;
+    string_buffer_deinit(&header);
 }
 
-static bool step(struct answer_parser *parser, bool is_final) {
-    struct string_view control = {0};
-    size_t taken = 0;
+static enum step step_header(struct answer_parser *parser, char byte) {
+    enum match match = answer_match(parser, MARK_MESSAGE);
+    if (match == MATCH_YES) {
+        parser->at += parser->marks[MARK_MESSAGE].length;
+        read_header(parser);
+        return STEP_TAKEN;
+    }
+    if (match == MATCH_PERHAPS) {
+        return STEP_WAITS;
+    }
+    if (parser->at_control) {
+        string_buffer_append(&parser->header, parser->control.data, parser->control.length);
+        parser->at += parser->control_bytes;
+    } else {
+        string_buffer_append_char(&parser->header, byte);
+        parser->at++;
+    }
+    if (parser->header.length > HEADER_MAX_BYTES) {
+        header_is_none(parser);
+    }
+    return STEP_TAKEN;
+}
+
+/* The end of a message, or the beginning of the next one. */
+static enum step step_message_end(struct answer_parser *parser) {
+    enum match end = answer_match(parser, MARK_END), start = answer_match(parser, MARK_START);
+    if (end != MATCH_YES && start != MATCH_YES) {
+        bool waits = end == MATCH_PERHAPS || start == MATCH_PERHAPS;
+        return waits ? STEP_WAITS : STEP_UNTAKEN;
+    }
+    if (answer_in_call(parser) && parser->place != CALL_NEXT) {
+        answer_call_is_none(parser);
+    }
+    string_buffer_clear(&parser->header);
+    go_to(parser, IN_HEADER, parser->marks[end == MATCH_YES ? MARK_END : MARK_START].length);
+    return STEP_TAKEN;
+}
+
+/* --- control tokens --- */
+
+static bool opens_calls(const struct answer_parser *parser, enum answer_mark mark) {
+    return answer_match(parser, mark) == MATCH_YES;
+}
+
+/* A control token that means nothing where we are. */
+static void step_control(struct answer_parser *parser) {
+    enum answer_mark open = opens_calls(parser, MARK_SECTION_OPEN) ? MARK_SECTION_OPEN
+                            : opens_calls(parser, MARK_OPEN)       ? MARK_OPEN
+                                                                   : MARK_COUNT;
+    if (open != MARK_COUNT) {
+        if (answer_in_call(parser) && parser->place != CALL_NEXT) {
+            answer_call_is_none(parser);
+        }
+        answer_open_call(parser, open);
+        return;
+    }
+    if (parser->in_channels && string_view_is(parser->control, "<|channel|>")) {
+        if (answer_in_call(parser) && parser->place != CALL_NEXT) {
+            answer_call_is_none(parser);
+        }
+        go_to(parser, IN_HEADER, 0); /* a header whose beginning was left out */
+        return;
+    }
+    if (answer_in_call(parser) && answer_match(parser, MARK_CLOSE) == MATCH_YES) {
+        answer_take_mark(parser, MARK_CLOSE);
+        answer_call_is_none(parser);
+        return;
+    }
+    parser->at += parser->control_bytes;
+}
+
+/* One byte, or one mark; false: more text is needed to decide. */
+static bool step(struct answer_parser *parser) {
     char byte = parser->pending.data[parser->at];
-    switch (match_control(parser, is_final, &control, &taken)) {
-    case MATCH_YES:
-        step_control(parser, control, taken);
-        return true;
-    case MATCH_PERHAPS:
+    enum step taken = STEP_UNTAKEN;
+    if (find_control(parser) == MATCH_PERHAPS) {
         return false;
-    case MATCH_NO:
-        break;
     }
-    switch (parser->place) {
-    case IN_CONTENT:
-        return step_content(parser, byte, is_final);
-    case IN_THINKING:
-        return step_thinking(parser, byte, is_final);
-    case CALL_BODY:
-    case CALL_ITEM:
-        return step_body(parser, byte);
-    case CALL_OBJECT:
-        call_object_byte(parser, byte);
-        return true;
-    case CALL_NAME:
-    case CALL_ID:
-        return step_name(parser, byte, is_final);
-    case CALL_ARGUMENTS:
-        return step_arguments(parser, byte);
-    case CALL_NEXT:
-        return step_next(parser, byte, is_final);
+    if (parser->in_channels) {
+        taken = step_message_end(parser);
     }
-    return false;
+    if (taken == STEP_UNTAKEN) {
+        taken = parser->place == IN_CONTENT    ? step_content(parser, byte)
+                : parser->place == IN_THINKING ? step_thinking(parser, byte)
+                : parser->place == IN_HEADER   ? step_header(parser, byte)
+                                               : answer_step_call(parser, byte);
+    }
+    if (taken == STEP_UNTAKEN) {
+        step_control(parser);
+    }
+    return taken != STEP_WAITS;
 }
 
 static void run(struct answer_parser *parser, bool is_final) {
-    while (parser->at < parser->pending.length && step(parser, is_final)) {
+    parser->is_final = is_final;
+    while (parser->at < parser->pending.length && step(parser)) {
     }
     size_t left = parser->pending.length - parser->at;
     if (parser->at > 0) {
@@ -550,8 +407,7 @@ static void run(struct answer_parser *parser, bool is_final) {
 
 bool answer_is_plain(const struct answer_options *options) {
     const struct chat_traits *traits = &options->traits;
-    bool may_call = options->tool_count > 0 && traits->tool_calls != TOOL_CALLS_NONE;
-    return !may_call && traits->thinking == THINKING_NONE;
+    return (options->tool_count == 0 || traits->calls == NULL) && traits->thinking == NULL;
 }
 
 struct answer_parser *answer_parser_create(const struct answer_options *options) {
@@ -559,12 +415,15 @@ struct answer_parser *answer_parser_create(const struct answer_options *options)
     if (parser == NULL) {
         return NULL;
     }
+    const struct chat_traits *traits = &options->traits;
     parser->options = *options;
-    if (options->tool_count > 0 && options->traits.tool_calls != TOOL_CALLS_NONE) {
-        parser->call_tags = tool_call_tags(options->traits.tool_calls);
-    }
-    parser->thinking_tags = thinking_tags(options->traits.thinking);
-    if (options->thinking_open && options->traits.thinking != THINKING_NONE) {
+    parser->form = options->tool_count > 0 ? traits->calls : NULL;
+    parser->in_channels = traits->thinking != NULL && traits->thinking->content_open != NULL;
+    compile_marks(parser);
+    if (parser->in_channels) { /* the prompt has begun a message, not its header's end */
+        parser->place = IN_HEADER;
+        parser->drops_spaces = true;
+    } else if (options->thinking_open && traits->thinking != NULL) {
         parser->place = IN_THINKING;
         parser->drops_spaces = true;
     }
@@ -576,30 +435,41 @@ void answer_parser_free(struct answer_parser *parser) {
     if (parser == NULL) {
         return;
     }
+    for (size_t i = 0; i < MARK_COUNT; i++) {
+        string_buffer_deinit(&parser->marks[i]);
+    }
     string_buffer_deinit(&parser->pending);
     string_buffer_deinit(&parser->spaces);
+    string_buffer_deinit(&parser->header);
     string_buffer_deinit(&parser->out);
     string_buffer_deinit(&parser->raw);
     tool_call_reader_deinit(&parser->reader);
+    value_arguments_deinit(&parser->values);
     free(parser);
 }
 
 void answer_parser_feed(struct answer_parser *parser, const char *text, size_t length) {
     string_buffer_append(&parser->pending, text, length);
     run(parser, false);
-    flush(parser);
+    answer_flush(parser);
 }
 
 void answer_parser_finish(struct answer_parser *parser) {
     run(parser, true);
-    if (is_in_call(parser) && parser->place != CALL_NEXT) {
-        call_is_none(parser);
+    if (answer_in_call(parser) && parser->place != CALL_NEXT) {
+        answer_call_is_none(parser);
+    }
+    bool has_header = strstr(string_buffer_text(&parser->header), "<|channel|>") != NULL;
+    if (parser->place == IN_HEADER && !parser->has_content && !parser->has_thought &&
+        parser->complete_count == 0 && !has_header) {
+        header_is_none(parser);
     }
     if (parser->place == IN_CONTENT) {
-        put(parser, ANSWER_CONTENT, string_buffer_text(&parser->spaces), parser->spaces.length);
+        answer_put(parser, ANSWER_CONTENT, string_buffer_text(&parser->spaces),
+                   parser->spaces.length);
         string_buffer_clear(&parser->spaces);
     }
-    flush(parser);
+    answer_flush(parser);
 }
 
 size_t answer_parser_calls(const struct answer_parser *parser) {
@@ -608,7 +478,12 @@ size_t answer_parser_calls(const struct answer_parser *parser) {
 
 bool answer_parser_failed(const struct answer_parser *parser) {
     const struct tool_call_reader *reader = &parser->reader;
-    return parser->failed || parser->pending.failed || parser->spaces.failed ||
-           parser->raw.failed || reader->name.failed || reader->id.failed ||
-           reader->arguments.failed || reader->key.failed || reader->value.failed;
+    bool failed = parser->failed || parser->pending.failed || parser->spaces.failed ||
+                  parser->raw.failed || parser->header.failed || parser->values.value.failed ||
+                  reader->name.failed || reader->id.failed || reader->arguments.failed ||
+                  reader->key.failed || reader->value.failed;
+    for (size_t i = 0; i < MARK_COUNT; i++) {
+        failed = failed || parser->marks[i].failed;
+    }
+    return failed;
 }

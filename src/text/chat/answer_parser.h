@@ -8,7 +8,8 @@
  * spelled out. Marked tokens that mean nothing here are dropped, as they are in plain text.
  *
  * Nothing is lost: a call that turns out to be none becomes content. Dropped are only the tags,
- * white space around thoughts and calls, and, with `single_call`, the calls after the first.
+ * the headers of messages in channels, white space around thoughts and calls, and, with
+ * `single_call`, the calls after the first.
  *
  * What an answer parser is asked and told is hostile (a model repeats what users say): memory is
  * bounded by the answer's length, nesting by a constant. One thread at a time.
@@ -50,10 +51,20 @@ struct answer_event {
 
 typedef void answer_sink(void *context, const struct answer_event *event);
 
+struct answer_parameter {
+    struct string_view name;
+    unsigned kinds; /* see text/chat/tool_schema.h */
+};
+struct answer_tool {
+    struct string_view name;
+    const struct answer_parameter *parameters; /* [parameter_count]; others may be of any kind */
+    size_t parameter_count;
+};
+
 struct answer_options {
     struct chat_traits traits;
     /* [tool_count], borrowed until the parser is freed. Without tools no calls are looked for. */
-    const struct string_view *tools;
+    const struct answer_tool *tools;
     size_t tool_count;
     bool thinking_open; /* the prompt ends inside a thought that the template has opened */
     bool single_call;   /* parallel_tool_calls: false */

@@ -4,6 +4,7 @@
 
 #include <jansson.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -114,6 +115,37 @@ static bool join_thinking(json_t *message, json_t *thinking, json_t *content) {
     return json_object_set_new(message, "content", parts) == 0;
 }
 
+/* A thought and a text beside calls, where the template takes one of them only. */
+static bool join_text(json_t *message, json_t *thinking, json_t *content) {
+    size_t length = json_string_length(thinking) + json_string_length(content) + 2;
+    char *text = malloc(length + 1);
+    if (text == NULL) {
+        return false;
+    }
+    snprintf(text, length + 1, "%s\n\n%s", json_string_value(thinking), json_string_value(content));
+    bool done = json_object_set_new(message, "reasoning_content", json_string(text)) == 0 &&
+                json_object_set_new(message, "content", json_string("")) == 0;
+    free(text);
+    return done;
+}
+
+/* What was thought, where the template looks for it. */
+static bool adapt_thinking(json_t *message, const struct chat_traits *traits) {
+    json_t *content = json_object_get(message, "content");
+    json_t *thinking = json_object_get(message, "reasoning_content");
+    bool has_calls = json_array_size(json_object_get(message, "tool_calls")) > 0;
+    if (traits->thinking_excludes_text && has_calls && json_string_length(thinking) > 0 &&
+        json_string_length(content) > 0 && !join_text(message, thinking, content)) {
+        return false;
+    }
+    thinking = json_object_get(message, "reasoning_content");
+    if (thinking == NULL || strcmp(traits->thinking_key, "reasoning_content") == 0) {
+        return true;
+    }
+    return json_object_set(message, traits->thinking_key, thinking) == 0 &&
+           json_object_del(message, "reasoning_content") == 0;
+}
+
 static bool adapt_content(json_t *message, const struct chat_traits *traits) {
     json_t *content = json_object_get(message, "content");
     json_t *thinking = json_object_get(message, "reasoning_content");
@@ -152,6 +184,7 @@ static json_t *adapt_message(json_t *message, const struct chat_traits *traits,
     bool done = made != NULL && adapt_role(made, roles);
     if (done && traits != NULL) {
         done = adapt_calls(made, traits) && adapt_content(made, traits) &&
+               adapt_thinking(made, traits) &&
                (!traits->short_call_ids || shorten_id(made, "tool_call_id"));
     }
     if (!done) {

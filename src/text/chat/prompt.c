@@ -2,6 +2,7 @@
 #include "text/chat/prompt.h"
 
 #include "text/chat/messages.h"
+#include "text/chat/plain_tools.h"
 
 #include <jansson.h>
 #include <string.h>
@@ -35,16 +36,26 @@ static bool set(json_t *object, const char *name, json_t *value) {
     return json_object_set_new(object, name, value) == 0;
 }
 
+/* The messages as the template wants them. */
+static json_t *make_messages(struct context *context, const struct chat_prompt *prompt) {
+    json_t *given = prompt->traits == NULL
+                        ? shared(prompt->messages)
+                        : plain_tools_apply(prompt->messages, prompt->tools, prompt->traits);
+    json_t *made =
+        given == NULL ? NULL : chat_messages_adapt(given, prompt->traits, context->roles);
+    json_decref(given);
+    return made;
+}
+
 static bool make_context(struct context *context, const struct chat_prompt *prompt,
                          struct error *error) {
     const struct tokenizer *tokenizer = prompt->tokenizer;
     json_t *variables = (json_t *)(uintptr_t)prompt->variables;
     json_t *values = variables == NULL ? json_object() : json_copy(variables);
     context->values = values;
-    bool has_tools = prompt->tools != NULL && json_array_size(prompt->tools) > 0;
-    if (values == NULL ||
-        !set(values, "messages",
-             chat_messages_adapt(prompt->messages, prompt->traits, context->roles)) ||
+    bool has_tools = json_array_size(prompt->tools) > 0 &&
+                     (prompt->traits == NULL || prompt->traits->tools_place == TOOLS_IN_TEMPLATE);
+    if (values == NULL || !set(values, "messages", make_messages(context, prompt)) ||
         !set(values, "add_generation_prompt", json_true()) ||
         !set(values, "bos_token", token_text(tokenizer, tokenizer_bos(tokenizer))) ||
         !set(values, "eos_token", token_text(tokenizer, tokenizer_eos(tokenizer))) ||
@@ -88,11 +99,11 @@ bool chat_prompt_render(const struct chat_prompt *prompt, struct string_buffer *
 static bool ends_with_tag(const struct string_buffer *text, const struct string_buffer *own,
                           const char *tag) {
     size_t end = text->length;
-    size_t length = tag == NULL ? 0 : strlen(tag);
+    size_t length = strcspn(tag, "\n");
     while (end > 0 && (text->data[end - 1] == '\n' || text->data[end - 1] == ' ')) {
         end--;
     }
-    return length > 0 && end >= length && memcmp(text->data + end - length, tag, length) == 0 &&
+    return end >= length && memcmp(text->data + end - length, tag, length) == 0 &&
            memchr(own->data + end - length, 0, length) == NULL;
 }
 
@@ -126,9 +137,8 @@ bool chat_prompt_build(const struct chat_prompt *prompt, struct token_list *out,
     bool done =
         render(prompt, &text, &own, error) && encode(prompt->tokenizer, &text, &own, out, error);
     if (thinking_open != NULL) {
-        const char *tag =
-            prompt->traits == NULL ? NULL : thinking_tags(prompt->traits->thinking).open;
-        *thinking_open = done && ends_with_tag(&text, &own, tag);
+        const struct thinking_form *form = prompt->traits == NULL ? NULL : prompt->traits->thinking;
+        *thinking_open = done && form != NULL && ends_with_tag(&text, &own, form->open);
     }
     string_buffer_deinit(&text);
     string_buffer_deinit(&own);

@@ -13,12 +13,10 @@ static const struct {
     const char *key;
     enum tool_call_value kind;
 } keys[] = {
-    {"name", TOOL_VALUE_NAME},
-    {"arguments", TOOL_VALUE_ARGUMENTS},
-    {"parameters", TOOL_VALUE_ARGUMENTS},
-    {"function", TOOL_VALUE_FUNCTION},
-    {"id", TOOL_VALUE_ID},
-    {"type", TOOL_VALUE_IGNORED},
+    {"name", TOOL_VALUE_NAME},           {"tool_name", TOOL_VALUE_NAME},
+    {"arguments", TOOL_VALUE_ARGUMENTS}, {"parameters", TOOL_VALUE_ARGUMENTS},
+    {"function", TOOL_VALUE_FUNCTION},   {"id", TOOL_VALUE_ID},
+    {"tool_call_id", TOOL_VALUE_ID},     {"type", TOOL_VALUE_IGNORED},
 };
 
 void tool_call_reader_begin(struct tool_call_reader *reader, bool arguments_only,

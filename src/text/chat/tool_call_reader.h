@@ -2,7 +2,8 @@
  * tool_call_reader.h - reads one tool call's JSON byte by byte: its name, its id, its arguments.
  *
  * The object is {"name": …, "arguments": {…}} in any order, with "parameters" for "arguments",
- * "function" for "name" (or for an object of both), and perhaps an "id". What is read so far is in
+ * "function" or "tool_name" for "name" ("function" perhaps for an object of both), and perhaps an
+ * "id". What is read so far is in
  * the struct. One thread.
  */
 #ifndef MISTRAL_TEXT_CHAT_TOOL_CALL_READER_H

@@ -17,14 +17,19 @@ enum verdict { NO, BEGINS, WHOLE };
 
 static const struct answer_format no_format = {0};
 
-static const struct chat_traits hermes = {.tool_calls = TOOL_CALLS_HERMES},
-                                qwen = {.tool_calls = TOOL_CALLS_HERMES, .thinking = THINKING_TAGS},
-                                llama3 = {.tool_calls = TOOL_CALLS_LLAMA3, .single_calls = true},
-                                listed = {.tool_calls = TOOL_CALLS_MISTRAL,
-                                          .calls_are_listed = true},
-                                named = {.tool_calls = TOOL_CALLS_MISTRAL, .calls_have_ids = true},
-                                named_only = {.tool_calls = TOOL_CALLS_MISTRAL,
-                                              .thinking = THINKING_MISTRAL};
+/* A form's traits, and its thoughts' where it has some. */
+static const struct chat_traits *traits_of(const char *calls, const char *thoughts) {
+    static struct chat_traits made[64];
+    static size_t count;
+    struct chat_traits *traits = &made[count++ % 64];
+    *traits = (struct chat_traits){
+        .calls = tool_call_form_named(calls),
+        .thinking = thoughts == NULL ? NULL : thinking_form_named(thoughts),
+        .single_calls = strcmp(calls, "llama3") == 0 || strcmp(calls, "harmony") == 0,
+    };
+    assert_non_null(traits->calls);
+    return traits;
+}
 
 /* Two functions: `add` takes a number, `ping` nothing. */
 static json_t *two_functions(bool strict) {
@@ -85,7 +90,8 @@ static void expect(struct chat_grammar_source source, bool strict, const struct 
 
 static void hermes_calls(void **state) {
     (void)state;
-    struct chat_grammar_source source = {.traits = &hermes, .call_is_forced = true};
+    struct chat_grammar_source source = {.traits = traits_of("hermes", NULL),
+                                         .call_is_forced = true};
     EXPECT(source, false, {"", BEGINS}, {"<tool_call>\n" ADD "\n</tool_call>", WHOLE},
            {" <tool_call>\n" ADD "\n</tool_call>\n<tool_call>\n" ADD "\n</tool_call>", WHOLE},
            {"<tool_call>\n{\"name\": \"ping\", \"arguments\": {}}\n</tool_call>", WHOLE},
@@ -104,18 +110,20 @@ static void hermes_calls(void **state) {
 
 static void mistral_calls(void **state) {
     (void)state;
-    struct chat_grammar_source source = {.traits = &listed, .call_is_forced = true};
+    struct chat_grammar_source source = {.traits = traits_of("mistral_list", NULL),
+                                         .call_is_forced = true};
     EXPECT(source, false, {"[TOOL_CALLS][" ADD "]", WHOLE}, {"[TOOL_CALLS] [" ADD "]", WHOLE},
            {"[TOOL_CALLS][" ADD ", " ADD "]", WHOLE}, {"[TOOL_CALLS][]", NO},
            {"[TOOL_CALLS]add", NO}, {"[TOOL_CALLS][" ADD "][TOOL", NO});
     source.single_call = true;
     EXPECT(source, false, {"[TOOL_CALLS][" ADD "]", WHOLE}, {"[TOOL_CALLS][" ADD ",", NO});
-    source = (struct chat_grammar_source){.traits = &named, .call_is_forced = true};
+    source = (struct chat_grammar_source){.traits = traits_of("mistral_ids", NULL),
+                                          .call_is_forced = true};
     EXPECT(source, false, {"[TOOL_CALLS]add[CALL_ID]abcDEF123[ARGS]{\"n\": 7}", WHOLE},
            {"[TOOL_CALLS]ping[CALL_ID]abcDEF123[ARGS]{}[TOOL_CALLS]p", BEGINS},
            {"[TOOL_CALLS]add[CALL_ID]abc[", NO}, {"[TOOL_CALLS]add[ARGS]", NO},
            {"[TOOL_CALLS]pong", NO}, {"[TOOL_CALLS][", NO});
-    source.traits = &named_only;
+    source.traits = traits_of("mistral_names", "mistral");
     EXPECT(source, false, {"[TOOL_CALLS]add[ARGS]{\"n\": 7}", WHOLE}, {"[TOOL_CALLS]add[C", NO});
 }
 
@@ -123,8 +131,9 @@ static void mistral_calls(void **state) {
 
 static void llama3_calls(void **state) {
     (void)state;
-    struct chat_traits several = llama3;
-    struct chat_grammar_source source = {.traits = &llama3, .call_is_forced = true};
+    struct chat_traits several = *traits_of("llama3", NULL);
+    struct chat_grammar_source source = {.traits = traits_of("llama3", NULL),
+                                         .call_is_forced = true};
     EXPECT(source, false, {ADD_3, WHOLE}, {ADD_3 ";", NO}, {"{\"name\": \"add\", \"a", NO});
     several.single_calls = false;
     source.traits = &several;
@@ -133,12 +142,12 @@ static void llama3_calls(void **state) {
 
 static void a_strict_call_is_held_to_its_schema_once_it_has_begun(void **state) {
     (void)state;
-    struct chat_grammar_source source = {.traits = &hermes};
+    struct chat_grammar_source source = {.traits = traits_of("hermes", NULL)};
     EXPECT(source, true, {"", WHOLE}, {"Any <tool> text {\"n\": ", WHOLE},
            {"Well. <tool_call>", BEGINS}, {"Well. <tool_call>\n" ADD "\n</tool_call>", WHOLE},
            {"<tool_call>\n{\"name\": \"add\", \"arguments\": {\"n\": \"", NO},
            {"<tool_call>\n{\"name\": \"pong", NO});
-    source.traits = &llama3;
+    source.traits = traits_of("llama3", NULL);
     EXPECT(source, true, {"", WHOLE}, {"Text. " ADD_3, WHOLE}, {"{\"city\": 1}", WHOLE},
            {"{\"name", WHOLE}, {"{\"name\": 1}", WHOLE}, {"{\"name\": \"add", BEGINS},
            {ADD_3, WHOLE}, {" \n" ADD_3, WHOLE}, {"{\"name\": \"pong", NO},
@@ -148,7 +157,7 @@ static void a_strict_call_is_held_to_its_schema_once_it_has_begun(void **state) 
 static void thoughts_come_before_calls(void **state) {
     (void)state;
     struct chat_grammar_source source = {
-        .traits = &qwen, .call_is_forced = true, .may_think = true};
+        .traits = traits_of("hermes", "tags"), .call_is_forced = true, .may_think = true};
     EXPECT(source, false,
            {"<think>\nHm. <tool_call>\n</think>\n\n<tool_call>\n" ADD "\n</tool_call>", WHOLE},
            {"<tool_call>\n" ADD "\n</tool_call>", WHOLE}, {"<think>\nHm.", BEGINS},
@@ -164,7 +173,8 @@ static void a_format_stands_beside_calls_and_after_thoughts(void **state) {
     (void)state;
     json_t *pattern = json_string("[a-z]{2}!");
     const struct answer_format format = {.regex = pattern};
-    struct chat_grammar_source source = {.traits = &qwen, .thinking_open = true, .format = &format};
+    struct chat_grammar_source source = {
+        .traits = traits_of("hermes", "tags"), .thinking_open = true, .format = &format};
     EXPECT(source, false, {"Hm.", BEGINS}, {"Hm.</think>\n\nab!", WHOLE}, {"ab!", BEGINS},
            {"Hm.</think><tool_call>\n" ADD "\n</tool_call>", WHOLE}, {"Hm.</think>a!", NO},
            /* not strict: any object */
@@ -180,8 +190,10 @@ static void nothing_asked_is_no_grammar(void **state) {
     json_t *functions = two_functions(false);
     struct grammar *grammar = NULL;
     struct api_error error;
-    const struct chat_grammar_source source = {
-        .traits = &hermes, .functions = functions, .may_think = true, .format = &no_format};
+    const struct chat_grammar_source source = {.traits = traits_of("hermes", NULL),
+                                               .functions = functions,
+                                               .may_think = true,
+                                               .format = &no_format};
     assert_true(chat_grammar_compile(&source, &grammar, &error));
     assert_null(grammar);
     json_decref(functions);

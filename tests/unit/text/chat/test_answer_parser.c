@@ -10,6 +10,7 @@
 #include "base/string_buffer.h"
 #include "text/chat/answer_parser.h"
 #include "text/chat/json_scanner.h"
+#include "text/chat/tool_schema.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -61,20 +62,36 @@ static void write_event(void *context, const struct answer_event *event) {
     }
 }
 
-static const struct string_view tools[] = {{"add", 3}, {"get_weather", 11}};
+static const struct answer_parameter weather_parameters[] = {
+    {{"city", 4}, KIND_TEXT},      {{"days", 4}, KIND_NUMBER},
+    {{"wet", 3}, KIND_BOOLEAN},    {{"unit", 4}, KIND_TEXT | KIND_NULL},
+    {{"options", 7}, KIND_OBJECT},
+};
+static const struct answer_tool tools[] = {{{"add", 3}, NULL, 0},
+                                           {{"get_weather", 11}, weather_parameters, 5}};
 
-static struct answer_options options_of(enum tool_call_form calls, enum thinking_form thoughts,
-                                        bool control) {
-    return (struct answer_options){
-        .traits = {.tool_calls = calls,
-                   .thinking = thoughts,
-                   .tool_tags_are_control = control,
-                   .thinking_tags_are_control = control},
+/* What a vocabulary may have as control tokens, one or another. */
+static const char *const control_texts[] = {
+    "[TOOL_CALLS]",   "[CALL_ID]",  "[ARGS]",        "<tool_call>",  "</tool_call>",
+    "<|python_tag|>", "[THINK]",    "[/THINK]",      "<|channel|>",  "<|message|>",
+    "<|start|>",      "<|end|>",    "<|constrain|>", "<|tool_call>", "<tool_call|>",
+    "<|\"|>",         "<|channel>", "<channel|>",
+};
+
+static struct answer_options options_of(const char *calls, const char *thoughts, bool control) {
+    struct answer_options options = {
+        .traits = {.calls = tool_call_form_named(calls),
+                   .thinking = thoughts == NULL ? NULL : thinking_form_named(thoughts)},
         .tools = tools,
         .tool_count = 2,
         .id_seed = 1,
         .sink = write_event,
     };
+    assert_non_null(options.traits.calls);
+    for (size_t i = 0; control && i < sizeof control_texts / sizeof control_texts[0]; i++) {
+        options.traits.controls[options.traits.control_count++] = string_view_of(control_texts[i]);
+    }
+    return options;
 }
 
 /* Fed in pieces of `piece` bytes after a first one of `first`. */
@@ -111,14 +128,13 @@ static void check(struct answer_options options, const char *text, const char *e
     }
 }
 
-static void check_calls(enum tool_call_form form, bool control, const char *text,
-                        const char *expected) {
-    check(options_of(form, THINKING_NONE, control), text, expected);
+static void check_calls(const char *form, bool control, const char *text, const char *expected) {
+    check(options_of(form, NULL, control), text, expected);
 }
 
 static void test_mistral_lists(void **state) {
     (void)state;
-    const enum tool_call_form form = TOOL_CALLS_MISTRAL;
+    const char *const form = "mistral_list";
     check_calls(form, true, M("[TOOL_CALLS]") " [{\"name\": \"add\", \"arguments\": {\"a\": 1}}]",
                 "B(0 add)A({\"a\": 1})E(0 add|{\"a\": 1})");
     check_calls(
@@ -136,8 +152,8 @@ static void test_mistral_lists(void **state) {
 
 static void test_mistral_names(void **state) {
     (void)state;
-    const enum tool_call_form form = TOOL_CALLS_MISTRAL;
-    check_calls(form, true,
+    const char *const form = "mistral_names";
+    check_calls("mistral_ids", true,
                 "Hm. " M("[TOOL_CALLS]") "get_weather" M("[CALL_ID]") "abcdefgh1" M(
                     "[ARGS]") "{\"city\": \"Z\xc3\xbcrich\"}",
                 "C(Hm.)B(0 get_weather)A({\"city\": \"Z\xc3\xbcrich\"})"
@@ -146,7 +162,7 @@ static void test_mistral_names(void **state) {
                 M("[TOOL_CALLS]") "add" M("[ARGS]") "{\"a\":1}" M("[TOOL_CALLS]") "add" M(
                     "[ARGS]") "{\"a\":2}",
                 "B(0 add)A({\"a\":1})E(0 add|{\"a\":1})B(1 add)A({\"a\":2})E(1 add|{\"a\":2})");
-    check_calls(form, false, "[TOOL_CALLS]add[CALL_ID]123456789[ARGS]{}",
+    check_calls("mistral_ids", false, "[TOOL_CALLS]add[CALL_ID]123456789[ARGS]{}",
                 "B(0 add)A({})E(0 add|{})");
     check_calls(form, true, M("[TOOL_CALLS]") "add{}", "B(0 add)A({})E(0 add|{})");
     /* No calls: nothing is lost. */
@@ -161,7 +177,7 @@ static void test_mistral_names(void **state) {
 
 static void test_hermes(void **state) {
     (void)state;
-    const enum tool_call_form form = TOOL_CALLS_HERMES;
+    const char *const form = "hermes";
     check_calls(
         form, false,
         "I look.\n\n<tool_call>\n{\"name\": \"add\", \"arguments\": {\"a\": 1}}\n</tool_call>\n"
@@ -186,7 +202,7 @@ static void test_hermes(void **state) {
 
 static void test_what_is_no_call_is_content(void **state) {
     (void)state;
-    const enum tool_call_form form = TOOL_CALLS_HERMES;
+    const char *const form = "hermes";
     static const char *const texts[] = {
         "a < b, <tool, <tool_cal",
         "<tool_call>",
@@ -225,7 +241,7 @@ static void test_what_is_no_call_is_content(void **state) {
 
 static void test_llama(void **state) {
     (void)state;
-    const enum tool_call_form form = TOOL_CALLS_LLAMA3;
+    const char *const form = "llama3";
     check_calls(form, true, "{\"name\": \"add\", \"parameters\": {\"a\": \"1\"}}",
                 "B(0 add)A({\"a\": \"1\"})E(0 add|{\"a\": \"1\"})");
     check_calls(
@@ -245,7 +261,7 @@ static void test_llama(void **state) {
 
 static void test_thoughts(void **state) {
     (void)state;
-    struct answer_options tags = options_of(TOOL_CALLS_HERMES, THINKING_TAGS, false);
+    struct answer_options tags = options_of("hermes", "tags", false);
     check(tags, "<think>\nHm, <b>.\n\nYes.\n</think>\n\nFour.", "T(Hm, <b>.\n\nYes.)C(Four.)");
     check(tags, " <think></think>\n\nFour.\n", "C(Four.\n)");
     check(tags, "So <think> is a tag.</think>", "C(So <think> is a tag.</think>)");
@@ -256,7 +272,7 @@ static void test_thoughts(void **state) {
     struct answer_options open = tags;
     open.thinking_open = true;
     check(open, "\nHm.</think>Four.", "T(Hm.)C(Four.)");
-    struct answer_options mistral = options_of(TOOL_CALLS_MISTRAL, THINKING_MISTRAL, true);
+    struct answer_options mistral = options_of("mistral_names", "mistral", true);
     check(mistral, M("[THINK]") "Hm [/THINK]." M("[/THINK]") "Four." M("[UNK]") "!",
           "T(Hm [/THINK].)C(Four.!)");
     check(mistral, M("[THINK]") "Hm." M("[TOOL_CALLS]") "add" M("[ARGS]") "{}",
@@ -266,7 +282,7 @@ static void test_thoughts(void **state) {
 
 static void test_no_calls_without_tools_and_one_with_single_call(void **state) {
     (void)state;
-    struct answer_options options = options_of(TOOL_CALLS_HERMES, THINKING_NONE, false);
+    struct answer_options options = options_of("hermes", NULL, false);
     assert_false(answer_is_plain(&options));
     options.single_call = true;
     check(options,
@@ -281,21 +297,19 @@ static void test_no_calls_without_tools_and_one_with_single_call(void **state) {
 static void test_ids(void **state) {
     (void)state;
     static const struct {
-        enum tool_call_form form;
-        const char *text, *prefix, *exactly;
+        const char *form, *text, *prefix, *exactly;
         size_t length;
     } rows[] = {
-        {TOOL_CALLS_MISTRAL, M("[TOOL_CALLS]") "add" M("[ARGS]") "{}", "", NULL, 9},
-        {TOOL_CALLS_MISTRAL, M("[TOOL_CALLS]") "add" M("[CALL_ID]") "abcdefgh1" M("[ARGS]") "{}",
-         "", "abcdefgh1", 9},
-        {TOOL_CALLS_MISTRAL, M("[TOOL_CALLS]") "add" M("[CALL_ID]") "short" M("[ARGS]") "{}", "",
-         NULL, 9},
-        {TOOL_CALLS_HERMES, M("<tool_call>") "{\"name\":\"add\"}", "call_", NULL, 29},
-        {TOOL_CALLS_HERMES, M("<tool_call>") "{\"id\":\"mine-1\",\"name\":\"add\"}", "", "mine-1",
-         6},
+        {"mistral_ids", M("[TOOL_CALLS]") "add" M("[ARGS]") "{}", "", NULL, 9},
+        {"mistral_ids", M("[TOOL_CALLS]") "add" M("[CALL_ID]") "abcdefgh1" M("[ARGS]") "{}", "",
+         "abcdefgh1", 9},
+        {"mistral_ids", M("[TOOL_CALLS]") "add" M("[CALL_ID]") "short" M("[ARGS]") "{}", "", NULL,
+         9},
+        {"hermes", M("<tool_call>") "{\"name\":\"add\"}", "call_", NULL, 29},
+        {"hermes", M("<tool_call>") "{\"id\":\"mine-1\",\"name\":\"add\"}", "", "mine-1", 6},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        struct answer_options options = options_of(rows[i].form, THINKING_NONE, true);
+        struct answer_options options = options_of(rows[i].form, NULL, true);
         struct transcript one = parse(options, rows[i].text, 1, 1);
         options.id_seed = 2;
         struct transcript other = parse(options, rows[i].text, 1, 1);
