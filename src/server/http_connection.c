@@ -12,6 +12,7 @@
 #include <event2/buffer.h>
 #include <inttypes.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,7 @@
 enum { BODY_PROGRESS = 1 << 20 }; /* bytes of a body that is handed on, in body_timeout */
 
 static const double linger_timeout = 2.0; /* seconds */
+static const double look_every = 0.5;     /* seconds: whether a client whose bytes wait is there */
 /* A whole answer may take its time as long as the client takes it at this rate. */
 static const double slowest_reader = 16384.0; /* bytes a second */
 
@@ -182,6 +184,36 @@ void http_connection_refuse(struct http_connection *connection, int status, cons
                                         reason);
 }
 
+/* Bytes sent ahead of their turn fill the room there is for them: the socket is read no further
+ * until the answer before them is out. (libevent's own watermark would call on_read without end.)
+ * Its end is not seen that way, so it is looked for now and then. */
+static void hold_back(struct http_connection *connection) {
+    connection->is_held_back = true;
+    bufferevent_disable(connection->stream, EV_READ);
+    if (connection->state == CONNECTION_ANSWERING) {
+        set_deadline(connection, look_every);
+    }
+}
+
+static void read_on(struct http_connection *connection) {
+    if (connection->is_held_back) {
+        connection->is_held_back = false;
+        bufferevent_enable(connection->stream, EV_READ);
+    }
+}
+
+/* A client whose bytes wait unread and which has closed its side, or is gone, gives its request up
+ * as one whose end is read would. */
+static bool has_left(const struct http_connection *connection) {
+#ifdef POLLRDHUP
+    const short closed = POLLRDHUP;
+#else
+    const short closed = 0; /* seen as POLLHUP once both sides are closed */
+#endif
+    struct pollfd socket = {.fd = bufferevent_getfd(connection->stream), .events = closed};
+    return poll(&socket, 1, 0) > 0 && (socket.revents & (closed | POLLHUP | POLLERR)) != 0;
+}
+
 static void on_deadline(evutil_socket_t socket, short what, void *context) {
     (void)socket;
     (void)what;
@@ -193,8 +225,14 @@ static void on_deadline(evutil_socket_t socket, short what, void *context) {
     case CONNECTION_BODY:
         http_connection_refuse(connection, 408, "the request's body took too long to arrive");
         break;
-    case CONNECTION_IDLE:
     case CONNECTION_ANSWERING:
+        if (has_left(connection)) {
+            http_connection_free(connection, HTTP_CLIENT_LEFT);
+        } else {
+            set_deadline(connection, look_every);
+        }
+        break;
+    case CONNECTION_IDLE:
     case CONNECTION_FLUSHING:
     case CONNECTION_LINGERING:
         http_connection_free(connection, HTTP_SLOW_READER);
@@ -281,12 +319,10 @@ static void on_read(struct bufferevent *stream, void *context) {
         read_request(connection);
     } else if (connection->state == CONNECTION_LINGERING) {
         evbuffer_drain(input, evbuffer_get_length(input));
-    } else if (evbuffer_get_length(input) > connection->server->options.limits.max_head_bytes) {
-        if (connection->must_close && connection->state == CONNECTION_FLUSHING) {
-            evbuffer_drain(input, evbuffer_get_length(input)); /* it will not be read */
-        } else {
-            drop(connection, HTTP_CLIENT_LEFT); /* floods us with requests ahead of their turn */
-        }
+    } else if (connection->must_close && connection->state == CONNECTION_FLUSHING) {
+        evbuffer_drain(input, evbuffer_get_length(input)); /* it will not be read */
+    } else if (evbuffer_get_length(input) >= connection->server->options.limits.max_head_bytes) {
+        hold_back(connection);
     }
 }
 
@@ -299,6 +335,7 @@ static void on_write(struct bufferevent *stream, void *context) {
         return;
     }
     tell_ended(connection, true, HTTP_CLIENT_LEFT);
+    read_on(connection);
     if (connection->client_closed) {
         http_connection_free(connection, HTTP_CLIENT_LEFT);
     } else if (connection->must_close || connection->server->draining) {

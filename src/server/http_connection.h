@@ -40,6 +40,7 @@ struct http_connection {
     int64_t since_ns;   /* when this state began */
     bool client_closed; /* its side of the socket is closed */
     bool must_close;    /* after this answer */
+    bool is_held_back;  /* nothing is read for now: it has sent enough ahead */
     bool is_paused;     /* the body is not read for now */
     bool is_chunked;    /* the answer comes in pieces, each with its length */
     bool stream_begun;

@@ -124,6 +124,10 @@ class Server:
     def open_files(self):
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
+    def resident_bytes(self):
+        with open(f"/proc/{self.process.pid}/statm") as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+
     def connect(self, receive_buffer=None):
         connection = socket.socket()
         connection.settimeout(WAIT)

@@ -6,6 +6,7 @@ import resource
 import select
 import socket
 import struct
+import threading
 import time
 
 import pytest
@@ -319,14 +320,59 @@ def test_requests_sent_ahead_are_answered_in_order(server):
         ["application/json", "text/event-stream"] * 3 + ["application/json"]
 
 
-def test_a_flood_of_requests_ahead_is_cut_off(server):
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_large_request_sent_ahead_waits_its_turn(build_dir, stream):
+    """The socket is read no further until the answer before it is out: neither answer is lost."""
+    server = FakeServer(build_dir, "max_body_bytes=4000000")
+    small = chat("[[tokens=5 delay=60]]", stream=stream)
+    large = chat("[[tokens=3]]" + "x" * 1_500_000, stream=stream)
+    first = make_request("POST", "/v1/chat/completions", small, keep_alive=True)
+    try:
+        with server.connect() as connection:
+            connection.sendall(first)
+            server.wait_event(lambda e: e["event"] == "submit")
+            sender = threading.Thread(target=send_as_far_as_taken, args=(
+                connection, make_request("POST", "/v1/chat/completions", large, keep_alive=True) * 2 +
+                make_request("GET", "/health")))
+            sender.start()
+            rest = receive_all(connection)
+            sender.join()
+        for expected in (200, 400, 400, 200):  # the large ones are longer than the model's context
+            answer = parse_answer(rest)
+            assert answer.status == expected
+            rest = answer.rest
+        assert rest == b""
+    finally:
+        server.stop()
+
+
+def test_a_flood_of_requests_ahead_waits_outside(server):
     with server.connect() as connection:
         connection.sendall(make_request("POST", "/v1/chat/completions", chat("[[prefill=60000]]"),
                                         keep_alive=True))
         server.wait_event(lambda e: e["event"] == "submit" and server.events[-1] == e)
-        send_as_far_as_taken(connection, make_request("GET", "/health", keep_alive=True) * 10_000)
-        assert receive_all(connection) == b""
-    server.wait_idle()
+        before = server.resident_bytes()
+        connection.settimeout(1)
+        flood, taken = make_request("GET", "/health", keep_alive=True) * 10_000, 0
+        with pytest.raises(TimeoutError):
+            while taken < 200 << 20:
+                taken += connection.send(flood)
+        server.assert_healthy()
+        assert server.resident_bytes() < before + (8 << 20), "what is sent ahead is not kept"
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    server.wait_idle()  # a reset is seen although nothing is read
+
+
+def test_a_client_that_leaves_behind_unread_bytes_cancels_its_request(server):
+    for leave in (lambda c: c.shutdown(socket.SHUT_WR), lambda c: None):
+        with server.connect() as connection:
+            connection.sendall(make_request("POST", "/v1/chat/completions", chat("[[prefill=60000]]"),
+                                            keep_alive=True))
+            server.wait_event(lambda e: e["event"] == "submit" and server.events[-1] == e)
+            connection.sendall(make_request("POST", "/v1/chat/completions", "x" * 50_000))
+            leave(connection)
+            time.sleep(0.1)
+        server.wait_idle()
 
 
 def test_http_1_0_is_spoken(server):
