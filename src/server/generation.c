@@ -109,6 +109,7 @@ static void abandoned(void *user, enum http_abandoned why) {
         [HTTP_CLIENT_LEFT] = "client_left",
         [HTTP_SLOW_READER] = "slow_reader",
         [HTTP_SERVER_STOPPED] = "server_stopped",
+        [HTTP_GAVE_WAY] = "gave_way",
     };
     struct generation *generation = user;
     generation->status = http_stream_begun(generation->connection) ? 200 : 499;

@@ -11,6 +11,7 @@
 #include <arpa/inet.h>
 #include <event2/buffer.h>
 #include <inttypes.h>
+#include <math.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
@@ -22,6 +23,7 @@
 enum { BODY_PROGRESS = 1 << 20 }; /* bytes of a body that is handed on, in body_timeout */
 
 static const double linger_timeout = 2.0; /* seconds */
+static const double spare_timeout = 2.0;  /* seconds for a head, in a spare place or at the end */
 static const double look_every = 0.5;     /* seconds: whether a client whose bytes wait is there */
 /* A whole answer may take its time as long as the client takes it at this rate. */
 static const double slowest_reader = 16384.0; /* bytes a second */
@@ -52,6 +54,16 @@ static const struct {
     {505, "HTTP Version Not Supported"},
 };
 
+const char *http_connection_state_name(enum connection_state state) {
+    static const char *const names[CONNECTION_STATES] = {
+        [CONNECTION_IDLE] = "idle",         [CONNECTION_HEAD] = "head",
+        [CONNECTION_BODY] = "body",         [CONNECTION_ANSWERING] = "answering",
+        [CONNECTION_FLUSHING] = "flushing", [CONNECTION_LINGERING] = "lingering",
+        [CONNECTION_DROPPED] = "dropped",
+    };
+    return names[state];
+}
+
 static const char *phrase_of(int status) {
     for (size_t i = 0; i < sizeof phrases / sizeof phrases[0]; i++) {
         if (phrases[i].status == status) {
@@ -70,16 +82,26 @@ static void set_deadline(struct http_connection *connection, double seconds) {
     evtimer_add(&connection->deadline, &delay);
 }
 
-static void enter(struct http_connection *connection, enum connection_state state) {
-    const struct http_server_options *options = &connection->server->options;
+/* To the end of the state's list: longest there first. */
+static void move_to(struct http_connection *connection, enum connection_state state) {
+    struct http_server *server = connection->server;
+    TAILQ_REMOVE(&server->connections[connection->state], connection, link);
     connection->state = state;
     connection->since_ns = clock_now_ns();
+    TAILQ_INSERT_TAIL(&server->connections[state], connection, link);
+}
+
+static void enter(struct http_connection *connection, enum connection_state state) {
+    const struct http_server_options *options = &connection->server->options;
+    move_to(connection, state);
+    bool is_spare = connection->is_spare;
     switch (state) {
     case CONNECTION_IDLE:
-        set_deadline(connection, options->idle_timeout);
+        set_deadline(connection, is_spare ? spare_timeout : options->idle_timeout);
         break;
     case CONNECTION_HEAD:
-        set_deadline(connection, options->head_timeout);
+        set_deadline(connection,
+                     is_spare ? fmin(spare_timeout, options->head_timeout) : options->head_timeout);
         break;
     case CONNECTION_BODY:
         set_deadline(connection, options->body_timeout);
@@ -101,6 +123,10 @@ static void enter(struct http_connection *connection, enum connection_state stat
         event_active(&connection->deadline, EV_TIMEOUT, 0);
         break;
     }
+}
+
+void http_connection_hurry(struct http_connection *connection) {
+    set_deadline(connection, spare_timeout);
 }
 
 /* The request's body counts until it is answered, whoever holds it by then. */
@@ -136,8 +162,13 @@ void http_connection_free(struct http_connection *connection, enum http_abandone
         connection->abandoned(connection->user, why);
     }
     tell_ended(connection, false, why);
-    TAILQ_REMOVE(&server->connections, connection, link);
+    TAILQ_REMOVE(&server->connections[connection->state], connection, link);
     server->connection_count--;
+    if (connection->is_spare) {
+        TAILQ_REMOVE(&server->spares, connection, spare_link);
+        server->spare_count--;
+    }
+    http_client_leave(connection->client);
     count_body(connection, 0);
     event_del(&connection->deadline);
     /* Closed here: libevent itself would do it at a later turn of the loop, and a burst of new
@@ -248,7 +279,12 @@ static void on_deadline(evutil_socket_t socket, short what, void *context) {
 static void head_completed(struct http_connection *connection) {
     struct http_server *server = connection->server;
     struct http_request *request = &connection->request;
-    connection->must_close = !request->keep_alive || server->draining;
+    connection->must_close = !request->keep_alive || server->draining || connection->is_spare;
+    if (connection->is_spare &&
+        (server->handler.is_vital == NULL || !server->handler.is_vital(request))) {
+        http_connection_refuse(connection, 503, connection->spare_reason);
+        return;
+    }
     connection->is_known = true;
     server->handler.head(server->handler.context, connection);
     if (connection->state != CONNECTION_HEAD) {
@@ -265,6 +301,7 @@ static void head_completed(struct http_connection *connection) {
 static void note_progress(struct http_connection *connection, uint64_t before) {
     if (connection->request.take != NULL && connection->state == CONNECTION_BODY &&
         connection->request.body_bytes / BODY_PROGRESS != before / BODY_PROGRESS) {
+        move_to(connection, CONNECTION_BODY);
         set_deadline(connection, connection->server->options.body_timeout);
     }
 }
@@ -317,9 +354,8 @@ static void on_read(struct bufferevent *stream, void *context) {
     struct evbuffer *input = bufferevent_get_input(stream);
     if (connection->state <= CONNECTION_BODY) {
         read_request(connection);
-    } else if (connection->state == CONNECTION_LINGERING) {
-        evbuffer_drain(input, evbuffer_get_length(input));
-    } else if (connection->must_close && connection->state == CONNECTION_FLUSHING) {
+    } else if (connection->state == CONNECTION_LINGERING ||
+               (connection->must_close && connection->state == CONNECTION_FLUSHING)) {
         evbuffer_drain(input, evbuffer_get_length(input)); /* it will not be read */
     } else if (evbuffer_get_length(input) >= connection->server->options.limits.max_head_bytes) {
         hold_back(connection);
@@ -363,12 +399,14 @@ static void on_event(struct bufferevent *stream, short what, void *context) {
 }
 
 struct http_connection *http_connection_create(struct http_server *server, evutil_socket_t socket,
-                                               size_t listener) {
+                                               size_t listener, struct http_client *client,
+                                               enum http_place place) {
     struct http_connection *connection = calloc(1, sizeof *connection);
     struct bufferevent *stream =
         connection == NULL ? NULL : bufferevent_socket_new(server->base, socket, 0);
     if (stream == NULL) {
         free(connection);
+        http_client_leave(client);
         evutil_closesocket(socket);
         return NULL;
     }
@@ -377,8 +415,17 @@ struct http_connection *http_connection_create(struct http_server *server, evuti
     connection->stream = stream;
     evtimer_assign(&connection->deadline, server->base, on_deadline, connection);
     http_request_init(&connection->request, &server->options.limits);
-    TAILQ_INSERT_TAIL(&server->connections, connection, link);
+    connection->client = client;
+    TAILQ_INSERT_TAIL(&server->connections[CONNECTION_IDLE], connection, link);
     server->connection_count++;
+    if (place != HTTP_PLACE_OWN) {
+        connection->is_spare = true;
+        connection->spare_reason = place == HTTP_PLACE_SPARE
+                                       ? "too many connections, try again later"
+                                       : "too many connections from this address";
+        TAILQ_INSERT_TAIL(&server->spares, connection, spare_link);
+        server->spare_count++;
+    }
     bufferevent_setcb(stream, on_read, on_write, on_event, connection);
     struct timeval write_timeout = {.tv_sec = (time_t)server->options.write_timeout};
     write_timeout.tv_usec =

@@ -1,5 +1,5 @@
-/* http_connection.h - between http_server.c (who is let in) and http_connection.c (what is said).
- */
+/* http_connection.h - between http_server.c (what is listened on), http_places.c (who is let in)
+ * and http_connection.c (what is said). */
 #ifndef MISTRAL_SERVER_HTTP_CONNECTION_H
 #define MISTRAL_SERVER_HTTP_CONNECTION_H
 
@@ -23,6 +23,13 @@ enum connection_state {
                              answer is not lost to a reset (RFC 9112 9.6) */
     CONNECTION_DROPPED,   /* ends at the next turn of the loop */
 };
+enum { CONNECTION_STATES = CONNECTION_DROPPED + 1 };
+
+enum http_place { HTTP_PLACE_NONE, HTTP_PLACE_OWN, HTTP_PLACE_SPARE, HTTP_PLACE_SPARE_OF_ADDRESS };
+
+enum { HTTP_CLIENT_KEY_BYTES = 16, HTTP_CLIENT_BUCKETS = 1024 };
+struct http_client; /* one address, while it has connections */
+LIST_HEAD(http_client_list, http_client);
 
 /* A port that is listened on. */
 struct http_listener {
@@ -31,7 +38,11 @@ struct http_listener {
 };
 
 struct http_connection {
-    TAILQ_ENTRY(http_connection) link; /* in server->connections, oldest first */
+    TAILQ_ENTRY(http_connection) link; /* in server->connections[state], longest there first */
+    TAILQ_ENTRY(http_connection) spare_link; /* in server->spares, oldest first */
+    struct http_client *client;              /* its address */
+    bool is_spare;                           /* only a vital request is answered */
+    const char *spare_reason;                /* what the others are told; constant text */
     struct http_server *server;
     size_t listener;            /* its index: which port the client came in by */
     struct bufferevent *stream; /* its socket is ours to close */
@@ -68,17 +79,33 @@ struct http_server {
     struct event *resume_accepting;
     bool is_loopback; /* every one of them */
     bool draining;
-    struct http_connection_list connections;
-    size_t connection_count;
+    struct http_connection_list connections[CONNECTION_STATES];
+    struct http_connection_list spares;
+    size_t connection_count, spare_count;
+    size_t accepted; /* since it was last seen to that they are read from */
+    struct http_client_list clients[HTTP_CLIENT_BUCKETS];
+    uint64_t client_seed;
     size_t body_bytes;          /* of all requests that are not answered yet */
     struct random_state random; /* request ids */
 };
 
-/* Takes over the socket; NULL (and the socket closed) when memory runs out. */
+/* Takes over the socket, and the client that http_client_enter counted; NULL (and the socket
+ * closed, the client left) when memory runs out. */
 struct http_connection *http_connection_create(struct http_server *server, evutil_socket_t socket,
-                                               size_t listener);
+                                               size_t listener, struct http_client *client,
+                                               enum http_place place);
 /* From the event loop only, never from inside a handler. */
 void http_connection_free(struct http_connection *connection, enum http_abandoned why);
+/* Its head has little time left: nobody waits for it any more. */
+void http_connection_hurry(struct http_connection *connection);
+const char *http_connection_state_name(enum connection_state state); /* constant text */
+
+/* Counts a connection from the address; NULL when memory runs out. Each is left once. */
+struct http_client *http_client_enter(struct http_server *server, const struct sockaddr *address);
+void http_client_leave(struct http_client *client);
+/* The place of a newcomer; others may be freed for it. From the event loop only. */
+enum http_place http_place_find(struct http_server *server, const struct http_client *client);
+
 /* Answers through the handler's `refused`, and closes. */
 void http_connection_refuse(struct http_connection *connection, int status, const char *reason);
 

@@ -1,4 +1,5 @@
-/* http_server.c - see http_server.h. Who is let in; what is said then is in http_connection.c. */
+/* http_server.c - see http_server.h. What is listened on; who is let in is in
+ * http_places.c, what is said then in http_connection.c. */
 #include "server/http_server.h"
 
 #include "base/clock.h"
@@ -19,7 +20,7 @@
 
 enum {
     LISTEN_BACKLOG = 1024,
-    REFUSED_CONNECTIONS = 64, /* past max_connections: let in only to be told so */
+    ACCEPTED_AT_ONCE = 32, /* then those are read from: fewer than there are spare places */
 };
 
 static const struct timeval accept_pause = {.tv_usec = 100000};
@@ -28,6 +29,7 @@ static void resume_accepting(evutil_socket_t socket, short what, void *context) 
     (void)socket;
     (void)what;
     struct http_server *server = context;
+    server->accepted = 0;
     for (size_t i = 0; i < server->listener_count; i++) {
         if (server->listeners[i].listener != NULL) {
             evconnlistener_enable(server->listeners[i].listener);
@@ -45,8 +47,12 @@ bool http_server_create(struct event_base *base, const struct http_server_option
     made->base = base;
     made->options = *options;
     made->handler = *handler;
-    TAILQ_INIT(&made->connections);
+    for (size_t i = 0; i < CONNECTION_STATES; i++) {
+        TAILQ_INIT(&made->connections[i]);
+    }
+    TAILQ_INIT(&made->spares);
     random_seed(&made->random, random_fresh_seed());
+    made->client_seed = random_fresh_seed();
     made->resume_accepting = evtimer_new(base, resume_accepting, made);
     if (made->resume_accepting == NULL) {
         free(made);
@@ -85,23 +91,6 @@ bool http_server_is_loopback(const struct http_server *server) {
 
 /* --- accepting --- */
 
-/* Places are short: the longest idle connection gives way. False when none is idle. */
-static bool evict_idle(struct http_server *server) {
-    struct http_connection *longest = NULL;
-    struct http_connection *connection;
-    TAILQ_FOREACH(connection, &server->connections, link) {
-        if (connection->state == CONNECTION_IDLE &&
-            (longest == NULL || connection->since_ns < longest->since_ns)) {
-            longest = connection;
-        }
-    }
-    if (longest == NULL) {
-        return false;
-    }
-    http_connection_free(longest, HTTP_CLIENT_LEFT);
-    return true;
-}
-
 /* A peer that vanished without a word is noticed after about a minute, not two hours. */
 static void set_socket_options(evutil_socket_t socket) {
     static const struct {
@@ -126,24 +115,27 @@ static void set_socket_options(evutil_socket_t socket) {
 
 static void on_accept(struct evconnlistener *listener, evutil_socket_t socket,
                       struct sockaddr *address, int address_length, void *context) {
-    (void)listener;
-    (void)address;
     (void)address_length;
+    static const struct timeval at_once = {0};
     struct http_listener *from = context;
     struct http_server *server = from->server;
-    bool has_place =
-        server->connection_count < server->options.max_connections || evict_idle(server);
-    if (!has_place &&
-        server->connection_count >= server->options.max_connections + REFUSED_CONNECTIONS) {
+    server->accepted++;
+    if (server->accepted >=
+        ACCEPTED_AT_ONCE) { /* a crowd must not displace whom nobody has heard */
+        evconnlistener_disable(listener);
+        evtimer_add(server->resume_accepting, &at_once);
+    }
+    struct http_client *client = http_client_enter(server, address);
+    enum http_place place = client == NULL ? HTTP_PLACE_NONE : http_place_find(server, client);
+    if (place == HTTP_PLACE_NONE) {
+        if (client != NULL) {
+            http_client_leave(client);
+        }
         evutil_closesocket(socket);
         return;
     }
     set_socket_options(socket);
-    struct http_connection *connection =
-        http_connection_create(server, socket, (size_t)(from - server->listeners));
-    if (connection != NULL && !has_place) {
-        http_connection_refuse(connection, 503, "too many connections, try again later");
-    }
+    (void)http_connection_create(server, socket, (size_t)(from - server->listeners), client, place);
 }
 
 /* Out of descriptors or memory: without a pause the loop would spin on the waiting connection. */
@@ -269,18 +261,24 @@ cleanup:
 void http_server_drain(struct http_server *server) {
     stop_accepting(server);
     server->draining = true;
-    struct http_connection *connection, *next;
-    for (connection = TAILQ_FIRST(&server->connections); connection != NULL; connection = next) {
-        next = TAILQ_NEXT(connection, link);
-        if (connection->state == CONNECTION_IDLE || connection->state == CONNECTION_LINGERING) {
+    struct http_connection *unfinished;
+    TAILQ_FOREACH(unfinished, &server->connections[CONNECTION_HEAD], link) {
+        http_connection_hurry(unfinished);
+    }
+    static const enum connection_state ends[] = {CONNECTION_IDLE, CONNECTION_LINGERING};
+    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
+        struct http_connection *connection;
+        while ((connection = TAILQ_FIRST(&server->connections[ends[i]])) != NULL) {
             http_connection_free(connection, HTTP_SERVER_STOPPED);
         }
     }
 }
 
 void http_server_drop_all(struct http_server *server) {
-    struct http_connection *connection;
-    while ((connection = TAILQ_FIRST(&server->connections)) != NULL) {
-        http_connection_free(connection, HTTP_SERVER_STOPPED);
+    for (size_t i = 0; i < CONNECTION_STATES; i++) {
+        struct http_connection *connection;
+        while ((connection = TAILQ_FIRST(&server->connections[i])) != NULL) {
+            http_connection_free(connection, HTTP_SERVER_STOPPED);
+        }
     }
 }

@@ -6,8 +6,8 @@
  *
  * The bounds: connections, header bytes and lines, body bytes of one and of all, the time a head, a
  * body and an idle connection may take (measured from their start, so that a trickle does not
- * help), the bytes queued for a slow reader, and the time without progress when sending. An idle
- * connection gives way to a new one when all places are taken.
+ * help), the bytes queued for a slow reader, and the time without progress when sending. When all
+ * places are taken, those give way to a new one that have no request under way (http_places.c).
  */
 #ifndef MISTRAL_SERVER_HTTP_SERVER_H
 #define MISTRAL_SERVER_HTTP_SERVER_H
@@ -27,11 +27,13 @@ struct http_connection;
 struct metric_series;
 
 /* Why a connection ended before its answer was complete. */
-enum http_abandoned { HTTP_CLIENT_LEFT, HTTP_SLOW_READER, HTTP_SERVER_STOPPED };
+enum http_abandoned { HTTP_CLIENT_LEFT, HTTP_SLOW_READER, HTTP_SERVER_STOPPED, HTTP_GAVE_WAY };
 
 struct http_server_options {
     struct http_limits limits;
     size_t max_connections;
+    size_t max_per_address;  /* of those, from one address (IPv6: network); 0: no bound */
+    bool bounds_own_address; /* from a loopback address too */
     size_t max_bodies_bytes; /* of all requests together, until each is answered */
     size_t max_queued_bytes; /* of one stream, written and not yet taken by the client */
     double head_timeout;     /* seconds, each */
@@ -53,6 +55,11 @@ struct http_handler {
     void (*head)(void *context, struct http_connection *connection);
     /* The whole request is there: answer now or later. */
     void (*request)(void *context, struct http_connection *connection);
+    /* A request that is answered even where there is no place. NULL: none is. */
+    bool (*is_vital)(const struct http_request *request);
+    /* A connection was closed, or ("new") not taken, because places are short; in which state it
+     * was: constant text. NULL: nobody wants to know. */
+    void (*displaced)(void *context, const char *state);
     /* The bytes were no request, or came too late, or there is no place: answer `status`. */
     void (*refused)(void *context, struct http_connection *connection, int status,
                     const char *reason);

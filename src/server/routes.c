@@ -16,6 +16,7 @@ struct route {
     const char *path;
     bool is_prefix;   /* what follows the path is a name */
     bool is_open;     /* asks for no key */
+    bool is_vital;    /* answered when there is no place for others */
     unsigned methods; /* of enum http_method */
     void (*answer)(struct server *server, struct http_connection *connection, const char *route);
     const struct generation_kind *generates; /* instead of `answer` */
@@ -54,8 +55,10 @@ static const struct route routes[] = {
     {"/api/create", .methods = HTTP_POST, .answer = ollama_answer_create},
     {"/api/blobs/", .is_prefix = true, .methods = HTTP_POST | HTTP_HEAD,
      .answer = ollama_answer_blob, .head = ollama_receive_blob},
-    {"/health", .is_open = true, .methods = HTTP_GET | HTTP_HEAD, .answer = answer_health},
-    {"/metrics", .methods = HTTP_GET | HTTP_HEAD, .answer = server_metrics_answer},
+    {"/health", .is_open = true, .is_vital = true, .methods = HTTP_GET | HTTP_HEAD,
+     .answer = answer_health},
+    {"/metrics", .is_vital = true, .methods = HTTP_GET | HTTP_HEAD,
+     .answer = server_metrics_answer},
     {"/v1/models", .methods = HTTP_GET | HTTP_HEAD, .answer = openai_list_models},
     {"/v1/models/", .is_prefix = true, .methods = HTTP_GET | HTTP_HEAD,
      .answer = openai_show_model},
@@ -232,6 +235,11 @@ void routes_head(void *context, struct http_connection *connection) {
     }
 }
 
+bool routes_is_vital(const struct http_request *request) {
+    const struct route *route = find_route(request);
+    return route != NULL && route->is_vital && (request->method & route->methods) != 0;
+}
+
 bool routes_takes_large_body(const struct http_request *request) {
     const struct route *route = find_route(request);
     return route != NULL && route->head != NULL && request->method == HTTP_POST;
@@ -263,6 +271,11 @@ void routes_ended(void *context, struct http_connection *connection, int status,
                   enum http_abandoned why) {
     struct server *server = context;
     server_metrics_ended(&server->metrics, connection, status, complete, why);
+}
+
+void routes_displaced(void *context, const char *state) {
+    struct server *server = context;
+    server_metrics_displaced(&server->metrics, state);
 }
 
 void routes_piece(void *context, struct http_connection *connection) {

@@ -357,13 +357,18 @@ static bool set_access(struct server *server, struct error *error) {
 
 static bool start_http(struct server *server, struct error *error) {
     const struct server_options *options = server->options;
+    size_t max_connections = fit_connections(options->max_connections);
     const struct http_server_options http_options = {
         .limits = {.max_head_bytes = options->max_head_bytes,
                    .max_header_count = options->max_header_count,
                    .max_body_bytes = options->max_body_bytes,
                    .is_large = routes_takes_large_body,
                    .max_large_body_bytes = MAX_MODEL_FILE_BYTES},
-        .max_connections = fit_connections(options->max_connections),
+        .max_connections = max_connections,
+        .max_per_address = options->max_connections_per_address != 0
+                               ? options->max_connections_per_address
+                               : size_max(max_connections / 4 * 3, 1),
+        .bounds_own_address = options->max_connections_per_address != 0,
         .max_bodies_bytes = size_max(options->max_bodies_bytes, options->max_body_bytes),
         .max_queued_bytes = options->max_queued_bytes,
         .head_timeout = options->head_timeout,
@@ -376,6 +381,8 @@ static bool start_http(struct server *server, struct error *error) {
                                          .request = routes_request,
                                          .refused = routes_refused,
                                          .ended = routes_ended,
+                                         .is_vital = routes_is_vital,
+                                         .displaced = routes_displaced,
                                          .piece = routes_piece};
     bool has_key = options->api_key != NULL && options->api_key[0] != '\0';
     bool loopback_only = !has_key && !options->allow_no_key;

@@ -49,8 +49,10 @@ struct server_options {
     const char *version, *commit; /* of the program, for /metrics */
 
     size_t max_connections;
-    size_t max_head_bytes;   /* of one request's line and headers */
-    size_t max_header_count; /* lines */
+    size_t max_connections_per_address; /* 0: three quarters of them, and this machine's own
+                                           addresses have no bound */
+    size_t max_head_bytes;              /* of one request's line and headers */
+    size_t max_header_count;            /* lines */
     size_t max_body_bytes;
     size_t max_bodies_bytes; /* of all requests that are not answered yet */
     size_t max_queued_bytes; /* of one stream, not yet taken by its client; then it is dropped */

@@ -42,6 +42,7 @@ static const char *const abandoned_errors[] = {
     [HTTP_CLIENT_LEFT] = "client_left",
     [HTTP_SLOW_READER] = "slow_reader",
     [HTTP_SERVER_STOPPED] = "server_stopped",
+    [HTTP_GAVE_WAY] = "gave_way",
 };
 
 static struct metric_series *series_1(struct server_metrics *metrics, enum metric_id id,
@@ -53,6 +54,7 @@ void server_metrics_init(struct server_metrics *metrics, const struct server_opt
     *metrics = (struct server_metrics){
         .metrics = options->metrics,
         .active = metrics_series(options->metrics, METRIC_ACTIVE_REQUESTS, NULL),
+        .connections = metrics_series(options->metrics, METRIC_CONNECTIONS, NULL),
     };
     process_metrics_init(&metrics->process, options->metrics, options->version, options->commit);
     utilization_init(&metrics->utilization, options->metrics);
@@ -155,6 +157,10 @@ void server_metrics_ended(struct server_metrics *metrics, struct http_connection
     }
 }
 
+void server_metrics_displaced(struct server_metrics *metrics, const char *state) {
+    metric_add(series_1(metrics, METRIC_CONNECTIONS_DISPLACED, state), 1);
+}
+
 void server_metrics_piece(struct server_metrics *metrics, struct http_connection *connection) {
     struct http_note *note = http_connection_note(connection);
     if (note->chunks == NULL && note->endpoint != NULL) {
@@ -173,6 +179,7 @@ void server_metrics_answer(struct server *server, struct http_connection *connec
         metrics_format_for(accept == NULL ? (struct string_view){0} : *accept);
     struct string_buffer text = {0};
     process_metrics_read(&server->metrics.process);
+    metric_set(server->metrics.connections, (double)http_server_connection_count(server->http));
     metrics_write(server->metrics.metrics, format, &text);
     if (text.failed) {
         struct api_error error;

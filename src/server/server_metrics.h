@@ -22,7 +22,7 @@ struct server_options;
 
 struct server_metrics {
     struct metrics *metrics; /* borrowed */
-    struct metric_series *active;
+    struct metric_series *active, *connections;
     size_t active_count;
     struct process_metrics process;
     struct utilization utilization;
@@ -43,6 +43,8 @@ void server_metrics_began(struct server_metrics *metrics, struct http_connection
 void server_metrics_failed(struct http_connection *connection, const struct api_error *error);
 void server_metrics_ended(struct server_metrics *metrics, struct http_connection *connection,
                           int status, bool complete, enum http_abandoned why);
+/* A connection was closed for want of places, or ("new") not taken. */
+void server_metrics_displaced(struct server_metrics *metrics, const char *state);
 void server_metrics_piece(struct server_metrics *metrics, struct http_connection *connection);
 
 struct generation_metrics server_metrics_of_model(struct server_metrics *metrics,

@@ -142,8 +142,17 @@ def max_connections(world):
         body = b'{"prompt": "once", "max_tokens": 30000, "stream": true, "ignore_eos": true}'
         first.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
         first.recv(100)
-        data = server.exchange(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        data = server.exchange(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         assert b"200 OK" not in data
+
+
+@effect("max_connections_per_address")
+def max_connections_per_address(world):
+    server = world.serve("--max-connections-per-address", "1")
+    with server.connect() as first, server.connect() as second:
+        assert first.recv(1) == b"", "the second takes the place of the idle first"
+        second.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert b"200 OK" in second.recv(100)
 
 
 @effect("max_body_size")

@@ -147,6 +147,22 @@ def test_a_request_that_is_no_request_is_counted(server):
     assert requests(page, "other", answer.status, "malformed_request") == 1
 
 
+def test_connections_and_those_that_gave_way_are_counted(build_dir):
+    server = FakeServer(build_dir, "max_connections=3")
+    try:
+        before = MetricsPage(server)
+        assert before.get("mistral_http_connections") == 1
+        held = [server.connect() for _ in range(4)]
+        server.assert_healthy()
+        page = MetricsPage(server)
+        assert page.get("mistral_http_connections") == 3
+        assert page.get("mistral_http_connections_displaced_total", state="idle") >= 2
+        for connection in held:
+            connection.close()
+    finally:
+        server.stop()
+
+
 def test_a_failure_in_the_middle_of_a_stream_is_an_error_with_status_200(server):
     assert ask(server, "tokens=9 fail=3", stream=True).status == 200
     page = MetricsPage(server)
