@@ -110,8 +110,8 @@ static struct vocabulary_token *find_end(struct vocabulary *vocabulary, const ch
     return NULL;
 }
 
-/* Phi's answers end with <|end|>; in gpt-oss's format it ends one message of several, and <|return|>
- * or <|call|> the answer. */
+/* Phi's answers end with <|end|>; in gpt-oss's format it ends one message of several, and
+ * <|return|> or <|call|> the answer. */
 static void correct_ends(struct vocabulary *vocabulary) {
     struct vocabulary_token *end = find_end(vocabulary, "<|end|>");
     if (end != NULL && find_end(vocabulary, "<|return|>") != NULL &&
