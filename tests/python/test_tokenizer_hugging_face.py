@@ -15,13 +15,24 @@ from tokenizer_models import (
 from tokenizers import Regex, normalizers
 from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence, Split
 
-CASELESS = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
-            r"|\s+(?!\S)|\s+")
-TEKKEN = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
-          r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}"
-          r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+SUFFIX = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+SPACES = r"\s*[\r\n]+|\s+(?!\S)|\s+"
+WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s| ?[^\s\p{L}\p{N}]+[\r\n]*|" + SPACES
+CASELESS = SUFFIX + "|" + WORDS
+CASED = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+SUFFIX"
+         r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*SUFFIX|\p{N}DIGITS"
+         r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|" + SPACES)
+TEKKEN = CASED.replace("SUFFIX", "").replace("DIGITS", "")
+O200K = CASED.replace("SUFFIX", SUFFIX + "?")
+MARKED = (SUFFIX + r"|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|" + SPACES)
+DEEPSEEK3 = (r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
+             r"| ?[\p{P}\p{S}]+[\r\n]*|" + SPACES)
+BAILING = (r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+")
+SEED = SUFFIX + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+|" + SPACES
+YOUTU = "[\uac00-\ud7a3\u3131-\u318e]+|[\uff01\u2026\u201c\u201d\u2018\u2019\u2014\uff1a\uff1b\uff0c\u3001-\u303f\ufe30-\ufe4f]+|[\u3105-\u312f]+"
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 CJK = "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+"
+CJK3 = "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+"
 
 
 def splits(*patterns):
@@ -43,9 +54,18 @@ STEPS = {
     "tekken": [*splits(TEKKEN), byte_level(False)],
     "deepseek-coder": [*splits("[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", CJK), Digits(individual_digits=True),
                        byte_level(False)],
+    "qwen35": [*splits(MARKED), byte_level(False)],
+    "gpt-4o": [*splits(O200K.replace("DIGITS", "{1,3}")), byte_level(False)],
+    "deepseek-v3": [*splits(r"\p{N}{1,3}", CJK3, DEEPSEEK3), byte_level(False)],
+    "bailingmoe": [*splits(BAILING), byte_level(False)],
+    "seed-coder": [*splits(SEED), byte_level(False)],
+    "minicpm5": [*splits(r"\p{N}{1,3}", CASELESS % "+"), byte_level(False)],
+    "ufakzeka": [*splits(WORDS % ""), byte_level(False)],
+    "laguna": [*splits(r"[^\n]+|[\n]+", CASELESS % ""), byte_level(False)],
+    "youtu": [*splits(YOUTU + "|" + CJK3, O200K.replace("DIGITS", "")), byte_level(False)],
 }
-IGNORES_MERGES = {"llama-bpe", "tekken"}
-NORMALIZES = {"qwen2"}
+IGNORES_MERGES = {"llama-bpe", "tekken", "gpt-4o", "minicpm5", "youtu"}
+NORMALIZES = {"qwen2", "qwen35"}
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Writes unicode_additions.h: the letters, marks and numbers that Unicode 15 and 16 added.
+"""Writes unicode_additions.h: the characters that Unicode 15 and 16 added, by kind.
 
 Needs Python 3.11, whose unicodedata is Unicode 14, and unicodedata2==16.0.0 from PyPI:
     python3.11 src/text/tokenizer/make_unicode_additions.py > src/text/tokenizer/unicode_additions.h
@@ -15,18 +15,21 @@ GROUPS = {
     "NEW_LOWER_ISH": ("Ll", "Lm", "Lo", "Mn", "Mc", "Me"),
     "NEW_LETTERS": ("Lu", "Ll", "Lt", "Lm", "Lo"),
     "NEW_NUMBERS": ("Nd", "Nl", "No"),
+    "NEW_MARKS": ("Mn", "Mc", "Me"),
+    "NEW_SIGNS": ("Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Sm", "Sc", "Sk", "So"),
 }
 OPENING = """/*
- * unicode_additions.h - the letters, marks and numbers of Unicode 16 that Unicode 14 lacks.
+ * unicode_additions.h - the letters, marks, numbers and signs of Unicode 16 that Unicode 14 lacks.
  *
  * PCRE2 10.40 to 10.42, which Debian 12 and Ubuntu 24.04 carry, know Unicode 14; the tokenizers
  * that models are trained with know 16. Pre-tokenizer patterns name these ranges beside \\p{...}, so
  * that text is cut the same way with either. Written by make_unicode_additions.py.
  */
-#ifndef MISTRAL_TEXT_UNICODE_ADDITIONS_H
-#define MISTRAL_TEXT_UNICODE_ADDITIONS_H
+#ifndef MISTRAL_TEXT_TOKENIZER_UNICODE_ADDITIONS_H
+#define MISTRAL_TEXT_TOKENIZER_UNICODE_ADDITIONS_H
 
-/* Each for the inside of a class; "upper-ish" and "lower-ish" are the halves of Tekken's words. */
+/* Each for the inside of a class; "upper-ish" and "lower-ish" are the halves of Tekken's words,
+ * "signs" are punctuation and symbols. */
 /* clang-format off */"""
 CLOSING = """/* clang-format on */
 
