@@ -203,11 +203,9 @@ static bool read_rope_scaling(const struct family_reader *reader, size_t context
     if (!(rope->factor > 0) || !isfinite(rope->factor)) {
         return family_fail(reader, "rope.scaling.factor", "must be a number above 0");
     }
-    rope->magnitude = 1;
+    rope->magnitude = attention_factor;
     if (rope->scaling == ROPE_SCALING_YARN) {
-        rope->magnitude = attention_factor * yarn_magnitude(rope->factor, log_multiplier);
-    } else if (rope->scaling == ROPE_SCALING_LONG) {
-        rope->magnitude = attention_factor;
+        rope->magnitude *= yarn_magnitude(rope->factor, log_multiplier);
     }
     return isfinite(rope->magnitude) ||
            family_fail(reader, "rope.scaling.attn_factor", "is no finite number");
@@ -226,9 +224,13 @@ static bool read_rope(const struct family_reader *reader, const struct family *f
         !read_rope_scaling(reader, d->context_length, rope)) {
         return false;
     }
-    if (rope->scaling == ROPE_SCALING_LONG) {
+    /* Phi-3's files have the factors, and not the type. */
+    static const char long_factors[] = "rope_factors_long.weight";
+    if (rope->scaling == ROPE_SCALING_LONG ||
+        gguf_find_tensor(reader->gguf, long_factors) != NULL) {
+        rope->scaling = ROPE_SCALING_LONG;
         rope->factors_tensor = reader->sequence_length > rope->original_length
-                                   ? "rope_factors_long.weight"
+                                   ? long_factors
                                    : "rope_factors_short.weight";
     }
     return true;

@@ -7,13 +7,13 @@ import subprocess
 import numpy
 
 
-def run_logits(build_dir, model, tokens, kernels, chunk=0):
+def run_logits(build_dir, model, tokens, kernels, chunk=0, kv="f16"):
     """f32 [len(tokens)][vocabulary]. kernels: as the setting of that name; chunk: rows a step, 0 for all."""
     command = [build_dir / "tests" / "tools" / "logits", model, kernels, str(chunk)]
     # One thread: pytest runs as many files at once as there are cores.
     done = subprocess.run(
         command, input=" ".join(map(str, tokens)).encode(), capture_output=True,
-        env={**os.environ, "LOGITS_THREADS": "1"},
+        env={**os.environ, "LOGITS_THREADS": "1", "LOGITS_KV": kv},
     )
     shown = " ".join(map(str, command))
     assert done.returncode == 0, f"{shown} failed: {done.stderr.decode(errors='replace')}"

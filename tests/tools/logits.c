@@ -2,7 +2,8 @@
  * logits.c - runs token ids through a model in one step and writes every row's logits: the raw
  * output that golden tests compare. Usage: logits MODEL KERNELS CHUNK < token ids > f32
  * logits [tokens][vocabulary] KERNELS:
- * auto, portable, avx2, ...; CHUNK: rows a step (0: all at once).
+ * auto, portable, avx2, ...; CHUNK: rows a step (0: all at once). LOGITS_THREADS: threads;
+ * LOGITS_KV: the KV cache's elements (f16).
  */
 #include "backend/backend.h"
 #include "base/bytes.h"
@@ -14,11 +15,12 @@
 
 enum { MAX_TOKENS = 4096 };
 
-static bool run(struct model *model, struct backend *backend, const int32_t *tokens, size_t count,
-                size_t chunk, struct error *error) {
+static bool run(struct model *model, struct backend *backend, enum kv_element element,
+                const int32_t *tokens, size_t count, size_t chunk, struct error *error) {
     size_t vocabulary = model_description(model)->vocabulary_size;
     size_t blocks = size_divide_up(count, KV_BLOCK_TOKENS);
     struct kv_layout layout = model_kv_layout(model, blocks);
+    layout.element = element;
     struct kv_cache *kv = NULL;
     uint32_t *table = calloc(blocks, sizeof *table), *rows = calloc(chunk, sizeof *rows);
     float *logits = calloc(chunk * vocabulary, sizeof *logits);
@@ -63,14 +65,16 @@ int main(int argc, char **argv) {
     }
     size_t chunk = strtoul(argv[3], NULL, 10);
     chunk = chunk == 0 ? count : chunk;
-    const char *threads = getenv("LOGITS_THREADS");
+    const char *threads = getenv("LOGITS_THREADS"), *kv = getenv("LOGITS_KV");
+    enum kv_element element = KV_ELEMENT_F16;
     struct cpu_backend_options options = {
         .thread_count = threads == NULL ? 2 : strtoul(threads, NULL, 10), .kernels = argv[2]};
     const struct model_options model_options = {.max_rows = chunk};
-    bool done = gguf_open(argv[1], &gguf, &error) &&
+    bool done = (kv == NULL || kv_element_of_name(kv, &element)) &&
+                gguf_open(argv[1], &gguf, &error) &&
                 cpu_backend_create(&options, &backend, &error) &&
                 model_create(gguf, backend, &model_options, &model, &error) &&
-                run(model, backend, tokens, count, chunk, &error);
+                run(model, backend, element, tokens, count, chunk, &error);
     if (!done) {
         fprintf(stderr, "logits: %s\n", error.message);
     }

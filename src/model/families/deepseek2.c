@@ -9,9 +9,8 @@
 #include "base/bytes.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
-
-enum { GLM_FLASH_VOCABULARY = 154880 };
 
 static bool read_latent(const struct family_reader *reader, struct model_description *d) {
     struct latent_attention *latent = &d->latent;
@@ -77,13 +76,20 @@ static bool describe_layers(const struct family_reader *reader, struct model_des
     return true;
 }
 
+/* Selection biases came with scores by sigmoid (DeepSeek-AI 2025, section 2.1.2): some files, as of
+ * GLM-4.7-Flash, have them and do not say how experts are scored. */
+static bool has_selection_bias(const struct family_reader *reader,
+                               const struct model_description *d) {
+    char name[64];
+    snprintf(name, sizeof name, "blk.%zu.exp_probs_b.bias", d->layer_count - 1);
+    return gguf_find_tensor(reader->gguf, name) != NULL;
+}
+
 static bool describe_deepseek2(const struct family_reader *reader, struct model_description *d) {
     if (!read_latent(reader, d) || !describe_layers(reader, d)) {
         return false;
     }
-    /* Files of GLM-4.7-Flash that do not say how its experts are scored. */
-    if (!family_has_key(reader, "expert_gating_func") &&
-        d->vocabulary_size == GLM_FLASH_VOCABULARY) {
+    if (!family_has_key(reader, "expert_gating_func") && has_selection_bias(reader, d)) {
         d->experts.choice.scoring = EXPERTS_SIGMOID;
     }
     return true;
