@@ -18,7 +18,6 @@ enum {
     HEAD_BYTES = 160,      /* time, level and event */
     FIELD_BYTES = 72,      /* a name, its marks, and any number */
     MOST_FIELDS = 32,      /* the others are left out */
-    MOST_TEXT_BYTES = 1200,
 };
 
 static enum log_level current_level = LOG_WARN;
@@ -139,15 +138,40 @@ static void put_time(struct line *line) {
     put_text(line, stamp);
 }
 
-/* How many bytes each text may have, and how many fields there are. */
+/* Bytes of a text as JSON has it, as far as `most`. */
+static size_t escaped_length(const char *text, size_t most) {
+    size_t total = 0;
+    while (text != NULL && *text != '\0' && total < most) {
+        char escaped[8];
+        size_t length;
+        text += escape(text, escaped, &length);
+        total += length;
+    }
+    return total;
+}
+
+/* How many bytes a text may have, and how many fields there are: those that need less than their
+ * share leave the rest to the others. */
 static size_t share(const struct log_field *fields, size_t *count) {
+    size_t lengths[MOST_FIELDS];
     size_t texts = 0;
     for (*count = 0; *count < MOST_FIELDS && fields[*count].name != NULL; ++*count) {
-        texts += fields[*count].kind == LOG_FIELD_TEXT;
+        if (fields[*count].kind == LOG_FIELD_TEXT) {
+            lengths[texts++] = escaped_length(fields[*count].text, LOG_LINE_BYTES);
+        }
     }
-    size_t room = LOG_LINE_BYTES - HEAD_BYTES - *count * FIELD_BYTES;
-    size_t most = texts == 0 ? room : room / texts;
-    return most < MOST_TEXT_BYTES ? most : MOST_TEXT_BYTES;
+    const size_t room = LOG_LINE_BYTES - HEAD_BYTES - *count * FIELD_BYTES;
+    size_t most = 0, before;
+    do {
+        size_t left = room, longer = 0;
+        for (size_t i = 0; i < texts; i++) {
+            longer += lengths[i] > most;
+            left -= lengths[i] > most ? 0 : lengths[i];
+        }
+        before = most;
+        most = longer == 0 ? room : left / longer;
+    } while (most > before && most < room);
+    return most;
 }
 
 enum { MOST_NAME_BYTES = 24 }; /* of events and fields, which the program names */
