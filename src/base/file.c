@@ -177,7 +177,10 @@ static bool write_fully(int file, const char *bytes, size_t length) {
 
 bool file_write_atomic(const char *path, const void *bytes, size_t length, struct error *error) {
     char temporary[PATH_MAX];
-    int needed = snprintf(temporary, sizeof temporary, "%s.%ld.part", path, (long)getpid());
+    const char *slash = strrchr(path, '/');
+    size_t folder = slash == NULL ? 0 : (size_t)(slash - path) + 1;
+    int needed = snprintf(temporary, sizeof temporary, "%.*s.%s.%ld.part", (int)folder, path,
+                          path + folder, (long)getpid());
     if (needed < 0 || (size_t)needed >= sizeof temporary) {
         return error_set(error, ERROR_INVALID_ARGUMENT, "the path '%s' is too long", path);
     }

@@ -39,7 +39,9 @@ void file_unmap(struct mapped_file *mapped);
 bool file_read_all(const char *path, size_t limit, char **text, size_t *length,
                    struct error *error);
 
-/* Replaces `path` as a whole or not at all: writes beside it, syncs, renames. */
+/* Replaces `path` as a whole or not at all: writes beside it, syncs, renames. What a killed process
+ * leaves is hidden (".NAME.PID.part"), so that whoever lists the folder does not take it for one of
+ * its files. */
 bool file_write_atomic(const char *path, const void *bytes, size_t length, struct error *error);
 
 /* mkdir -p. */

@@ -132,9 +132,16 @@ static bool add_old_blobs(const struct own_store *store, struct candidates *list
     while (directory != NULL && done && (entry = readdir(directory)) != NULL) {
         struct stat status;
         const char *digest = entry->d_name + strlen("sha256-");
-        if (strncmp(entry->d_name, "sha256-", 7) == 0 && strlen(digest) == 64 &&
-            fstatat(dirfd(directory), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
-            now - status.st_mtime > UNUSED_SECONDS) {
+        bool is_blob = strncmp(entry->d_name, "sha256-", 7) == 0 && strlen(digest) == 64;
+        bool is_leaving = strncmp(entry->d_name, ".sha256-", 8) == 0; /* of a killed writer */
+        if ((!is_blob && !is_leaving) ||
+            fstatat(dirfd(directory), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) != 0 ||
+            now - status.st_mtime <= UNUSED_SECONDS) {
+            continue;
+        }
+        if (is_leaving) {
+            unlinkat(dirfd(directory), entry->d_name, 0);
+        } else {
             done = add_candidate(list, digest);
         }
     }
