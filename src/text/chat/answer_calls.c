@@ -168,8 +168,7 @@ static void end_name(struct answer_parser *parser) {
                         parser->form->value_open == NULL;
         parser->reader.has_name = true;
         parser->values.out = &parser->reader.arguments;
-        tagged_begin(&parser->values, on_lines);
-        show_call(parser);
+        tagged_begin(&parser->values, on_lines); /* shown once an argument has come */
     }
 }
 
@@ -324,6 +323,7 @@ static enum step step_key(struct answer_parser *parser, char byte) {
         answer_take_mark(parser, MARK_KEY_CLOSE);
         tagged_key(&parser->values, name, kinds_of(parser, name));
         parser->place = parser->form->value_open != NULL ? CALL_VALUE_OPEN : CALL_VALUE;
+        show_call(parser);
         return STEP_TAKEN;
     }
     if (match == MATCH_PERHAPS || parser->at_control) {

@@ -7,8 +7,8 @@
 #include <string.h>
 
 /* Texts that end an answer, or the tool call or code infill it consists of, in published chat
- * formats: ChatML, Llama 3, Phi, Gemma, OpenChat, Command R, DeepSeek, Granite, SmolVLM, Qwen's
- * infill, GPT-2 and SentencePiece's own. */
+ * formats: ChatML, Llama 3, Phi, Gemma, OpenChat, Command R, DeepSeek, Granite, SmolVLM, gpt-oss,
+ * MiniMax, Qwen's infill, GPT-2 and SentencePiece's own. */
 static const char *const end_texts[] = {
     "</s>",
     "<eos>",
@@ -21,6 +21,10 @@ static const char *const end_texts[] = {
     "<|end_of_turn|>",
     "<end_of_turn>",
     "<turn|>",
+    "<|tool_response>",
+    "<|return|>",
+    "<|call|>",
+    "[e~[",
     "<|END_OF_TURN_TOKEN|>",
     "<end_of_utterance>",
     "<EOT>",
@@ -97,6 +101,25 @@ static uint8_t type_of(const struct tokenizer_source *source, size_t index) {
     return (uint8_t)(type == 0 ? TOKEN_NORMAL : type);
 }
 
+static struct vocabulary_token *find_end(struct vocabulary *vocabulary, const char *text) {
+    for (size_t i = 0; i < vocabulary->count; i++) {
+        if (vocabulary->tokens[i].is_end && string_view_is(vocabulary->tokens[i].text, text)) {
+            return &vocabulary->tokens[i];
+        }
+    }
+    return NULL;
+}
+
+/* Phi's answers end with <|end|>; in gpt-oss's format it ends one message of several, and
+ * <|return|> or <|call|> the answer. */
+static void correct_ends(struct vocabulary *vocabulary) {
+    struct vocabulary_token *end = find_end(vocabulary, "<|end|>");
+    if (end != NULL && find_end(vocabulary, "<|return|>") != NULL &&
+        find_end(vocabulary, "<|call|>") != NULL) {
+        end->is_end = false;
+    }
+}
+
 bool vocabulary_init(struct vocabulary *vocabulary, const struct tokenizer_source *source,
                      vocabulary_piece_writer write_piece, struct error *error) {
     size_t text_bytes = 0;
@@ -137,6 +160,7 @@ bool vocabulary_init(struct vocabulary *vocabulary, const struct tokenizer_sourc
         token->is_end = (int32_t)i == source->eos || (int32_t)i == source->eot ||
                         (token->type == TOKEN_CONTROL && is_end_text(token->text));
     }
+    correct_ends(vocabulary);
     return true;
 }
 

@@ -140,6 +140,135 @@ static void llama3_calls(void **state) {
     EXPECT(source, false, {ADD_3 "; " ADD_3, WHOLE});
 }
 
+/* A function with a value of every kind. */
+static json_t *one_function(void) {
+    return json_loads("[{\"name\": \"set\", \"parameters\": {\"type\": \"object\", \"properties\": "
+                      "{\"text\": {\"type\": \"string\"}, \"n\": {\"type\": \"integer\"}, "
+                      "\"kind\": {\"enum\": [\"a\", \"b c\"]}, \"list\": {\"type\": \"array\", "
+                      "\"items\": {\"$ref\": \"#/$defs/flag\"}, \"maxItems\": 2}, \"o\": "
+                      "{\"type\": \"object\", \"properties\": {\"x\": {\"type\": \"null\"}}}}, "
+                      "\"required\": [\"text\", \"n\"], \"$defs\": {\"flag\": "
+                      "{\"type\": \"boolean\"}}}}]",
+                      0, NULL);
+}
+
+static void expect_set(const char *form, const struct row *rows, size_t count) {
+    json_t *functions = one_function();
+    struct grammar *grammar = NULL;
+    struct api_error error = {0};
+    const struct chat_grammar_source source = {.traits = traits_of(form, NULL),
+                                               .functions = functions,
+                                               .call_is_forced = true,
+                                               .single_call = true,
+                                               .format = &no_format};
+    assert_non_null(functions);
+    if (!chat_grammar_compile(&source, &grammar, &error)) {
+        fail_msg("%s: %s", form, error.message);
+    }
+    for (size_t i = 0; i < count; i++) {
+        enum verdict verdict = judge(grammar, rows[i].text);
+        if (verdict != rows[i].verdict) {
+            fail_msg("%s: %s: expected %d, came %d", form, rows[i].text, rows[i].verdict, verdict);
+        }
+    }
+    grammar_unref(grammar);
+    json_decref(functions);
+}
+
+#define EXPECT_SET(form, ...)                                                                      \
+    do {                                                                                           \
+        const struct row rows[] = {__VA_ARGS__};                                                   \
+        expect_set(form, rows, sizeof rows / sizeof rows[0]);                                      \
+    } while (0)
+
+#define Q(key, value)    "<parameter=" key ">\n" value "\n</parameter>\n"
+#define QWEN(arguments)  "<tool_call>\n<function=set>\n" arguments "</function>\n</tool_call>"
+#define GLM(arguments)   "<tool_call>set" arguments "</tool_call>"
+#define G(key, value)    "<arg_key>" key "</arg_key><arg_value>" value "</arg_value>"
+#define GEMMA(arguments) "<|tool_call>call:set{" arguments "}<tool_call|>"
+#define T(text)          "<|\"|>" text "<|\"|>"
+
+static void values_without_quotes_follow_their_schema(void **state) {
+    (void)state;
+    EXPECT_SET(
+        "qwen_xml", {QWEN(Q("text", "any </p> \"text\"\n\n") Q("n", "7")), WHOLE},
+        {QWEN(Q("text", "") Q("n", "-7") Q("kind", "b c") Q("list", "[true, false]")
+                  Q("o", "{\"x\": null}")),
+         WHOLE},
+        {"<tool_call>\n<function=set>\n" Q("text", "x") "</function>", NO},
+        {"<tool_call>\n<function=set>\n" Q("n", "7"), NO},
+        {"<tool_call>\n<function=set>\n" Q("text", "x") "<parameter=n>\nx", NO},
+        {"<tool_call>\n<function=set>\n" Q("text", "x") Q("n", "1") "<parameter=kind>\nc", NO},
+        {"<tool_call>\n<function=set>\n" Q("text", "x") Q("n", "1") "<parameter=list>\n[1", NO},
+        {"<tool_call>\n<function=other", NO});
+    EXPECT_SET("glm", {GLM(G("text", "a < b</arg_val") G("n", "7")), WHOLE},
+               {GLM(G("text", "a")), NO},
+               {"<tool_call>set" G("text", "a") "<arg_key>n</arg_key><arg_value>x", NO});
+    EXPECT_SET("gemma", {GEMMA("text:" T("a, {b}") ",n:7"), WHOLE},
+               {GEMMA("text:" T("") ",n:7,kind:" T("b c") ",list:[true,false],o:{x:null}"), WHOLE},
+               {GEMMA("text:" T("") ",n:7,o:{}"), WHOLE}, {GEMMA("text:" T("")), NO},
+               {"<|tool_call>call:set{n:7", NO}, {"<|tool_call>call:set{text:" T("") ",n:x", NO},
+               {"<|tool_call>call:set{text:" T("") ",n:1,kind:" T("d"), NO},
+               {"<|tool_call>call:set{text:" T("") ",n:1,list:[true,true,", NO});
+}
+
+static void forms_with_a_name_and_json(void **state) {
+    (void)state;
+    struct chat_grammar_source source = {.traits = traits_of("deepseek_v31", NULL),
+                                         .call_is_forced = true};
+#define V31(name, arguments)                                                                       \
+    "<｜tool▁call▁begin｜>" name "<｜tool▁sep｜>" arguments "<｜tool▁call▁end｜>"
+    EXPECT(source, false,
+           {"<｜tool▁calls▁begin｜>" V31("add", "{\"n\": 7}") "<｜tool▁calls▁end｜>", WHOLE},
+           {"<｜tool▁calls▁begin｜>" V31("add", "{\"n\": 7}")
+                V31("ping", "{}") "<｜tool▁calls▁end｜>",
+            WHOLE},
+           {V31("ping", "{}"), NO}, {"<｜tool▁calls▁begin｜><｜tool▁calls▁end｜>", NO});
+    source.traits = traits_of("deepseek_v3", NULL);
+    EXPECT(source, false,
+           {"<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>add\n```json\n"
+            "{\"n\": 7}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+            WHOLE});
+    source.traits = traits_of("kimi", NULL);
+    EXPECT(source, false,
+           {"<|tool_calls_section_begin|><|tool_call_begin|>functions.ping:0"
+            "<|tool_call_argument_begin|>{}<|tool_call_end|><|tool_calls_section_end|>",
+            WHOLE});
+    source.traits = traits_of("phi4_mini", NULL);
+    EXPECT(source, false, {"<|tool_call|>[" ADD ", " ADD "]<|/tool_call|>", WHOLE});
+    source.traits = traits_of("cohere_list", NULL);
+    EXPECT(
+        source, false,
+        {"<|START_ACTION|>[{\"tool_name\": \"ping\", \"parameters\": {}}]<|END_ACTION|>", WHOLE});
+}
+
+#define HARMONY_CALL "<|channel|>commentary to=functions.add <|constrain|>json<|message|>{\"n\": 7}"
+#define HARMONY_HM   "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant"
+
+static void an_answer_in_channels(void **state) {
+    (void)state;
+    json_t *pattern = json_string("[a-z]{2}!");
+    const struct answer_format format = {.regex = pattern};
+    /* It thinks, even where it is asked not to. */
+    struct chat_grammar_source source = {.traits = traits_of("harmony", "harmony"),
+                                         .call_is_forced = true};
+    EXPECT(source, false, {HARMONY_CALL, WHOLE}, {HARMONY_HM HARMONY_CALL, WHOLE},
+           {HARMONY_HM "<|channel|>final", NO}, {HARMONY_CALL "<", NO}, {"Hm", NO});
+    source.call_is_forced = false;
+    source.format = &format;
+    EXPECT(source, false, {"<|channel|>final<|message|>ab!", WHOLE},
+           {HARMONY_HM "<|channel|>final<|message|>ab!", WHOLE},
+           {HARMONY_HM "<|channel|>final<|message|>a!", NO}, {"ab!", NO},
+           {HARMONY_HM "<|channel|>commentary to=functions.add <|constrain|>json<|message|>{}",
+            WHOLE});
+    source.format = NULL;
+    EXPECT(
+        source, true, {HARMONY_HM "<|channel|>final<|message|>Any text.", WHOLE},
+        {HARMONY_HM HARMONY_CALL, WHOLE},
+        {HARMONY_HM "<|channel|>commentary to=functions.add <|constrain|>json<|message|>{}", NO});
+    json_decref(pattern);
+}
+
 static void a_strict_call_is_held_to_its_schema_once_it_has_begun(void **state) {
     (void)state;
     struct chat_grammar_source source = {.traits = traits_of("hermes", NULL)};
@@ -204,6 +333,9 @@ int main(void) {
         cmocka_unit_test(hermes_calls),
         cmocka_unit_test(mistral_calls),
         cmocka_unit_test(llama3_calls),
+        cmocka_unit_test(values_without_quotes_follow_their_schema),
+        cmocka_unit_test(forms_with_a_name_and_json),
+        cmocka_unit_test(an_answer_in_channels),
         cmocka_unit_test(a_strict_call_is_held_to_its_schema_once_it_has_begun),
         cmocka_unit_test(thoughts_come_before_calls),
         cmocka_unit_test(a_format_stands_beside_calls_and_after_thoughts),

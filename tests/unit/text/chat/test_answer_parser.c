@@ -259,6 +259,185 @@ static void test_llama(void **state) {
                 "C(<|python_tag|>search.call(x=1))");
 }
 
+/* --- values between tags --- */
+
+#define WEATHER "{\"city\": \"Z\xc3\xbcrich \\\"Nord\\\"\", \"days\": 3, \"wet\": true}"
+
+static void test_qwen_xml(void **state) {
+    (void)state;
+    const char *const form = "qwen_xml";
+    check_calls(form, false,
+                "I look.\n<tool_call>\n<function=get_weather>\n<parameter=city>\nZ\xc3\xbcrich "
+                "\"Nord\"\n</parameter>\n<parameter=days>\n3\n</parameter>\n<parameter=wet>\nTrue\n"
+                "</parameter>\n</function>\n</tool_call>",
+                "C(I look.)B(0 get_weather)A(" WEATHER ")E(0 get_weather|" WEATHER ")");
+    /* Without arguments, without the tag around it, on one line. */
+    check_calls(form, false, "<tool_call>\n<function=add>\n</function>\n</tool_call>",
+                "B(0 add)A({})E(0 add|{})");
+    check_calls(form, false,
+                "<function=add>\n<parameter=x>1</parameter>\n</function>\n</tool_call>",
+                "B(0 add)A({\"x\": 1})E(0 add|{\"x\": 1})");
+    check_calls(form, true,
+                M("<tool_call>") "<function=add></function>" M("</tool_call>") "\n" M(
+                    "<tool_call>") "<function=add></function>" M("</tool_call>") "so",
+                "B(0 add)A({})E(0 add|{})B(1 add)A({})E(1 add|{})C(so)");
+    /* A text keeps its lines and its tags; one line break at either end is the form's. */
+    check_calls(form, false,
+                "<tool_call><function=get_weather><parameter=city>\n\n a <b>\n</parameter x>\n\n"
+                "</parameter></function></tool_call>",
+                "B(0 get_weather)A({\"city\": \"\\n a <b>\\n</parameter x>\\n\"})"
+                "E(0 get_weather|{\"city\": \"\\n a <b>\\n</parameter x>\\n\"})");
+    /* The schema says what a text is; without one JSON is JSON. */
+    check_calls(form, false,
+                "<tool_call><function=get_weather><parameter=city>5</parameter><parameter=unit>null"
+                "</parameter><parameter=days>many</parameter><parameter=options>{\"a\": [1]}"
+                "</parameter><parameter=new>[1, \"x\"]</parameter></function></tool_call>",
+                "B(0 get_weather)A({\"city\": \"5\", \"unit\": null, \"days\": \"many\", "
+                "\"options\": {\"a\": [1]}, \"new\": [1, \"x\"]})"
+                "E(0 get_weather|{\"city\": \"5\", \"unit\": null, \"days\": \"many\", "
+                "\"options\": {\"a\": [1]}, \"new\": [1, \"x\"]})");
+    /* Cut off, and none. */
+    check_calls(form, false, "<tool_call>\n<function=add>\n<parameter=x>\n1",
+                "B(0 add)A({\"x\": )X(<tool_call>\n<function=add>\n<parameter=x>\n1|\n1)");
+    check_calls(form, false, "<tool_call>\n<function=", "C(<tool_call>\n<function=)");
+    check_calls(form, false, "x <tool_call> is a tag", "C(x <tool_call> is a tag)");
+}
+
+static void test_glm(void **state) {
+    (void)state;
+    check_calls(
+        "glm_lines", false,
+        "<tool_call>get_weather\n<arg_key>city</arg_key>\n<arg_value>Z\xc3\xbcrich \"Nord\""
+        "</arg_value>\n<arg_key>days</arg_key>\n<arg_value>3</arg_value>\n<arg_key>wet"
+        "</arg_key>\n<arg_value>true</arg_value>\n</tool_call>\n<tool_call>add\n</tool_call>",
+        "B(0 get_weather)A(" WEATHER ")E(0 get_weather|" WEATHER ")"
+        "B(1 add)A({})E(1 add|{})");
+    check_calls("glm", true,
+                M("<tool_call>") "add<arg_key>x</arg_key><arg_value>\n\n</arg_value>" M(
+                    "</tool_call>") "ok",
+                "B(0 add)A({\"x\": \"\\n\\n\"})E(0 add|{\"x\": \"\\n\\n\"})C(ok)");
+    check_calls("glm", false, "<tool_call>add</tool_call>", "B(0 add)A({})E(0 add|{})");
+    check_calls("glm", false, "<tool_call>add<arg_key>x</arg_key>oops",
+                "B(0 add)A({\"x\": )X(<tool_call>add<arg_key>x</arg_key>|)C(oops)");
+    check_calls("glm", false, "<tool_call>a b</tool_call>", "C(<tool_call>a b</tool_call>)");
+}
+
+static void test_tags_around_all_calls(void **state) {
+    (void)state;
+    check_calls("minimax_xml", false,
+                "So.\n<minimax:tool_call>\n<invoke name=\"get_weather\">\n<parameter name=\"city\">"
+                "Rome</parameter>\n</invoke>\n<invoke name=\"add\">\n</invoke>\n"
+                "</minimax:tool_call>end",
+                "C(So.)B(0 get_weather)A({\"city\": \"Rome\"})E(0 get_weather|{\"city\": \"Rome\"})"
+                "B(1 add)A({})E(1 add|{})C(end)");
+    check_calls(
+        "deepseek_v31", false,
+        "So.<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>get_weather<｜tool▁sep｜>{\"city\": "
+        "\"Rome\"}<｜tool▁call▁end｜><｜tool▁call▁begin｜>add<｜tool▁sep｜>{}<｜tool▁call▁end｜>"
+        "<｜tool▁calls▁end｜>",
+        "C(So.)B(0 get_weather)A({\"city\": \"Rome\"})E(0 get_weather|{\"city\": \"Rome\"})"
+        "B(1 add)A({})E(1 add|{})");
+    check_calls(
+        "deepseek_v3", false,
+        "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>get_weather\n"
+        "```json\n{\"city\": \"Rome\"}\n```<｜tool▁call▁end｜>\n<｜tool▁call▁begin｜>function"
+        "<｜tool▁sep｜>add\n```json\n{}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+        "B(0 get_weather)A({\"city\": \"Rome\"})E(0 get_weather|{\"city\": \"Rome\"})"
+        "B(1 add)A({})E(1 add|{})");
+    check_calls("deepseek_v31", false, "<｜tool▁calls▁begin｜>none",
+                "C(<｜tool▁calls▁begin｜>none)");
+    check_calls("kimi", false,
+                "<|tool_calls_section_begin|><|tool_call_begin|>functions.add:0"
+                "<|tool_call_argument_begin|>{\"a\": 1}<|tool_call_end|><|tool_calls_section_end|>",
+                "B(0 add)A({\"a\": 1})E(0 add|{\"a\": 1})");
+    check_calls("phi4_mini", false,
+                "<|tool_call|>[{\"name\": \"add\", \"arguments\": {}}]<|/tool_call|>",
+                "B(0 add)A({})E(0 add|{})");
+    check_calls("phi4_mini", false,
+                "functools[{\"name\": \"add\", \"arguments\": {}}, {\"name\": \"x\"}]",
+                "B(0 add)A({})E(0 add|{})B(1 x)A({})E(1 x|{})");
+    check_calls("phi4_mini", false, "import functools\nfunctools.reduce",
+                "C(import functools\nfunctools.reduce)");
+    check_calls("cohere_list", false,
+                "<|START_ACTION|>[\n {\"tool_call_id\": \"0\", \"tool_name\": \"add\", "
+                "\"parameters\": {\"a\": 1}}\n]<|END_ACTION|>",
+                "B(0 add)A({\"a\": 1})E(0 add|{\"a\": 1})");
+}
+
+static void test_gemma(void **state) {
+    (void)state;
+    const char *const form = "gemma";
+    check_calls(form, true,
+                M("<|tool_call>") "call:get_weather{city:" M("<|\"|>") "Z\xc3\xbcrich \"Nord\"" M(
+                    "<|\"|>") ",days:3,wet:true}" M("<tool_call|>"),
+                "B(0 get_weather)A(" WEATHER ")E(0 get_weather|" WEATHER ")");
+    check_calls(form, true,
+                M("<|tool_call>") "call:add{a:[1,-2.5e3,None,{b:[],c:{}}], <k>: " M(
+                    "<|\"|>") "{x:1},]\n" M("<|\"|>") "}" M("<tool_call|>")
+                    M("<|tool_call>") "call:add{}" M("<tool_call|>"),
+                "B(0 add)A({\"a\": [1, -2.5e3, null, {\"b\": [], \"c\": {}}], \"<k>\": "
+                "\"{x:1},]\\n\"})E(0 add|{\"a\": [1, -2.5e3, null, {\"b\": [], \"c\": {}}], "
+                "\"<k>\": \"{x:1},]\\n\"})B(1 add)A({})E(1 add|{})");
+    /* In plain text; a text without marks; a key with them. */
+    check_calls(form, false, "<|tool_call>call:add{<|\"|>k 1<|\"|>:two words}<tool_call|>",
+                "B(0 add)A({\"k 1\": \"two words\"})E(0 add|{\"k 1\": \"two words\"})");
+    /* No notation of an object. */
+    check_calls(form, false, "<|tool_call>call:add{a:1,,}<tool_call|>",
+                "B(0 add)A({\"a\": 1, )X(<|tool_call>call:add{a:1,|)C(,}<tool_call|>)");
+    check_calls(form, false, "<|tool_call>call:add{a:[1}",
+                "B(0 add)A({\"a\": [)X(<|tool_call>call:add{a:[1|1)C(})");
+    check_calls(form, false, "<|tool_call>call:add", "C(<|tool_call>call:add)");
+    check_calls(form, false, "<|tool_call>call:add(a)", "C(<|tool_call>call:add(a))");
+    struct answer_options thinks = options_of(form, "gemma", true);
+    check(thinks, M("<|channel>") "thought\nHm.\n" M("<channel|>") "Four.", "T(Hm.)C(Four.)");
+    check(thinks, M("<|channel>") "thought\n" M("<channel|>") "Four.", "C(Four.)");
+}
+
+/* --- channels --- */
+
+#define ANALYSIS M("<|channel|>") "analysis" M("<|message|>")
+#define FINAL    M("<|channel|>") "final" M("<|message|>")
+#define NEXT     M("<|end|>") M("<|start|>") "assistant"
+
+static void test_harmony(void **state) {
+    (void)state;
+    struct answer_options options = options_of("harmony", "harmony", true);
+    check(options, ANALYSIS "Hm.\n\nYes." NEXT FINAL "Four.\n", "T(Hm.\n\nYes.)C(Four.\n)");
+    check(options, FINAL "Four.", "C(Four.)");
+    /* The recipient behind the channel, and before it. */
+    check(options,
+          ANALYSIS "Hm." NEXT M("<|channel|>") "commentary to=functions.add " M(
+              "<|constrain|>") "json" M("<|message|>") "{\"a\": 1}" M("<|call|>"),
+          "T(Hm.)B(0 add)A({\"a\": 1})E(0 add|{\"a\": 1})");
+    check(options,
+          " to=functions.add" M("<|channel|>") "commentary json" M("<|message|>") "{}" NEXT FINAL
+                                                                                  "So.",
+          "B(0 add)A({})E(0 add|{})C(So.)");
+    /* What is said before a call; two thoughts; a message without its beginning. */
+    check(options,
+          M("<|channel|>") "commentary" M(
+              "<|message|>") "I look." NEXT ANALYSIS "a" NEXT ANALYSIS
+                             "b" NEXT M("<|channel|>") "commentary to=functions.add" M(
+                                 "<|message|>") "{}",
+          "C(I look.)T(a\n\nb)B(0 add)A({})E(0 add|{})");
+    check(options, ANALYSIS "a" FINAL "b", "T(a)C(b)");
+    /* Cut off: in a header, in a thought, in a call. */
+    check(options, ANALYSIS "a" NEXT M("<|channel|>") "comm", "T(a)");
+    check(options, ANALYSIS "a", "T(a)");
+    check(options, M("<|channel|>") "commentary to=functions.add" M("<|message|>") "{\"a\": ",
+          "B(0 add)A({\"a\": )X({\"a\": |)");
+    check(options,
+          M("<|channel|>") "commentary to=functions.add" M("<|message|>") "[1]" NEXT FINAL "x",
+          "C([1]\n\nx)");
+    /* No headers at all, and marks that are none. */
+    check(options, "Plain words.\n", "C(Plain words.\n)");
+    check(options, FINAL "<|channel|>analysis<|message|>x<|end|>",
+          "C(<|channel|>analysis<|message|>x<|end|>)");
+    options.tool_count = 0;
+    assert_false(answer_is_plain(&options));
+    check(options, M("<|channel|>") "commentary to=functions.add" M("<|message|>") "{}", "C({})");
+}
+
 static void test_thoughts(void **state) {
     (void)state;
     struct answer_options tags = options_of("hermes", "tags", false);
@@ -387,6 +566,11 @@ int main(void) {
         cmocka_unit_test(test_hermes),
         cmocka_unit_test(test_what_is_no_call_is_content),
         cmocka_unit_test(test_llama),
+        cmocka_unit_test(test_qwen_xml),
+        cmocka_unit_test(test_glm),
+        cmocka_unit_test(test_tags_around_all_calls),
+        cmocka_unit_test(test_gemma),
+        cmocka_unit_test(test_harmony),
         cmocka_unit_test(test_thoughts),
         cmocka_unit_test(test_no_calls_without_tools_and_one_with_single_call),
         cmocka_unit_test(test_ids),

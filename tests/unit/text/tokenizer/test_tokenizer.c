@@ -481,6 +481,23 @@ static void many_threads_encode_at_once(void **state) {
     tokenizer_free(tokenizer);
 }
 
+/* Phi's <|end|> ends an answer, gpt-oss's only a message of it. */
+static void a_message_of_several_does_not_end_the_answer(void **state) {
+    (void)state;
+    for (unsigned has_calls = 0; has_calls < 2; has_calls++) {
+        struct tiny_vocabulary tiny;
+        tiny_byte_level(&tiny, "gpt-2");
+        int32_t end = tiny_add(&tiny, "<|end|>", TOKEN_CONTROL, 0);
+        int32_t returns = tiny_add(&tiny, "<|return|>", TOKEN_CONTROL, 0);
+        int32_t call = tiny_add(&tiny, has_calls ? "<|call|>" : "<|x|>", TOKEN_CONTROL, 0);
+        struct tokenizer *tokenizer = tiny_create(&tiny);
+        assert_int_equal(tokenizer_is_end(tokenizer, end), !has_calls);
+        assert_true(tokenizer_is_end(tokenizer, returns));
+        assert_int_equal(tokenizer_is_end(tokenizer, call), has_calls);
+        tokenizer_free(tokenizer);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(byte_level_merges_the_lowest_rank_first_and_leftmost_among_equals),
@@ -502,6 +519,7 @@ int main(void) {
         cmocka_unit_test(long_runs_of_anything_are_encoded_in_time),
         cmocka_unit_test(a_text_beyond_the_limit_is_refused_and_the_list_untouched),
         cmocka_unit_test(many_threads_encode_at_once),
+        cmocka_unit_test(a_message_of_several_does_not_end_the_answer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
