@@ -23,6 +23,7 @@ cpu_count() {
 # One row a need: probe | Debian and Ubuntu packages | Homebrew formulas. A probe is
 #   command:NAME   the program is on the path
 #   library:NAME   pkg-config knows it
+#   browser        there is a chromium, and it is no shell that only asks for a snap
 #   fuzzer         clang links libFuzzer
 #   headers        the compiler finds the C library's headers
 #   venv           python3 can make virtual environments with pip in them
@@ -79,7 +80,7 @@ TABLE
 
 needs_to_test_the_web_page() {
     cat <<'TABLE'
-command:chromium|chromium|chromium
+browser|chromium|chromium
 TABLE
 }
 
@@ -94,6 +95,7 @@ probe() {
     case $1 in
         command:*) command -v "${1#command:}" >/dev/null 2>&1 ;;
         library:*) pkg-config --exists "${1#library:}" 2>/dev/null ;;
+        browser) chromium --version >/dev/null 2>&1 ;;
         fuzzer) printf 'int LLVMFuzzerTestOneInput(void) { return 0; }\n' |
             clang -x c -fsanitize=fuzzer,address -o /dev/null - 2>/dev/null ;;
         headers) printf '#include <stdio.h>\n' | cc -E -o /dev/null - 2>/dev/null ;;
@@ -154,13 +156,26 @@ add_homebrew_search_paths() {
     fi
 }
 
+package_column() {
+    case $(uname -s) in
+        Darwin) say homebrew ;;
+        *) say debian ;;
+    esac
+}
+
+install_packages() { # COLUMN NAME...
+    local column=$1
+    shift
+    case $column in
+        homebrew) install_homebrew_formulas "$@" ;;
+        *) install_debian_packages "$@" ;;
+    esac
+}
+
 # ensure_packages TABLE_FUNCTION... : installs what the tables' probes find missing, then probes again.
 ensure_packages() {
-    local table column installer names left
-    case $(uname -s) in
-        Darwin) column=homebrew installer=install_homebrew_formulas ;;
-        *) column=debian installer=install_debian_packages ;;
-    esac
+    local table column names left
+    column=$(package_column)
     add_homebrew_search_paths
     names=$(for table in "$@"; do "$table"; done | missing_packages "$column")
     if [ -z "${names// /}" ]; then
@@ -170,10 +185,28 @@ ensure_packages() {
         fail "there is no apt-get here; install these (Debian names) and run this again: $names"
     fi
     # shellcheck disable=SC2086 # a list of names
-    $installer $names
+    install_packages "$column" $names
     left=$(for table in "$@"; do "$table"; done | missing_packages "$column")
     if [ -n "${left// /}" ]; then
         fail "still missing after the installation: $left"
+    fi
+}
+
+# offer_packages TABLE_FUNCTION WHAT_IS_LOST: the same for what most can do without. Ubuntu has no package of a browser,
+# only one that asks for a snap.
+offer_packages() {
+    local table=$1 lost=$2 column names
+    column=$(package_column)
+    names=$("$table" | missing_packages "$column")
+    if [ -z "${names// /}" ]; then
+        return 0
+    fi
+    # shellcheck disable=SC2086 # a list of names
+    (install_packages "$column" $names) ||
+        say "these could not be installed: ${names% }"
+    names=$("$table" | missing_packages "$column")
+    if [ -n "${names// /}" ]; then
+        say "no usable ${names% } here: $lost"
     fi
 }
 

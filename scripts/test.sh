@@ -241,7 +241,9 @@ ensure_environments() {
 main() {
     parse_arguments "$@"
     local started=$SECONDS stage
-    ensure_packages needs_to_build needs_of_python needs_to_test_the_stack needs_to_test_the_web_page
+    ensure_packages needs_to_build needs_of_python needs_to_test_the_stack
+    offer_packages needs_to_test_the_web_page \
+        "the page's tests will be skipped (any program 'chromium' on the path will do; 'snap install chromium' has one)"
     ensure_environments
     rm -rf "$RESULTS"
     mkdir -p "$RESULTS"

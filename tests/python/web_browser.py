@@ -3,8 +3,10 @@
 import os
 import re
 import shutil
+import subprocess
 from contextlib import contextmanager
 
+import pytest
 from playwright.sync_api import sync_playwright
 
 NARROW = {"width": 380, "height": 760}
@@ -23,10 +25,22 @@ addEventListener("securitypolicyviolation", (event) =>
 """
 
 
+def usable_browser():
+    """Its path, or None. A package that is a shell leaves no program, or one that fails at once."""
+    program = shutil.which("chromium")
+    if program and subprocess.run([program, "--version"], capture_output=True, timeout=120).returncode == 0:
+        return program
+    return None
+
+
 @contextmanager
 def browser():
-    program = shutil.which("chromium")
-    assert program, "chromium is missing: scripts/test.sh installs it"
+    """Where there is none the tests that want one are skipped; TEST_NEEDS_BROWSER makes that a failure."""
+    program = usable_browser()
+    if program is None:
+        missing = "no usable chromium here (Debian's package is one; Ubuntu's only asks for a snap): see scripts/test.sh"
+        assert not os.environ.get("TEST_NEEDS_BROWSER"), missing
+        pytest.skip(missing)
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(
             executable_path=program, args=["--no-sandbox"] if os.geteuid() == 0 else [])
