@@ -64,8 +64,12 @@ parse_arguments() {
 
 # The first of this machine's own: "deb [options] URL ..." or, in the newer form, "URIs: URL".
 mirror_of_this_machine() {
-    cat /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list.d/ubuntu.sources /etc/apt/sources.list \
-        2>/dev/null | sed -n -E 's/^URIs: *([^ ]+).*/\1/p; s/^deb +(\[[^]]*\] +)?([^ ]+).*/\2/p' | sed -n 1p
+    local file
+    for file in /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list.d/ubuntu.sources /etc/apt/sources.list; do
+        if [ -f "$file" ]; then
+            sed -n -E 's/^URIs: *([^ ]+).*/\1/p; s/^deb +(\[[^]]*\] +)?([^ ]+).*/\2/p' "$file"
+        fi
+    done | sed -n 1p
 }
 
 make_root() {
