@@ -6,6 +6,7 @@
 #include "build_info.h"
 #include "cli/cli.h"
 #include "cli/load.h"
+#include "cli/serve_sandbox.h"
 #include "cli/terminal.h"
 #include "hub/hub.h"
 #include "metrics/metrics.h"
@@ -149,6 +150,9 @@ static bool serve(struct cli *cli, struct error *error) {
     char id[256];
     model_id_of(name, id, sizeof id);
     config_log_settings(config, READ_BY_SERVE);
+    if (!serve_sandbox_enter(config, name, error)) {
+        return false;
+    }
     struct name_list origins = {0}, hosts = {0};
     bool done = (split_names(config->allowed_origins, &origins) &&
                  split_names(config->allowed_hosts, &hosts)) ||

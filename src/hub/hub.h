@@ -83,6 +83,10 @@ void hub_model_list_deinit(struct hub_model_list *list);
  */
 bool hub_list_all(const struct config *config, struct hub_model_list *list, struct error *error);
 
+/* Every folder where a store of another program may be, whether it is there or not, until `visit`
+ * returns false. */
+bool hub_visit_other_stores(bool (*visit)(void *context, const char *folder), void *context);
+
 /* The model of that name in the stores, or an alias whose file is there. `name` may come from a
  * request: it is compared with what is there, and never opened as a path. ERROR_NOT_FOUND when
  * there is none. */

@@ -16,7 +16,7 @@
 
 enum { MAX_DEPTH = 4 };
 
-static bool append_cache_folder(struct string_buffer *folder) {
+bool hugging_face_cache_folder(struct string_buffer *folder) {
     const char *cache = getenv("HF_HUB_CACHE");
     const char *hub = getenv("HF_HOME");
     const char *xdg = getenv("XDG_CACHE_HOME");
@@ -137,7 +137,7 @@ static bool list_repository(struct hub_model_list *list, const char *cache, cons
 bool hugging_face_cache_list(struct hub_model_list *list) {
     struct string_buffer cache = {0};
     bool done = true;
-    DIR *directory = append_cache_folder(&cache) ? opendir(string_buffer_text(&cache)) : NULL;
+    DIR *directory = hugging_face_cache_folder(&cache) ? opendir(string_buffer_text(&cache)) : NULL;
     const struct dirent *entry;
     while (directory != NULL && done && (entry = readdir(directory)) != NULL) {
         if (strncmp(entry->d_name, "models--", 8) == 0) {

@@ -255,6 +255,16 @@ bool hub_list_all(const struct config *config, struct hub_model_list *list, stru
     return done;
 }
 
+bool hub_visit_other_stores(bool (*visit)(void *context, const char *folder), void *context) {
+    struct string_buffer cache = {0};
+    bool done = ollama_foreign_roots(visit, context);
+    if (done && hugging_face_cache_folder(&cache)) {
+        done = visit(context, string_buffer_text(&cache));
+    }
+    string_buffer_deinit(&cache);
+    return done;
+}
+
 /* Finding. */
 
 bool models_find_file(const char *folder, const char *name, struct string_buffer *path) {

@@ -67,6 +67,7 @@ bool ollama_foreign_roots(bool (*visit)(void *context, const char *root), void *
 
 /* hugging_face_cache.c: the same for the cache of Hugging Face's own programs. */
 bool hugging_face_cache_list(struct hub_model_list *list);
+bool hugging_face_cache_folder(struct string_buffer *folder); /* false: there is no home folder */
 
 /* models.c: appends a copy-free entry; takes it over, also when false (no memory). */
 bool hub_model_list_append(struct hub_model_list *list, struct hub_model *model);

@@ -19,7 +19,8 @@ sys/mman sys/resource sys/stat sys/time sys/types sys/uio sys/utsname sys/wait
 # What the compiler or the system brings for one processor or one system; always inside an #if.
 PLATFORM = """
 immintrin cpuid arm_neon arm_acle
-sys/auxv asm/hwcap sys/sysinfo sys/prctl linux/memfd linux/mempolicy sys/syscall
+sys/auxv asm/hwcap sys/sysinfo sys/prctl linux/audit linux/filter linux/memfd linux/mempolicy linux/seccomp sys/ioctl sys/socket
+sys/syscall
 sys/sysctl mach/mach mach/mach_time mach-o/dyld pthread/qos
 """.split()
 KNOWN = {f"{name}.h" for name in C17 + POSIX + PLATFORM}

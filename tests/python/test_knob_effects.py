@@ -173,6 +173,12 @@ def drain_timeout(world):
         server.process.wait(20)
 
 
+@effect("sandbox")
+def sandbox(world):
+    assert world.logged("sandbox", "reason", "--sandbox", "off") == "the setting sandbox is off"
+    assert world.logged("sandbox", "reason") != "the setting sandbox is off"
+
+
 # ---- models ----
 
 
