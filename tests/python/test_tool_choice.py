@@ -13,8 +13,8 @@ import jsonschema
 import openai
 import pydantic
 import pytest
+import tool_forms
 from conversations import SEARCH, WEATHER
-from llama_cpp_sources import models_folder
 from make_model import make_model
 from server_harness import RealServer
 
@@ -28,25 +28,24 @@ TOOLS = [WEATHER, SEARCH, PING, SHORT]
 SCHEMAS = {tool["function"]["name"]: tool["function"].get("parameters", {"type": "object", "maxProperties": 0}) for tool in TOOLS}
 USER = [{"role": "user", "content": "the water"}]
 
-MISTRAL = ["[INST]", "[/INST]", "[TOOL_CALLS]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_RESULTS]", "[/TOOL_RESULTS]",
-           "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[CALL_ID]", "[ARGS]", "[THINK]", "[/THINK]"]
-QWEN = ["<|im_start|>", "<|im_end|>"]
-LLAMA = ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|python_tag|>"]
 # A model whose template begins its thought for it; its tags are tokens.
 OPENS_A_THOUGHT = (
     "{% if tools %}{{ tools | tojson }}{% endif %}{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}"
     "{% for c in m.tool_calls or [] %}<tool_call>\n{\"name\": \"{{ c.function.name }}\", \"arguments\": "
     "{{ c.function.arguments | tojson }}}\n</tool_call>{% endfor %}<|im_end|>\n{% endfor %}<|im_start|>assistant\n<think>\n")
+READ = ("mistral_list", "mistral_ids", "hermes", "llama3", "qwen_xml", "glm_lines", "gemma", "deepseek_v31", "harmony", "phi4_mini", "plain")
 FORMS = {  # template, control tokens
-    "mistral_list": ("mistralai-Mistral-Nemo-Instruct-2407", MISTRAL),
-    "mistral_names": ("Mistral-Small-3.2-24B-Instruct-2506", MISTRAL),
-    "mistral_thinking": ("mistralai-Ministral-3-14B-Reasoning-2512", MISTRAL),
-    "hermes": ("Qwen-Qwen3-0.6B", QWEN),
-    "llama3": ("meta-llama-Llama-3.1-8B-Instruct", LLAMA),
-    "opens_a_thought": (None, [*QWEN, "<think>", "</think>", "<tool_call>", "</tool_call>"]),
+    **{form: (tool_forms.FORMS[form][0], tool_forms.FORMS[form][2]) for form in READ},
+    "mistral_thinking": ("mistralai-Ministral-3-14B-Reasoning-2512", tool_forms.MISTRAL),
+    "opens_a_thought": (OPENS_A_THOUGHT, [*tool_forms.QWEN, "<think>", "</think>", "<tool_call>", "</tool_call>"]),
 }
+# A random model hardly ever ends a text without quotes, or its calls: these forms are asked for one call with numbers
+# and choices only.
+FEW = ("qwen_xml", "glm_lines", "gemma", "deepseek_v31", "harmony", "phi4_mini", "plain")
+ONE_OF_FEW = {"tools": [PING, SHORT], "parallel_tool_calls": False, "max_tokens": 400}
 PLAIN = [form for form in FORMS if form != "opens_a_thought"]
 VOCABULARY = 512
+ENDS = ("<|im_end|>", "<|eot_id|>", "<turn|>", "<｜tool▁calls▁end｜>", "<|end|>")
 SEEDED = {"seed": 0}  # over APIs that have no such field of their own: a random model may take any number of tokens to end a string
 
 
@@ -54,12 +53,11 @@ SEEDED = {"seed": 0}  # over APIs that have no such field of their own: a random
 def servers(mistral, source_root, tmp_path_factory):
     """A server for each form, started when it is first asked for."""
     running = {}
-    folder = models_folder(source_root) / "templates"
 
     def get(form):
         if form not in running:
             name, controls = FORMS[form]
-            template = OPENS_A_THOUGHT if name is None else (folder / f"{name}.jinja").read_text(encoding="utf-8")
+            template = tool_forms.read_template(source_root, name)
             model = make_model(tmp_path_factory.mktemp("model") / "tiny.gguf", vocabulary=VOCABULARY, context=20000,
                                chat_template=template, controls=controls)
             running[form] = RealServer(mistral, model, home=tmp_path_factory.mktemp("home"))
@@ -113,7 +111,7 @@ def assert_valid(calls, names=tuple(SCHEMAS)):
 def test_a_required_call_comes_and_is_valid(servers, form):
     whole = 0
     for seed in range(6):
-        answer = ask(servers(form), seed, stream=seed % 2 == 1, tools=TOOLS, tool_choice="required", temperature=[0.7, 1.5][seed % 2])
+        answer = ask(servers(form), seed, stream=seed % 2 == 1, tool_choice="required", **(ONE_OF_FEW if form in FEW else {"tools": TOOLS}), temperature=[0.7, 1.5][seed % 2])
         if answer.reason == "tool_calls":
             assert answer.content is None and answer.calls
             assert_valid(answer.calls)
@@ -155,22 +153,22 @@ def test_only_allowed_tools_are_there(servers):
             ask(servers("hermes"), tools=TOOLS, tool_choice={"type": "allowed_tools", "allowed_tools": wrong})
 
 
-@pytest.mark.parametrize("form", PLAIN)
+@pytest.mark.parametrize("form", [form for form in PLAIN if form != "phi4_mini"])  # its list ends with a "]", which no bias forbids
 def test_one_call_or_several(servers, form):
     """A model that will not end goes on calling, where that is allowed and the template has a place for several
     calls; else the answer is over after the first."""
-    never_ends = {"2": -100, **bias(form, **{token: -100 for token in FORMS[form][1] if token in ("<|im_end|>", "<|eot_id|>")})}
+    never_ends = {"2": -100, **bias(form, **{token: -100 for token in FORMS[form][1] if token in ENDS})}
     for parallel in (True, False):
         answer = ask(servers(form), tools=[PING], tool_choice="required", parallel_tool_calls=parallel, max_tokens=300,
                      logit_bias=never_ends)
         assert_valid(answer.calls)
-        assert (len(answer.calls) > 1) == (parallel and form != "llama3"), answer
+        assert (len(answer.calls) > 1) == (parallel and form not in ("llama3", "harmony")), answer
         assert len(answer.calls) > 1 or answer.reason == "tool_calls"
 
 
 def test_results_of_forced_calls_go_back_in(servers):
     """The next turn is read by the template, which checks ids and shapes."""
-    for form in ("mistral_list", "mistral_names", "hermes", "llama3"):
+    for form in ("mistral_list", "mistral_ids", "hermes", "llama3"):
         with client_of(servers(form)) as client:
             first = client.chat.completions.create(
                 model="tiny", messages=USER, tools=TOOLS, max_tokens=1500, parallel_tool_calls=False, reasoning_effort="none", seed=0,
@@ -247,10 +245,10 @@ def test_a_strict_function_is_obeyed_once_a_call_has_begun(servers):
 def test_what_cannot_be_enforced_is_refused_by_name(servers, tool, choice, says):
     tools = [PING, {"type": "function", "function": {"name": "f", **tool}}]
     with pytest.raises(openai.BadRequestError) as caught:
-        ask(servers("mistral_names"), tools=tools, tool_choice=choice)
+        ask(servers("mistral_ids"), tools=tools, tool_choice=choice)
     assert says in str(caught.value)
     if choice == "required":
-        ask(servers("mistral_names"), tools=tools, max_tokens=1)  # by itself the model may call as it likes
+        ask(servers("mistral_ids"), tools=tools, max_tokens=1)  # by itself the model may call as it likes
 
 
 class SetLevel(pydantic.BaseModel):
@@ -262,7 +260,7 @@ class SetLevel(pydantic.BaseModel):
 
 def test_the_openai_clients_own_tools_come_back_parsed(servers):
     """pydantic_function_tool makes a strict function; parse() makes the model of its arguments."""
-    with client_of(servers("mistral_names")) as client:
+    with client_of(servers("mistral_ids")) as client:
         message = client.chat.completions.parse(
             model="tiny", messages=USER, tools=[openai.pydantic_function_tool(SetLevel)], tool_choice="required", max_tokens=500,
             parallel_tool_calls=False, seed=0).choices[0].message

@@ -132,8 +132,12 @@ SINGLE = {"harmony"}  # one call an answer
 OPENS_A_THOUGHT = {"glm": "</think>", "minimax_xml": "</think>", "nemotron_list": "</think>", "deepseek_v3": "</think>"}
 
 
-def template_of(source_root, form):
-    source = FORMS[form][0]
+def read_template(source_root, source):
+    """Of a file's name, or the text itself."""
     if "{" in source:
         return source
     return (models_folder(source_root) / "templates" / f"{source}.jinja").read_text(encoding="utf-8")
+
+
+def template_of(source_root, form):
+    return read_template(source_root, FORMS[form][0])
