@@ -6,6 +6,7 @@ The work is in tests/tools/engine_workload.c; here are the models and seeds it r
 """
 
 import subprocess
+from pathlib import Path
 
 import pytest
 from make_model import make_model
@@ -16,11 +17,19 @@ MODELS = {
     "window": {"format": "F32", "window": 40},
 }
 
+ARCHITECTURES = Path(__file__).parents[1] / "golden" / "architectures"
+NAMES = sorted(path.stem for path in ARCHITECTURES.glob("*.gguf"))
+# Latent keys, keys of other layers and experts: what the sanitizers have not seen in the models above.
+UNLIKE_OTHERS = ["deepseek2", "gemma4-e", "gpt-oss"]
+
 FORMS = [(element, form) for element in ("f16", "q8_0", "f32") for form in ("tiled", "plain")]
 
 
 def run_workload(build_dir, folder, name, seed, count, element="f16", form="tiled"):
-    model = make_model(folder / "model.gguf", **MODELS[name])
+    return run_on(build_dir, make_model(folder / "model.gguf", **MODELS[name]), seed, count, element, form)
+
+
+def run_on(build_dir, model, seed, count, element="f16", form="tiled"):
     workload = build_dir / "tests" / "tools" / "engine_workload"
     run = subprocess.run([workload, model, str(seed), str(count), element, form], capture_output=True, text=True,
                          timeout=900)
@@ -50,3 +59,16 @@ def test_a_few_requests_do_not_depend_on_their_company(name, build_dir, tmp_path
 @pytest.mark.parametrize("element, form", FORMS)
 def test_no_kind_of_cache_or_attention_makes_requests_depend_on_their_company(element, form, build_dir, tmp_path):
     run_workload(build_dir, tmp_path, "window", 5, 24, element, form)
+
+
+@pytest.mark.release_only
+@pytest.mark.timeout(1000)
+@pytest.mark.parametrize("name", NAMES)
+def test_no_architecture_makes_requests_depend_on_their_company(name, build_dir):
+    run_on(build_dir, ARCHITECTURES / f"{name}.gguf", 6, 16)
+
+
+@pytest.mark.timeout(1000)
+@pytest.mark.parametrize("name", UNLIKE_OTHERS)
+def test_a_few_requests_of_unusual_architectures_do_not_depend_on_their_company(name, build_dir):
+    run_on(build_dir, ARCHITECTURES / f"{name}.gguf", 7, 6, "q8_0", "plain")
