@@ -286,6 +286,13 @@ def test_the_image_installs_what_the_build_and_the_program_need(source_root, mis
     assert {p for p in packages if not p.endswith("-dev") and "cross" not in p} <= set(run.split()), "see dpkg -S"
 
 
+def test_the_systemd_unit_lets_the_server_enter_its_sandbox(source_root):
+    """Its filter kills for what it does not name, and systemd 252's groups name neither Landlock's calls nor seccomp."""
+    text = (source_root / "stacks/mistral/systemd/mistral.service").read_text()
+    allowed = re.findall(r"^SystemCallFilter=(?!~)(.*)$", text, re.MULTILINE)
+    assert {"landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self", "seccomp"} <= set(" ".join(allowed).split())
+
+
 def test_the_systemd_unit_is_sound(source_root, tmp_path, mistral):
     if not shutil.which("systemd-analyze"):
         pytest.skip("there is no systemd here")
