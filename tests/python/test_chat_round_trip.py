@@ -172,3 +172,13 @@ def test_thinking_is_set_as_the_template_wants_it(encoder, environment, source_r
         texts.append(answer["text"])
         assert answer["thinking_open"] is (form == "deepseek_v31" and variables is on)
     assert texts[0] != texts[1]
+
+
+def test_a_tool_without_description_or_parameters(encoder, environment, source_root):
+    """gpt-oss's template fails on it, so it gets empty ones; Qwen's writes what is there."""
+    bare = [{"type": "function", "function": {"name": "ping"}}]
+    whole = [{"type": "function", "function": {"name": "ping", "description": "", "parameters": {"type": "object", "properties": {}}}}]
+    for form, shown in (("harmony", whole), ("hermes", bare)):
+        template = template_of(source_root, form)
+        (answer,) = encoder.ask([{"template": template, "messages": [USER], "tools": bare}])
+        assert answer["text"] == expected(environment, template, [USER], shown)

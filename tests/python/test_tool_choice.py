@@ -133,6 +133,13 @@ def test_a_named_call_is_of_that_function(servers, form):
             assert name != "ping" or answer.calls[0][1] == "{}"
 
 
+def test_a_model_claims_the_tools_that_its_template_knows(servers):
+    """Whatever it takes beside them."""
+    for form, claims in (("harmony", {"tools", "thinking"}), ("plain", set()), ("qwen_xml", {"tools"})):
+        answer = servers(form).request("POST", "/api/show", {"model": "tiny"})
+        assert claims == {"tools", "thinking"} & set(answer.json["capabilities"])
+
+
 def test_only_allowed_tools_are_there(servers):
     allowed = [{"type": "function", "function": {"name": name}} for name in ("ping", "set_level")]
     for mode in ("required", "auto"):

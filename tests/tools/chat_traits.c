@@ -19,7 +19,7 @@ static json_t *describe(const char *source, size_t length) {
     chat_traits_probe(chat_template, source, NULL, &traits);
     chat_template_free(chat_template);
     return json_pack(
-        "{s:b, s:b, s:b, s:s, s:s, s:s, s:s, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b}", "tools",
+        "{s:b, s:b, s:b, s:s, s:s, s:s, s:s, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b}", "tools",
         traits.supports_tools, "thinking", traits.supports_thinking, "thinking_can_be_set",
         traits.thinking_can_be_set, "calls", traits.calls == NULL ? "none" : traits.calls->name,
         "thoughts", traits.thinking == NULL ? "none" : traits.thinking->name, "tools_place",
@@ -27,7 +27,8 @@ static json_t *describe(const char *source, size_t length) {
         traits.arguments_as_text, "null_content", traits.null_content, "short_call_ids",
         traits.short_call_ids, "typed_content", traits.typed_content, "calls_as_text",
         traits.calls_as_text, "results_as_user", traits.results_as_user, "system_as_user",
-        traits.system_as_user, "single_calls", traits.single_calls);
+        traits.system_as_user, "single_calls", traits.single_calls, "whole_tools",
+        traits.whole_tools);
 }
 
 int main(void) {

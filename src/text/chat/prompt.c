@@ -5,6 +5,7 @@
 #include "text/chat/plain_tools.h"
 
 #include <jansson.h>
+#include <stdint.h>
 #include <string.h>
 
 /* What the template is given, and which texts of it are not a user's. */
@@ -47,6 +48,39 @@ static json_t *make_messages(struct context *context, const struct chat_prompt *
     return made;
 }
 
+/* A tool with an empty description, and no parameters, where it has none. NULL: no memory. */
+static json_t *whole_tool(const json_t *tool) {
+    json_t *made = json_copy((json_t *)(uintptr_t)tool);
+    json_t *function = json_copy(json_object_get(tool, "function"));
+    if (json_object_get(function, "description") == NULL) {
+        json_object_set_new(function, "description", json_string(""));
+    }
+    if (json_object_get(function, "parameters") == NULL) {
+        json_object_set_new(function, "parameters",
+                            json_pack("{s:s, s:{}}", "type", "object", "properties"));
+    }
+    if (made == NULL || json_object_set_new(made, "function", function) != 0) {
+        json_decref(made);
+        return NULL;
+    }
+    return made;
+}
+
+/* The tools as the template wants them. */
+static json_t *make_tools(const struct chat_prompt *prompt) {
+    if (prompt->traits == NULL || !prompt->traits->whole_tools) {
+        return shared(prompt->tools);
+    }
+    json_t *made = json_array();
+    for (size_t i = 0; i < json_array_size(prompt->tools); i++) {
+        if (json_array_append_new(made, whole_tool(json_array_get(prompt->tools, i))) != 0) {
+            json_decref(made);
+            return NULL;
+        }
+    }
+    return made;
+}
+
 static bool make_context(struct context *context, const struct chat_prompt *prompt,
                          struct error *error) {
     const struct tokenizer *tokenizer = prompt->tokenizer;
@@ -59,7 +93,7 @@ static bool make_context(struct context *context, const struct chat_prompt *prom
         !set(values, "add_generation_prompt", json_true()) ||
         !set(values, "bos_token", token_text(tokenizer, tokenizer_bos(tokenizer))) ||
         !set(values, "eos_token", token_text(tokenizer, tokenizer_eos(tokenizer))) ||
-        (has_tools && !set(values, "tools", shared(prompt->tools)))) {
+        (has_tools && !set(values, "tools", make_tools(prompt)))) {
         return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for the conversation");
     }
     for (size_t i = 0; i < CHAT_ROLE_COUNT; i++) {

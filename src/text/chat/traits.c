@@ -208,9 +208,17 @@ static void probe_results(struct probe *probe, struct chat_traits *traits) {
         !render(probe, call_messages(traits, SHORT_ID), with_tools()) || !shows(probe, RESULT);
 }
 
+/* OpenAI has both as optional. */
+static bool renders_bare_tool(struct probe *probe) {
+    return render(probe, user_message(),
+                  json_pack("{s:[{s:s, s:{s:s}}]}", "tools", "type", "function", "function", "name",
+                            TOOL_NAME));
+}
+
 static void probe_tools(struct probe *probe, struct chat_traits *traits) {
     if (render(probe, user_message(), with_tools()) && shows(probe, TOOL_NAME)) {
         traits->tools_place = TOOLS_IN_TEMPLATE;
+        traits->whole_tools = !renders_bare_tool(probe);
     } else if (shows_system_tools(probe)) {
         traits->tools_place = TOOLS_IN_SYSTEM_MESSAGE;
         traits->calls = tool_call_form_named("phi4_mini");

@@ -44,7 +44,8 @@ struct chat_traits {
 
     /* The shapes the template wants; chat_messages_adapt gives them to it. */
     enum tools_place tools_place;
-    const char *thinking_key;    /* of a message: where it looks for what was thought before */
+    bool whole_tools;         /* it fails on a tool without a description or without parameters */
+    const char *thinking_key; /* of a message: where it looks for what was thought before */
     bool thinking_excludes_text; /* it refuses a thought and a text beside calls */
     bool calls_as_text;          /* it writes no calls: they go into the content */
     bool results_as_user;        /* it writes no results: they go into a user's message */
