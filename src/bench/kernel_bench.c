@@ -13,17 +13,24 @@
 struct sizes {
     size_t columns, matrix_bytes, prompt_rows, most_matrix_rows_of_a_prompt;
     size_t context, long_context, attention_rows, vocabulary;
+    size_t experts; /* of a layer; those used, and their sizes, are the shape's */
 };
 
-static const struct sizes large_sizes = {4096,  (size_t)256 << 20, 512, 4096, 8192, 32768, 128,
-                                         131072};
-static const struct sizes small_sizes = {1024, (size_t)64 << 10, 64, 64, 256, 1024, 16, 32768};
+static const struct sizes large_sizes = {
+    4096, (size_t)256 << 20, 512, 4096, 8192, 32768, 128, 131072, 128};
+static const struct sizes small_sizes = {1024, (size_t)64 << 10, 64, 64, 256, 1024, 16, 32768, 8};
 
 enum { HEADS = 32, KV_HEADS = 8, HEAD_DIM = 128, MATRIX_ROWS_MULTIPLE = 16, DECODE_ROWS = 16 };
 
 static const enum tensor_type formats[] = {
     TENSOR_F32,  TENSOR_F16,  TENSOR_BF16, TENSOR_Q4_0, TENSOR_Q4_1, TENSOR_Q5_0, TENSOR_Q5_1,
     TENSOR_Q8_0, TENSOR_Q2_K, TENSOR_Q3_K, TENSOR_Q4_K, TENSOR_Q5_K, TENSOR_Q6_K};
+
+/* A layer of Qwen3-30B-A3B; of fewer experts when sizes are small. */
+static const struct {
+    enum tensor_type type;
+    size_t used, width, length;
+} expert_layers[] = {{TENSOR_Q4_K, 8, 2048, 768}, {TENSOR_Q8_0, 8, 2048, 768}};
 
 static const enum kv_element elements[] = {KV_ELEMENT_F16, KV_ELEMENT_Q8_0};
 
@@ -44,6 +51,9 @@ enum {
     MATMUL_CASES = FORMAT_COUNT * ROW_COUNTS,
     ELEMENT_COUNT = sizeof elements / sizeof elements[0],
     ATTENTION_CASES = ELEMENT_COUNT * 4, /* two contexts, one row and many */
+    EXPERT_CASES = sizeof expert_layers / sizeof expert_layers[0] * ROW_COUNTS,
+    MOST_EXPERTS = 128,
+    ROUTERS = 16, /* a layer's calls use other experts each time, from memory and not from caches */
     SAMPLING_CASES = sizeof samplings / sizeof samplings[0],
 };
 
@@ -53,9 +63,12 @@ struct kernel_bench {
     struct random_state random;
     /* The case that was prepared; what it does not use is NULL. */
     void (*call)(struct kernel_bench *bench);
-    struct weight *weight;
-    uint8_t *data; /* what the weight was made of */
+    struct weight *weights[3]; /* one matrix, or experts' gate, up and down */
+    uint8_t *data[3];          /* what the weights were made of */
     struct activation *x, *k, *out;
+    struct activation *routers[ROUTERS];
+    size_t call_count; /* of the case */
+    struct expert_layer layer;
     struct kv_cache *kv;
     uint32_t *table;
     struct sampler *sampler;
@@ -90,50 +103,42 @@ static struct attention_case attention_case_of(const struct kernel_bench *bench,
         index % 2 == 0 ? 1 : bench->sizes.attention_rows};
 }
 
-size_t kernel_bench_count(void) {
-    return MATMUL_CASES + ATTENTION_CASES + SAMPLING_CASES;
-}
+/* --- data --- */
 
-void kernel_bench_name(const struct kernel_bench *bench, size_t index, char *name, size_t size) {
-    if (index < MATMUL_CASES) {
-        struct matmul_case c = matmul_case_of(bench, index);
-        snprintf(name, size, "matmul %s x %zu", c.format->name, c.rows);
-    } else if (index < MATMUL_CASES + ATTENTION_CASES) {
-        struct attention_case c = attention_case_of(bench, index - MATMUL_CASES);
-        snprintf(name, size, "attention %s x %zu after %zu", kv_element_name(c.element), c.rows,
-                 c.tokens - c.rows);
-    } else {
-        snprintf(name, size, "sampling %s", samplings[index - MATMUL_CASES - ATTENTION_CASES].name);
+static void free_activation(struct kernel_bench *bench, struct activation **activation) {
+    if (*activation != NULL) {
+        bench->backend->ops->activation_free(bench->backend, *activation);
+        *activation = NULL;
     }
 }
-
-/* --- data --- */
 
 static void release(struct kernel_bench *bench) {
     const struct backend_ops *ops = bench->backend->ops;
-    struct activation **activations[] = {&bench->x, &bench->k, &bench->out};
-    for (size_t i = 0; i < sizeof activations / sizeof activations[0]; i++) {
-        if (*activations[i] != NULL) {
-            ops->activation_free(bench->backend, *activations[i]);
-            *activations[i] = NULL;
-        }
+    free_activation(bench, &bench->x);
+    free_activation(bench, &bench->k);
+    free_activation(bench, &bench->out);
+    for (size_t i = 0; i < ROUTERS; i++) {
+        free_activation(bench, &bench->routers[i]);
     }
-    if (bench->weight != NULL) {
-        ops->weight_free(bench->backend, bench->weight);
+    for (size_t i = 0; i < 3; i++) {
+        if (bench->weights[i] != NULL) {
+            ops->weight_free(bench->backend, bench->weights[i]);
+        }
+        free(bench->data[i]);
+        bench->weights[i] = NULL;
+        bench->data[i] = NULL;
     }
     if (bench->kv != NULL) {
         ops->kv_free(bench->backend, bench->kv);
     }
     sampler_free(bench->sampler);
-    free(bench->data);
     free(bench->table);
     free(bench->logits);
-    bench->weight = NULL;
-    bench->data = NULL;
     bench->kv = NULL;
     bench->sampler = NULL;
     bench->table = NULL;
     bench->logits = NULL;
+    bench->call_count = 0;
 }
 
 static bool out_of_memory(struct error *error) {
@@ -165,24 +170,39 @@ static uint64_t least_exponents(const struct quant_format *format) {
     return format->block_bytes == 4 ? UINT64_C(0x2000000020000000) : UINT64_C(0x2000200020002000);
 }
 
-static bool create_weight(struct kernel_bench *bench, const struct quant_format *format,
-                          size_t rows, struct error *error) {
-    size_t columns = bench->sizes.columns;
-    size_t bytes = rows * (columns / format->block_values) * format->block_bytes;
+static uint8_t *random_matrices(struct kernel_bench *bench, const struct quant_format *format,
+                                size_t bytes) {
     uint8_t *data = malloc(bytes);
-    if (data == NULL) {
-        return out_of_memory(error);
-    }
-    for (size_t i = 0; i + 8 <= bytes; i += 8) {
+    for (size_t i = 0; data != NULL && i + 8 <= bytes; i += 8) {
         /* Small exponents wherever a scale may stand: no infinity, which would be slow. */
         uint64_t word = random_next(&bench->random) & UINT64_C(0x2f2f2f2f2f2f2f2f);
         word |= least_exponents(format);
         memcpy(data + i, &word, sizeof word);
     }
-    const struct weight_source source = {format, data, rows, columns};
-    bench->data = data; /* the weight may use them where they stand */
-    if (!bench->backend->ops->weight_create(bench->backend, &source, WEIGHT_MATRIX, &bench->weight,
-                                            error)) {
+    return data;
+}
+
+/* Weight number `slot`: a matrix, or with a `count` a stack of so many. */
+static bool create_weight(struct kernel_bench *bench, size_t slot, struct weight_source source,
+                          size_t count, struct error *error) {
+    size_t bytes =
+        source.rows * (source.columns / source.format->block_values) * source.format->block_bytes;
+    const void *stack[MOST_EXPERTS];
+    /* The weight may use them where they stand. */
+    uint8_t *data = random_matrices(bench, source.format, bytes * size_max(count, 1));
+    bench->data[slot] = data;
+    if (data == NULL) {
+        return out_of_memory(error);
+    }
+    for (size_t i = 0; i < count; i++) {
+        stack[i] = data + i * bytes;
+    }
+    source.data = data;
+    source.stack_count = count;
+    source.stack = stack;
+    if (!bench->backend->ops->weight_create(bench->backend, &source,
+                                            count == 0 ? WEIGHT_MATRIX : WEIGHT_STACK,
+                                            &bench->weights[slot], error)) {
         return false;
     }
     while (bench->backend->ops->prepare(bench->backend)) {
@@ -195,14 +215,15 @@ static bool create_weight(struct kernel_bench *bench, const struct quant_format 
 static void call_matmul(struct kernel_bench *bench) {
     const struct backend_ops *ops = bench->backend->ops;
     const struct matmul_target target = {
-        .weight = bench->weight, .out = bench->out, .epilogue = MATMUL_STORE};
+        .weight = bench->weights[0], .out = bench->out, .epilogue = MATMUL_STORE};
     ops->step_begin(bench->backend, &bench->batch, NULL, 0);
     ops->matmul(bench->backend, bench->x, &target, 1);
     ops->step_end(bench->backend);
 }
 
-static bool prepare_matmul(struct kernel_bench *bench, struct matmul_case c,
-                           struct kernel_bench_work *work, struct error *error) {
+static bool prepare_matmul(struct kernel_bench *bench, size_t index, struct kernel_bench_work *work,
+                           struct error *error) {
+    const struct matmul_case c = matmul_case_of(bench, index);
     const struct sizes *sizes = &bench->sizes;
     size_t row_bytes = sizes->columns / c.format->block_values * c.format->block_bytes;
     size_t rows = sizes->matrix_bytes / row_bytes / MATRIX_ROWS_MULTIPLE * MATRIX_ROWS_MULTIPLE;
@@ -214,9 +235,108 @@ static bool prepare_matmul(struct kernel_bench *bench, struct matmul_case c,
     *work = (struct kernel_bench_work){.bytes = (double)(rows * row_bytes),
                                        .operations = 2.0 * (double)(c.rows * rows * sizes->columns),
                                        .is_integer = c.format->block_values > 1};
-    return create_weight(bench, c.format, rows, error) &&
+    const struct weight_source source = {
+        .format = c.format, .rows = rows, .columns = sizes->columns};
+    return create_weight(bench, 0, source, 0, error) &&
            create_activation(bench, c.rows, sizes->columns, &bench->x, error) &&
            create_activation(bench, c.rows, rows, &bench->out, error);
+}
+
+/* --- experts --- */
+
+struct expert_case {
+    const struct quant_format *format;
+    size_t used, width, length, rows;
+};
+
+static struct expert_case expert_case_of(const struct kernel_bench *bench, size_t index) {
+    const size_t rows[ROW_COUNTS] = {1, DECODE_ROWS, bench->sizes.prompt_rows};
+    size_t layer = index / ROW_COUNTS;
+    return (struct expert_case){quant_format_of(expert_layers[layer].type),
+                                size_min(expert_layers[layer].used, bench->sizes.experts / 2),
+                                expert_layers[layer].width, expert_layers[layer].length,
+                                rows[index % ROW_COUNTS]};
+}
+
+static void call_experts(struct kernel_bench *bench) {
+    const struct backend_ops *ops = bench->backend->ops;
+    ops->step_begin(bench->backend, &bench->batch, NULL, 0);
+    ops->experts(bench->backend, bench->x, bench->routers[bench->call_count++ % ROUTERS],
+                 &bench->layer, true, bench->out);
+    ops->step_end(bench->backend);
+}
+
+/* Logits with which each row chooses any `used` of the experts. Returns how many rows' experts are
+ * different ones. */
+static size_t draw_experts(struct kernel_bench *bench, const struct expert_case *c, float *logits) {
+    size_t count = bench->sizes.experts, different = 0;
+    bool is_used[MOST_EXPERTS] = {false};
+    for (size_t row = 0; row < c->rows; row++, logits += count) {
+        for (size_t i = 0; i < c->used;) {
+            size_t expert = random_next(&bench->random) % count;
+            if (logits[expert] == 0) {
+                logits[expert] = 1 + (float)random_uniform(&bench->random);
+                different += !is_used[expert];
+                is_used[expert] = true;
+                i++;
+            }
+        }
+    }
+    return different;
+}
+
+/* *experts: how many a call reads, on average. */
+static bool create_routers(struct kernel_bench *bench, const struct expert_case *c, double *experts,
+                           struct error *error) {
+    size_t count = bench->sizes.experts;
+    *experts = 0;
+    for (size_t i = 0; i < ROUTERS; i++) {
+        float *logits = calloc(c->rows * count, sizeof *logits);
+        if (logits == NULL ||
+            !create_activation(bench, c->rows, count, &bench->routers[i], error)) {
+            free(logits);
+            return logits != NULL || out_of_memory(error);
+        }
+        *experts += (double)draw_experts(bench, c, logits) / ROUTERS;
+        bench->backend->ops->activation_write(bench->backend, bench->routers[i], c->rows, logits);
+        free(logits);
+    }
+    return true;
+}
+
+static bool prepare_experts(struct kernel_bench *bench, size_t index,
+                            struct kernel_bench_work *work, struct error *error) {
+    const struct expert_case c = expert_case_of(bench, index);
+    size_t count = bench->sizes.experts;
+    const struct weight_source first = {.format = c.format, .rows = c.length, .columns = c.width};
+    const struct weight_source second = {.format = c.format, .rows = c.width, .columns = c.length};
+    const struct scratch_shape shape = {.max_rows = c.rows,
+                                        .expert_count = count,
+                                        .used_experts = c.used,
+                                        .expert_length = c.length,
+                                        .expert_width = c.width};
+    double experts = 0, values = 3.0 * (double)(c.width * c.length);
+    if (!create_weight(bench, 0, first, count, error) ||
+        !create_weight(bench, 1, first, count, error) ||
+        !create_weight(bench, 2, second, count, error) ||
+        !create_routers(bench, &c, &experts, error) ||
+        !create_activation(bench, c.rows, c.width, &bench->x, error) ||
+        !create_activation(bench, c.rows, c.width, &bench->out, error) ||
+        !bench->backend->ops->experts_reserve(bench->backend, &shape, error)) {
+        return false;
+    }
+    bench->layer = (struct expert_layer){
+        .choice = {.expert_count = count, .used_count = c.used, .normalise = true, .scale = 1},
+        .gate = bench->weights[0],
+        .up = bench->weights[1],
+        .down = bench->weights[2]};
+    bench->call = call_experts;
+    bench->span = (struct batch_span){0, c.rows, 0, NULL};
+    *work = (struct kernel_bench_work){.bytes = experts * values / (double)c.format->block_values *
+                                                (double)c.format->block_bytes,
+                                       .operations = 2.0 * (double)(c.rows * c.used) * values,
+                                       .is_integer = true};
+    return true;
 }
 
 /* --- attention --- */
@@ -242,8 +362,9 @@ static void fill_context(struct kernel_bench *bench, size_t tokens, size_t rows)
     }
 }
 
-static bool prepare_attention(struct kernel_bench *bench, struct attention_case c,
+static bool prepare_attention(struct kernel_bench *bench, size_t index,
                               struct kernel_bench_work *work, struct error *error) {
+    const struct attention_case c = attention_case_of(bench, index);
     size_t blocks = size_divide_up(c.tokens, KV_BLOCK_TOKENS), block_bytes = 0;
     const struct kv_layer layer = {KV_HEADS, HEAD_DIM, HEAD_DIM, false};
     const struct kv_layout layout = {1, &layer, blocks, c.element, false};
@@ -306,18 +427,69 @@ static bool prepare_sampling(struct kernel_bench *bench, size_t index,
     return sampler_create(&params, vocabulary, &bench->sampler, error);
 }
 
+/* --- the kinds of cases --- */
+
+static void name_matmul(const struct kernel_bench *bench, size_t index, char *name, size_t size) {
+    const struct matmul_case c = matmul_case_of(bench, index);
+    snprintf(name, size, "matmul %s x %zu", c.format->name, c.rows);
+}
+
+static void name_experts(const struct kernel_bench *bench, size_t index, char *name, size_t size) {
+    const struct expert_case c = expert_case_of(bench, index);
+    snprintf(name, size, "experts %s x %zu", c.format->name, c.rows);
+}
+
+static void name_attention(const struct kernel_bench *bench, size_t index, char *name,
+                           size_t size) {
+    const struct attention_case c = attention_case_of(bench, index);
+    snprintf(name, size, "attention %s x %zu after %zu", kv_element_name(c.element), c.rows,
+             c.tokens - c.rows);
+}
+
+static void name_sampling(const struct kernel_bench *bench, size_t index, char *name, size_t size) {
+    (void)bench;
+    snprintf(name, size, "sampling %s", samplings[index].name);
+}
+
+static const struct kind {
+    size_t count;
+    void (*name)(const struct kernel_bench *bench, size_t index, char *name, size_t size);
+    bool (*prepare)(struct kernel_bench *bench, size_t index, struct kernel_bench_work *work,
+                    struct error *error);
+} kinds[] = {
+    {MATMUL_CASES, name_matmul, prepare_matmul},
+    {EXPERT_CASES, name_experts, prepare_experts},
+    {ATTENTION_CASES, name_attention, prepare_attention},
+    {SAMPLING_CASES, name_sampling, prepare_sampling},
+};
+
+/* A case's kind; *index becomes its number among these. */
+static const struct kind *kind_of(size_t *index) {
+    const struct kind *kind = kinds;
+    while (*index >= kind->count) {
+        *index -= kind->count;
+        kind++;
+    }
+    return kind;
+}
+
+size_t kernel_bench_count(void) {
+    return MATMUL_CASES + EXPERT_CASES + ATTENTION_CASES + SAMPLING_CASES;
+}
+
+void kernel_bench_name(const struct kernel_bench *bench, size_t index, char *name, size_t size) {
+    const struct kind *kind = kind_of(&index);
+    kind->name(bench, index, name, size);
+}
+
 /* --- life --- */
 
 bool kernel_bench_prepare(struct kernel_bench *bench, size_t index, struct kernel_bench_work *work,
                           struct error *error) {
     release(bench);
     random_seed(&bench->random, index + 1);
-    size_t sampling = index - MATMUL_CASES - ATTENTION_CASES;
-    bool done =
-        index < MATMUL_CASES ? prepare_matmul(bench, matmul_case_of(bench, index), work, error)
-        : index < MATMUL_CASES + ATTENTION_CASES
-            ? prepare_attention(bench, attention_case_of(bench, index - MATMUL_CASES), work, error)
-            : prepare_sampling(bench, sampling, work, error);
+    const struct kind *kind = kind_of(&index);
+    bool done = kind->prepare(bench, index, work, error);
     bench->batch =
         (struct batch){.row_count = bench->span.row_count, .span_count = 1, .spans = &bench->span};
     return done;

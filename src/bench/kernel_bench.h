@@ -1,5 +1,6 @@
 /*
- * kernel_bench.h - every kernel by itself: products in each format, attention, sampling. One call
+ * kernel_bench.h - every kernel by itself: products in each format, a layer of experts,
+ * attention, sampling. One call
  * of one case at a time, to be timed, or counted under a profiler.
  *
  * A case's data are made by prepare and dropped by the next. The caller's thread computes.
@@ -34,8 +35,8 @@ void kernel_bench_free(struct kernel_bench *bench); /* NULL allowed */
 const char *kernel_bench_kernels(const struct kernel_bench *bench);
 
 size_t kernel_bench_count(void);
-/* "matmul Q5_K x 16", "attention f16 x 1 after 8191", "sampling top-p"; the same in every run with
- * data of one size. */
+/* "matmul Q5_K x 16", "experts Q4_K x 1", "attention f16 x 1 after 8191", "sampling top-p"; the
+ * same in every run with data of one size. */
 void kernel_bench_name(const struct kernel_bench *bench, size_t index, char *name, size_t size);
 
 bool kernel_bench_prepare(struct kernel_bench *bench, size_t index, struct kernel_bench_work *work,
