@@ -270,19 +270,27 @@ static void store_panels(const struct matmul_part *part, const struct pass *pass
     }
 }
 
+static inline __attribute__((always_inline)) void
+add_scaled(const float *restrict from, float factor, const size_t count, float *restrict to) {
+    for (size_t i = 0; i < count; i++) {
+        to[i] += factor * from[i];
+    }
+}
+
 /* The same for rows that are elsewhere in the output: out += factor * sums. */
 static void scatter_panels(const struct matmul_part *part, const struct pass *pass,
                            const float *sums) {
     size_t first = pass->first_panel * PANEL_ROWS;
     for (size_t row = 0; row < pass->rows; row++) {
         float factor = part->factors[pass->first_row + row];
-        float *restrict to =
-            part->out + part->out_rows[pass->first_row + row] * part->out_stride + first;
+        float *to = part->out + part->out_rows[pass->first_row + row] * part->out_stride + first;
         for (size_t panel = 0; panel < pass->panels; panel++, to += PANEL_ROWS) {
-            const float *restrict from = sums + (panel * pass->rows + row) * PANEL_ROWS;
+            const float *from = sums + (panel * pass->rows + row) * PANEL_ROWS;
             size_t count = size_min(PANEL_ROWS, part->weight->rows - first - panel * PANEL_ROWS);
-            for (size_t i = 0; i < count; i++) {
-                to[i] += factor * from[i];
+            if (count == PANEL_ROWS) { /* a constant: vectors */
+                add_scaled(from, factor, PANEL_ROWS, to);
+            } else {
+                add_scaled(from, factor, count, to);
             }
         }
     }
