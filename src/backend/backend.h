@@ -38,7 +38,7 @@ struct weight_source {
     size_t columns;     /* inputs; a multiple of the format's block_values */
     bool is_spare;      /* pages of a file that nobody else reads: they may leave memory once the
                          * backend has its own form, and would come back from the file */
-    size_t stack_count; /* matrices of a WEIGHT_STACK, else 0 */
+    size_t stack_count; /* matrices of a WEIGHT_STACK or WEIGHT_EXPERTS, else 0 */
     const void *const *stack; /* [stack_count], each as `data` is; the list itself is borrowed for
                                * the call only */
 };
@@ -47,7 +47,8 @@ enum weight_use {
     WEIGHT_MATRIX,    /* right-hand side of matmul: the backend may repack it */
     WEIGHT_EMBEDDING, /* rows are looked up */
     WEIGHT_VECTOR,    /* one f32 row: norm weights, biases */
-    WEIGHT_STACK,     /* matrices of one shape: one an expert, or one a head */
+    WEIGHT_STACK,     /* matrices of one shape, one a head */
+    WEIGHT_EXPERTS,   /* the same, one an expert: a step reads those that its rows use */
 };
 
 /* One sequence's part of a step. Its rows are consecutive; row i has position `position + i`. */
@@ -183,8 +184,8 @@ struct expert_layer {
     const struct weight *selection_bias; /* [expert_count], added to the scores for the choice
                                           * alone; NULL: none */
     const struct weight *scales;         /* [expert_count], factors of the weights; NULL: none */
-    const struct weight *gate, *up;      /* WEIGHT_STACK [expert_count], [d_ff][d_model] */
-    const struct weight *down;           /* WEIGHT_STACK [expert_count], [d_model][d_ff] */
+    const struct weight *gate, *up;      /* WEIGHT_EXPERTS [expert_count], [d_ff][d_model] */
+    const struct weight *down;           /* WEIGHT_EXPERTS [expert_count], [d_model][d_ff] */
     const struct weight *gate_bias, *up_bias, *down_bias; /* WEIGHT_VECTOR [expert_count * rows], or
                                                            * NULL */
     struct gate function;
@@ -316,8 +317,8 @@ struct cpu_backend_options {
                           * Borrowed for the call */
     bool mapped_weights; /* matrices stay in the source's form, and each piece is packed when it is
                           * multiplied: slower, the same results, and no memory for a second form */
-    bool mapped_experts; /* the same of stacks alone: pages of experts that are seldom used may
-                          * leave memory, and come back from the file */
+    bool mapped_experts; /* the same of experts alone: pages of those that are seldom used may leave
+                          * memory, and come back from the file */
     bool plain_attention; /* whole rows of scores, instead of tiles with an online softmax */
 };
 

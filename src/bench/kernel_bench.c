@@ -201,7 +201,7 @@ static bool create_weight(struct kernel_bench *bench, size_t slot, struct weight
     source.stack_count = count;
     source.stack = stack;
     if (!bench->backend->ops->weight_create(bench->backend, &source,
-                                            count == 0 ? WEIGHT_MATRIX : WEIGHT_STACK,
+                                            count == 0 ? WEIGHT_MATRIX : WEIGHT_EXPERTS,
                                             &bench->weights[slot], error)) {
         return false;
     }

@@ -601,7 +601,23 @@ static void start_metrics(struct engine *engine) {
     engine_metrics_init(&engine->metrics, &engine->options, &about);
 }
 
-/* Before anything large is made. The KV pool is made as the plan has it. */
+/* In place of the one there is. What the plan says of experts is obeyed, once there is a plan. */
+static bool create_backend(struct engine *engine, struct error *error) {
+    const struct engine_options *options = &engine->options;
+    const struct cpu_backend_options cpu = {.thread_count = options->thread_count,
+                                            .kernels = options->kernels,
+                                            .mapped_weights = options->mapped_weights,
+                                            .mapped_experts = engine->plan.experts_read > 0,
+                                            .plain_attention = options->plain_attention};
+    if (engine->backend != NULL) {
+        engine->backend->ops->free(engine->backend);
+        engine->backend = NULL;
+    }
+    return cpu_backend_create(&cpu, &engine->backend, error);
+}
+
+/* Before anything large is made. The KV pool is made as the plan has it, and experts are left in
+ * the file where it says so. */
 static bool make_plan(struct engine *engine, struct error *error) {
     struct model_description description;
     struct memory_limits limits;
@@ -619,8 +635,10 @@ static bool make_plan(struct engine *engine, struct error *error) {
     if (engine->plan.kv_blocks < engine->plan.asked_blocks) {
         engine->options.max_total_tokens = engine->plan.kv_blocks * KV_BLOCK_TOKENS;
     }
-    return memory_plan_check(&engine->plan, &engine->options, error) ||
-           error_prefix(error, "%s", gguf_path(engine->gguf));
+    if (!memory_plan_check(&engine->plan, &engine->options, error)) {
+        return error_prefix(error, "%s", gguf_path(engine->gguf));
+    }
+    return engine->plan.experts_read == 0 || create_backend(engine, error);
 }
 
 static bool load(struct engine *engine, const char *path,
@@ -629,19 +647,14 @@ static bool load(struct engine *engine, const char *path,
     int64_t start = clock_now_ns();
     size_t context_length = 0;
     const struct engine_options *options = &engine->options;
-    const struct cpu_backend_options cpu = {.thread_count = options->thread_count,
-                                            .kernels = options->kernels,
-                                            .mapped_weights = options->mapped_weights,
-                                            .plain_attention = options->plain_attention};
     engine->max_rows = options->prefill_chunk_size + options->decode_chunk_size;
     engine->max_logits = size_max(ENGINE_MAX_STEP_LOGITS, options->decode_chunk_size + 1);
     const struct model_options model = {.max_rows = engine->max_rows,
                                         .sequence_length = options->max_sequence_length,
                                         .progress = progress,
                                         .progress_context = progress_context};
-    if (!gguf_open(path, &engine->gguf, error) ||
-        !cpu_backend_create(&cpu, &engine->backend, error) || !make_plan(engine, error) ||
-        !vocabulary_load(engine->gguf, &engine->tokenizer, error) ||
+    if (!gguf_open(path, &engine->gguf, error) || !create_backend(engine, error) ||
+        !make_plan(engine, error) || !vocabulary_load(engine->gguf, &engine->tokenizer, error) ||
         !grammar_cache_create(engine->tokenizer, &engine->grammars, error) ||
         !model_create(engine->gguf, engine->backend, &model, &engine->model, error)) {
         return false;
@@ -668,7 +681,9 @@ static void log_loaded(const struct engine *engine) {
               log_integer("context", (int64_t)info->context_length),
               log_text("device", engine->backend->ops->name), log_text("kernels", info->kernels),
               log_integer("threads", (int64_t)info->thread_count),
-              log_text("weights", engine->options.mapped_weights ? "mapped" : "repacked"),
+              log_text("weights", engine->options.mapped_weights  ? "mapped"
+                                  : engine->plan.experts_read > 0 ? "repacked, but for experts"
+                                                                  : "repacked"),
               log_text("attention", engine->options.plain_attention ? "plain" : "tiled"),
               log_text("kv_cache_dtype", kv_element_name(engine->options.kv_element)),
               log_integer("kv_tokens", (int64_t)(engine->kv_block_count * KV_BLOCK_TOKENS)),

@@ -22,16 +22,16 @@ enum {
 static bool add_model(const struct gguf *gguf, struct backend *backend,
                       const struct model_description *description,
                       const struct engine_options *options, struct memory_plan *plan,
-                      struct error *error) {
-    struct model_needs needs;
+                      struct model_needs *needs, struct error *error) {
     size_t rows = options->prefill_chunk_size + options->decode_chunk_size;
     size_t logits = size_max(ENGINE_MAX_STEP_LOGITS, options->decode_chunk_size + 1);
-    if (!model_add_up(gguf, description, backend, rows, &needs, error)) {
+    if (!model_add_up(gguf, description, backend, rows, needs, error)) {
         return false;
     }
-    plan->mapped = needs.mapped;
-    plan->packed = needs.packed;
-    plan->scratch = needs.scratch + (uint64_t)logits * description->vocabulary_size * sizeof(float);
+    plan->mapped = needs->mapped;
+    plan->packed = needs->packed;
+    plan->scratch =
+        needs->scratch + (uint64_t)logits * description->vocabulary_size * sizeof(float);
     return true;
 }
 
@@ -55,6 +55,20 @@ static void set_kv(struct memory_plan *plan, size_t blocks, uint64_t others) {
     plan->total = others + plan->kv_pool;
 }
 
+/* Sums up; with options->shrink_kv, the KV pool becomes what fits, if that is `least` blocks. */
+static void fit(struct memory_plan *plan, const struct engine_options *options, size_t least) {
+    uint64_t others =
+        plan->mapped + plan->packed + plan->scratch + plan->requests + plan->program + plan->others;
+    uint64_t room = plan->allowed > others ? plan->allowed - others : 0;
+    plan->fitting_blocks = (size_t)(room / (plan->block_bytes + KV_RECORD_BYTES));
+    set_kv(plan, plan->asked_blocks, others);
+    plan->fits = plan->allowed == 0 || plan->total <= plan->allowed;
+    if (!plan->fits && options->shrink_kv && plan->fitting_blocks >= least) {
+        set_kv(plan, plan->fitting_blocks, others);
+        plan->fits = true;
+    }
+}
+
 bool memory_plan_make(const struct gguf *gguf, struct backend *backend,
                       const struct model_description *description,
                       const struct engine_options *options, const struct memory_limits *limits,
@@ -66,7 +80,8 @@ bool memory_plan_make(const struct gguf *gguf, struct backend *backend,
     if (!kv_block_bytes(&layout, &plan->block_bytes) || plan->block_bytes == 0) {
         return error_set(error, ERROR_OUT_OF_MEMORY, "the model's KV cache is too large");
     }
-    if (!add_model(gguf, backend, description, options, plan, error)) {
+    struct model_needs needs;
+    if (!add_model(gguf, backend, description, options, plan, &needs, error)) {
         return false;
     }
     plan->program = PROGRAM_BYTES + (uint64_t)description->vocabulary_size * TOKEN_BYTES;
@@ -84,16 +99,15 @@ bool memory_plan_make(const struct gguf *gguf, struct backend *backend,
           "memory_fraction of the container's limit");
     bound(plan, options->heap_bytes, 1, "heap_size");
     plan->others = options->other_models_bytes;
-    uint64_t others =
-        plan->mapped + plan->packed + plan->scratch + plan->requests + plan->program + plan->others;
-    uint64_t room = plan->allowed > others ? plan->allowed - others : 0;
-    plan->fitting_blocks = (size_t)(room / (plan->block_bytes + KV_RECORD_BYTES));
-    set_kv(plan, plan->asked_blocks, others);
-    plan->fits = plan->allowed == 0 || plan->total <= plan->allowed;
     size_t least = size_divide_up(size_min(LEAST_TOKENS, context), KV_BLOCK_TOKENS);
-    if (!plan->fits && options->shrink_kv && plan->fitting_blocks >= least) {
-        set_kv(plan, plan->fitting_blocks, others);
-        plan->fits = true;
+    fit(plan, options, least);
+    if (!plan->fits && needs.experts > 0) {
+        struct memory_plan reading = *plan;
+        reading.mapped -= needs.mapped_experts;
+        reading.packed -= needs.packed_experts;
+        reading.experts_read = needs.experts;
+        fit(&reading, options, least);
+        *plan = reading.fits ? reading : *plan;
     }
     return true;
 }
@@ -183,6 +197,13 @@ void memory_plan_append_table(const struct memory_plan *plan, struct string_buff
     format_size(text, sizeof text, plan->allowed);
     string_buffer_append_format(out, "  %-32s %12s  (%s)\n", "allowed",
                                 plan->allowed == 0 ? "unknown" : text, plan->allowed_by);
+    if (plan->experts_read > 0) {
+        format_size(text, sizeof text, plan->experts_read);
+        string_buffer_append_format(out,
+                                    "  %-32s %12s  (read as they are needed; what memory is "
+                                    "left keeps those used last)\n",
+                                    "experts, left in the file", text);
+    }
 }
 
 void memory_plan_log(const struct memory_plan *plan) {
@@ -194,9 +215,16 @@ void memory_plan_log(const struct memory_plan *plan) {
               log_integer("program", (int64_t)plan->program),
               log_integer("others", (int64_t)plan->others),
               log_integer("total", (int64_t)plan->total),
+              log_integer("experts_read", (int64_t)plan->experts_read),
               log_integer("allowed", (int64_t)plan->allowed),
               log_text("allowed_by", plan->allowed_by), log_bool("fits", plan->fits),
               log_integer("kv_tokens", (int64_t)(plan->kv_blocks * KV_BLOCK_TOKENS)));
+    if (plan->experts_read > 0) {
+        log_event(LOG_WARN, "experts_left_in_file",
+                  log_integer("bytes", (int64_t)plan->experts_read),
+                  log_text("note", "they do not fit into memory; each is read when it is needed, "
+                                   "which is as slow as the disk where it is not in memory"));
+    }
     if (plan->kv_blocks < plan->asked_blocks) {
         log_event(LOG_WARN, "kv_pool_shrunk",
                   log_integer("max_total_tokens", (int64_t)(plan->kv_blocks * KV_BLOCK_TOKENS)),

@@ -28,6 +28,9 @@ struct memory_plan {
     uint64_t program;  /* the program and the tokenizer */
     uint64_t others;   /* models that are loaded already, by their plans */
     uint64_t total;
+    /* Bytes of experts that are read from the file as they are needed, because they do not fit: not
+     * part of the total, since their pages may leave memory at any time. 0: no, all are in it. */
+    uint64_t experts_read;
 
     size_t kv_blocks;      /* what the options ask for, or what fits, when they may shrink */
     size_t asked_blocks;   /* what the options ask for */
@@ -44,7 +47,8 @@ struct memory_plan {
 size_t memory_plan_asked_blocks(const struct engine_options *options, size_t block_bytes);
 
 /* `options` as engine_create has completed them. With options->shrink_kv the KV pool becomes as
- * large as fits, down to one sequence of 512 tokens. False: the KV cache's size overflows. */
+ * large as fits, down to one sequence of 512 tokens. Where that does not do and the model has
+ * experts, they are to be left in the file (experts_read). False: the KV cache's size overflows. */
 bool memory_plan_make(const struct gguf *gguf, struct backend *backend,
                       const struct model_description *description,
                       const struct engine_options *options, const struct memory_limits *limits,

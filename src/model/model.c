@@ -318,6 +318,11 @@ static bool add_tensor(void *context, const struct found_tensor *found, struct e
     bool is_tied_output =
         adder->tied && found->use == WEIGHT_MATRIX && strcmp(found->name, "token_embd.weight") == 0;
     adder->needs->packed += own;
+    if (found->use == WEIGHT_EXPERTS) {
+        adder->needs->experts += found->file_bytes;
+        adder->needs->packed_experts += own;
+        adder->needs->mapped_experts += own == 0 ? found->file_bytes : 0;
+    }
     if (!is_tied_output) {
         adder->tensors += found->file_bytes;
         adder->needs->mapped += own == 0 ? found->file_bytes : 0;

@@ -37,6 +37,8 @@ struct model_needs {
     uint64_t mapped;  /* bytes of the file that stay in use in its own form */
     uint64_t packed;  /* bytes of weights in the backend's form */
     uint64_t scratch; /* bytes of activations and the backend's scratch, for max_rows */
+    /* Of the experts: bytes of the file, and what they have of `mapped` and of `packed`. */
+    uint64_t experts, mapped_experts, packed_experts;
 };
 
 /* A missing or misshapen tensor is an error, as it is for model_create. Any thread. */

@@ -230,6 +230,10 @@ static bool visit_plain(const struct layer_visit *at, const struct tensor_row *r
                    bytes, slot_of(at, row));
 }
 
+static enum weight_use use_of_stack(const struct tensor_row *row) {
+    return row->stack == SIZE_EXPERTS ? WEIGHT_EXPERTS : WEIGHT_STACK;
+}
+
 /* One tensor with a matrix after the other, perhaps each behind another one's rows. */
 static bool visit_stack(const struct layer_visit *at, const struct tensor_row *row,
                         const char *name, const struct gguf_tensor *tensor, bool is_fused) {
@@ -248,8 +252,8 @@ static bool visit_stack(const struct layer_visit *at, const struct tensor_row *r
     }
     struct weight_source source = {
         .rows = row_count, .columns = columns, .stack_count = count, .stack = at->visit->stack};
-    return deliver(at->visit, name, tensor, source, WEIGHT_STACK, row_count * count * row_bytes,
-                   slot_of(at, row));
+    return deliver(at->visit, name, tensor, source, use_of_stack(row),
+                   row_count * count * row_bytes, slot_of(at, row));
 }
 
 /* A tensor an expert. All must be of one format. */
@@ -285,7 +289,7 @@ static bool visit_apart(const struct layer_visit *at, const struct tensor_row *r
     *found = true;
     struct weight_source source = {
         .rows = row_count, .columns = columns, .stack_count = count, .stack = at->visit->stack};
-    return deliver(at->visit, name, first, source, WEIGHT_STACK, bytes, slot_of(at, row));
+    return deliver(at->visit, name, first, source, use_of_stack(row), bytes, slot_of(at, row));
 }
 
 static bool visit_row(const struct layer_visit *at, const struct tensor_row *row) {

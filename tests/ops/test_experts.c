@@ -150,7 +150,7 @@ static struct weight *create_stack(struct backend *backend, const struct quant_f
                                    .stack = matrices};
     struct weight *weight = NULL;
     struct error error = {0};
-    assert_true(backend->ops->weight_create(backend, &source, WEIGHT_STACK, &weight, &error));
+    assert_true(backend->ops->weight_create(backend, &source, WEIGHT_EXPERTS, &weight, &error));
     return weight;
 }
 
@@ -593,8 +593,9 @@ static void stacks_cost_what_their_matrices_do(void **state) {
     struct weight_source source = {quant_format_of(TENSOR_Q4_K), NULL, 40, 512};
     size_t one = packs->ops->weight_bytes(packs, &source, WEIGHT_MATRIX);
     source.stack_count = 9;
-    assert_int_equal(packs->ops->weight_bytes(packs, &source, WEIGHT_STACK), 9 * one);
-    assert_int_equal(maps->ops->weight_bytes(maps, &source, WEIGHT_STACK), 0);
+    assert_int_equal(packs->ops->weight_bytes(packs, &source, WEIGHT_EXPERTS), 9 * one);
+    assert_int_equal(maps->ops->weight_bytes(maps, &source, WEIGHT_STACK), 9 * one);
+    assert_int_equal(maps->ops->weight_bytes(maps, &source, WEIGHT_EXPERTS), 0);
     assert_int_equal(maps->ops->weight_bytes(maps, &source, WEIGHT_MATRIX), one);
     struct scratch_shape shape = {.max_rows = 64, .max_columns = 512, .head_dim = 64};
     size_t without = packs->ops->scratch_bytes(packs, &shape);

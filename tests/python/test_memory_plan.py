@@ -1,6 +1,7 @@
 """The memory plan: what does not fit is refused before it is loaded, with sums and a way out that
 works; what fits stays within the plan."""
 
+import pathlib
 import re
 
 import pytest
@@ -9,6 +10,7 @@ from make_model import make_model
 from program import Program
 from server_harness import RealServer, make_request, parse_answer, receive_all, run_in_threads
 
+EXPERTS = pathlib.Path(__file__).parents[1] / "golden/architectures/qwen3moe.gguf"
 PLAN = ("mapped", "packed", "kv_pool", "scratch", "requests", "program")
 
 
@@ -94,6 +96,33 @@ def test_a_second_model_has_what_the_first_one_leaves(serve, tmp_path):
     answer = ask("second")
     assert answer.status == 500 and "other models, loaded already" in answer.json["error"]["message"]
     assert ask("first").status == 200
+
+
+def test_experts_that_do_not_fit_are_left_in_the_file_and_answer_the_same(program, serve):
+    settings = ["--no-dynamic-quantization", "--max-sequence-length", "512", "--max-total-tokens", "1024"]
+    request = {"prompt": [3, 1, 4, 1, 5, 9, 2, 6], "max_tokens": 12, "temperature": 0, "logprobs": 3}
+
+    def answer(server):
+        given = server.request("POST", "/v1/completions", request)
+        assert given.status == 200, given.json
+        return given.json["choices"][0]
+
+    whole = serve(str(EXPERTS), *settings)
+    plan = plan_of(whole)
+    assert plan["experts_read"] == 0
+    server = serve(str(EXPERTS), *settings, "--heap-size", str(plan["total"] - 1))
+    reading = plan_of(server)
+    told = server.wait_log(lambda e: e["event"] == "experts_left_in_file")
+    assert told["level"] == "warn" and told["bytes"] == reading["experts_read"] > 0
+    # At least as much is saved; the KV pool has not shrunk for it.
+    assert reading["total"] <= plan["total"] - reading["experts_read"] and reading["kv_pool"] == plan["kv_pool"]
+    assert reading["total"] == sum(reading[part] for part in PLAN)
+    assert answer(server) == answer(whole)
+    done = program("serve", str(EXPERTS), "--port", "0", "--log-level", "error", *settings,
+                   "--heap-size", str(reading["total"] - 1))
+    assert done.returncode == 1
+    done = program("check", str(EXPERTS), *settings, "--heap-size", str(reading["total"] + 4096))
+    assert "experts, left in the file" in done.out
 
 
 def test_element_and_pool_size_are_counted(serve, smollm2):

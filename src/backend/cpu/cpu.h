@@ -279,7 +279,7 @@ struct cpu_backend {
     size_t promised_bytes;                    /* that packing them takes, all of them */
     size_t packing_allowance, next_allowance; /* bytes left of this step's; of the next one's */
     bool mapped_weights; /* none are; each piece is packed when it is multiplied with */
-    bool mapped_experts; /* the same of stacks alone */
+    bool mapped_experts; /* the same of experts alone */
     bool plain_attention;
     float *plain_scores; /* [thread_count][plain_scores_floats], of the plain form only */
     size_t plain_scores_floats;

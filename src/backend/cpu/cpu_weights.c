@@ -242,7 +242,11 @@ static bool decode_vector(struct cpu_weight *weight, struct error *error) {
 }
 
 static bool is_mapped(const struct cpu_backend *cpu, enum weight_use use) {
-    return cpu->mapped_weights || (use == WEIGHT_STACK && cpu->mapped_experts);
+    return cpu->mapped_weights || (use == WEIGHT_EXPERTS && cpu->mapped_experts);
+}
+
+static bool is_stack(enum weight_use use) {
+    return use == WEIGHT_STACK || use == WEIGHT_EXPERTS;
 }
 
 /* A matrix of its own or of a stack: row_bytes and kernel are known. */
@@ -267,7 +271,7 @@ static bool prepare_weight(struct cpu_backend *cpu, struct cpu_weight *weight, e
         return true;
     }
     weight->kernel = cpu->kernels->matmul(weight->format->type);
-    return use == WEIGHT_STACK || prepare_matrix(cpu, weight, use, error);
+    return is_stack(use) || prepare_matrix(cpu, weight, use, error);
 }
 
 static void free_memory(struct cpu_backend *cpu, struct cpu_weight *weight) {
@@ -282,13 +286,14 @@ static void free_memory(struct cpu_backend *cpu, struct cpu_weight *weight) {
 }
 
 static bool prepare_slices(struct cpu_backend *cpu, struct cpu_stack *stack,
-                           const struct weight_source *source, struct error *error) {
+                           const struct weight_source *source, enum weight_use use,
+                           struct error *error) {
     for (; stack->count < source->stack_count; stack->count++) {
         struct cpu_weight *slice = &stack->slices[stack->count];
         *slice = stack->weight;
         slice->is_stack = false;
         slice->data = source->stack[stack->count];
-        if (!prepare_matrix(cpu, slice, WEIGHT_STACK, error)) {
+        if (!prepare_matrix(cpu, slice, use, error)) {
             return false;
         }
     }
@@ -311,10 +316,9 @@ void cpu_weight_free(struct backend *backend, struct weight *handle) {
 bool cpu_weight_create(struct backend *backend, const struct weight_source *source,
                        enum weight_use use, struct weight **out, struct error *error) {
     struct cpu_backend *cpu = cpu_backend_of(backend);
-    bool is_stack = use == WEIGHT_STACK;
     struct cpu_stack *stack = NULL;
     size_t bytes;
-    if (size_multiply(is_stack ? source->stack_count : 0, sizeof stack->slices[0], &bytes) &&
+    if (size_multiply(is_stack(use) ? source->stack_count : 0, sizeof stack->slices[0], &bytes) &&
         size_add(bytes, sizeof *stack, &bytes)) {
         stack = calloc(1, bytes);
     }
@@ -326,9 +330,9 @@ bool cpu_weight_create(struct backend *backend, const struct weight_source *sour
                                         .rows = source->rows,
                                         .columns = source->columns,
                                         .source_is_spare = source->is_spare,
-                                        .is_stack = is_stack};
+                                        .is_stack = is_stack(use)};
     if (!prepare_weight(cpu, &stack->weight, use, error) ||
-        (is_stack && !prepare_slices(cpu, stack, source, error))) {
+        (is_stack(use) && !prepare_slices(cpu, stack, source, use, error))) {
         cpu_weight_free(backend, (struct weight *)stack);
         return false;
     }
@@ -349,7 +353,7 @@ size_t cpu_weight_bytes(struct backend *backend, const struct weight_source *sou
     if (is_mapped(cpu, use) || kernel->layout.block_values == 0) {
         return 0;
     }
-    size_t matrices = use == WEIGHT_STACK ? source->stack_count : 1;
+    size_t matrices = is_stack(use) ? source->stack_count : 1;
     return matrices * bytes_in_slab(size_divide_up(source->rows, PANEL_ROWS) *
                                     (source->columns / source->format->block_values) *
                                     packed_offsets(kernel->layout).total);
