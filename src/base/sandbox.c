@@ -129,7 +129,8 @@ static bool add_rules(int ruleset, const struct sandbox_rules *rules, int versio
     }
     return version < VERSION_PORTS ||
            (allow_ports(ruleset, rules->listen_ports, rules->listen_count, PORT_LISTEN) &&
-            allow_ports(ruleset, rules->connect_ports, rules->connect_count, PORT_CONNECT));
+            (rules->connects_anywhere ||
+             allow_ports(ruleset, rules->connect_ports, rules->connect_count, PORT_CONNECT)));
 }
 
 static void restrict_files_and_ports(const struct sandbox_rules *rules,
@@ -142,7 +143,7 @@ static void restrict_files_and_ports(const struct sandbox_rules *rules,
     }
     state->landlock = (int)version;
     struct ruleset handled = {.files = known_rights((int)version),
-                              .ports = PORT_LISTEN | PORT_CONNECT,
+                              .ports = PORT_LISTEN | (rules->connects_anywhere ? 0U : PORT_CONNECT),
                               .scopes = SCOPE_ABSTRACT_SOCKETS | SCOPE_SIGNALS};
     size_t size = version >= VERSION_SCOPES  ? sizeof handled
                   : version >= VERSION_PORTS ? 2 * sizeof(uint64_t)

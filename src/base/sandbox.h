@@ -27,6 +27,7 @@ struct sandbox_rules {
     size_t listen_count;
     const uint16_t *connect_ports; /* [connect_count] of TCP, on any address */
     size_t connect_count;
+    bool connects_anywhere; /* to every port instead */
 };
 
 /* What is on afterwards. */

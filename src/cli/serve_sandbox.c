@@ -228,14 +228,20 @@ static uint16_t port_of(const char *url, uint16_t fallback) {
                                             : fallback;
 }
 
-/* Of the hubs and of proxies; the usual ones too, where a hub's answer sends on to another host. */
-static size_t find_connect_ports(const struct config *config, uint16_t ports[MAX_CONNECT]) {
+/* A mirror on a port of its own may send on to others, which nobody knows before it answers. */
+static bool is_mirror_on_own_port(const struct config *config) {
+    uint16_t hub = port_of(config->hub_endpoint, PORT_HTTPS);
+    uint16_t registry = port_of(config->hub_ollama_registry, PORT_HTTPS);
+    return (hub != PORT_HTTPS && hub != PORT_HTTP) ||
+           (registry != PORT_HTTPS && registry != PORT_HTTP);
+}
+
+/* Of the hubs, which may send on to another host, and of proxies. */
+static size_t find_connect_ports(uint16_t ports[MAX_CONNECT]) {
     size_t count = 0;
     ports[count++] = PORT_DNS;
     ports[count++] = PORT_HTTP;
     ports[count++] = PORT_HTTPS;
-    ports[count++] = port_of(config->hub_endpoint, PORT_HTTPS);
-    ports[count++] = port_of(config->hub_ollama_registry, PORT_HTTPS);
     for (size_t i = 0; i < sizeof proxy_variables / sizeof proxy_variables[0]; i++) {
         const char *proxy = getenv(proxy_variables[i]);
         if (proxy != NULL && proxy[0] != '\0') {
@@ -273,7 +279,8 @@ bool serve_sandbox_enter(const struct config *config, const char *name, struct e
         .listen_ports = listen_ports,
         .listen_count = config->ollama_port == 0 ? 1 : 2,
         .connect_ports = connect_ports,
-        .connect_count = find_connect_ports(config, connect_ports),
+        .connect_count = find_connect_ports(connect_ports),
+        .connects_anywhere = is_mirror_on_own_port(config),
     };
     sandbox_enter(&rules, &state);
     path_list_deinit(&list);

@@ -69,9 +69,7 @@ def test_everything_a_server_does_is_done_inside(serve, home, models):
         content = (models / "nonsense.gguf").read_bytes()
         hub.add("o/r", {"pulled.gguf": content})
         make_model(models / "float.gguf", format="F16", **SHAPE)
-        # The second address makes a port known that the first one's redirects lead to.
-        server = serve("--sandbox", "required", "--dynamic-quantization", "--endpoint", hub.url,
-                       "--ollama-registry", f"http://127.0.0.1:{hub.cdn.server_port}")
+        server = serve("--sandbox", "required", "--dynamic-quantization", "--endpoint", hub.url)
         state = said(server)
         assert state["files"] and state["system_calls"] and state["reason"] == "", state
         pulled = server.request("POST", "/api/pull", {"model": "hf.co/o/r:pulled.gguf", "stream": False})

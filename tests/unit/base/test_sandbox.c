@@ -38,6 +38,7 @@ enum { CHILD_SKIPS = 254 };
 
 static char folder[] = "/tmp/test_sandbox_XXXXXX";
 static uint16_t listen_port, other_port; /* free a moment ago */
+static bool connects_anywhere;
 
 /* In the child: ends it with this line's number where the condition is false. */
 #define CHECK(condition)                                                                           \
@@ -65,6 +66,7 @@ static void run_in_child(void (*body)(const struct sandbox_state *state)) {
             .listen_count = 1,
             .connect_ports = &listen_port,
             .connect_count = 1,
+            .connects_anywhere = connects_anywhere,
         };
         struct sandbox_state state;
         sandbox_enter(&rules, &state);
@@ -231,6 +233,21 @@ static void test_only_named_ports_are_within_reach(void **unused) {
     run_in_child(use_ports);
 }
 
+static void connect_freely(const struct sandbox_state *state) {
+    if (!state->ports) {
+        _exit(CHILD_SKIPS);
+    }
+    CHECK(is_refused(connect_to(other_port), ECONNREFUSED));
+    CHECK(is_refused(bind_to(other_port), EACCES));
+}
+
+static void test_connecting_can_be_left_free(void **unused) {
+    (void)unused;
+    connects_anywhere = true;
+    run_in_child(connect_freely);
+    connects_anywhere = false;
+}
+
 static uint16_t free_port(void) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t size = sizeof address;
@@ -283,6 +300,7 @@ int main(void) {
         cmocka_unit_test(test_threads_memory_and_sockets_are_as_before),
         cmocka_unit_test(test_only_named_files_are_within_reach),
         cmocka_unit_test(test_only_named_ports_are_within_reach),
+        cmocka_unit_test(test_connecting_can_be_left_free),
     };
     return cmocka_run_group_tests(tests, make_files, remove_files);
 }
