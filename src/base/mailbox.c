@@ -4,14 +4,13 @@
 #include "base/clock.h"
 
 #include <stddef.h>
-#include <time.h>
 
 bool mailbox_init(struct mailbox *mailbox, void (*wake)(void *context), void *wake_context) {
     *mailbox = (struct mailbox){.wake = wake, .wake_context = wake_context};
     if (pthread_mutex_init(&mailbox->lock, NULL) != 0) {
         return false;
     }
-    if (pthread_cond_init(&mailbox->arrived, NULL) != 0) {
+    if (clock_condition_init(&mailbox->arrived) != 0) {
         pthread_mutex_destroy(&mailbox->lock);
         return false;
     }
@@ -58,16 +57,12 @@ struct mailbox_message *mailbox_receive_all(struct mailbox *mailbox) {
 }
 
 struct mailbox_message *mailbox_wait_all(struct mailbox *mailbox, int64_t timeout_ns) {
-    /* Wall-clock deadline: macOS has no monotonic condition wait. A clock step only makes one wait
-     * shorter or longer. */
-    int64_t deadline = clock_wall_ns() + (timeout_ns < 0 ? 0 : timeout_ns);
-    struct timespec until = {.tv_sec = (time_t)(deadline / 1000000000),
-                             .tv_nsec = (long)(deadline % 1000000000)};
+    int64_t deadline = clock_now_ns() + (timeout_ns < 0 ? 0 : timeout_ns);
     pthread_mutex_lock(&mailbox->lock);
     while (mailbox->first == NULL) {
         if (timeout_ns < 0) {
             pthread_cond_wait(&mailbox->arrived, &mailbox->lock);
-        } else if (pthread_cond_timedwait(&mailbox->arrived, &mailbox->lock, &until) != 0) {
+        } else if (!clock_wait(&mailbox->arrived, &mailbox->lock, deadline)) {
             break;
         }
     }

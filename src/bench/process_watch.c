@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 #if defined(__APPLE__)
 #include <libproc.h>
@@ -163,13 +162,9 @@ static void *run(void *context) {
         if (alive) {
             keep(watch, &sample);
         }
-        struct timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
-        int64_t next = (int64_t)until.tv_nsec + (int64_t)watch->interval_ms * 1000000;
-        until.tv_sec += (time_t)(next / 1000000000);
-        until.tv_nsec = (long)(next % 1000000000);
+        int64_t next = clock_now_ns() + (int64_t)watch->interval_ms * 1000000;
         if (!watch->stopping) {
-            pthread_cond_timedwait(&watch->stopping_changed, &watch->lock, &until);
+            (void)clock_wait(&watch->stopping_changed, &watch->lock, next);
         }
     }
     pthread_mutex_unlock(&watch->lock);
@@ -191,7 +186,7 @@ bool process_watch_start(int64_t pid, struct process_watch **watch, struct error
                          (long long)pid);
     }
     bool locked = pthread_mutex_init(&made->lock, NULL) == 0;
-    bool conditioned = locked && pthread_cond_init(&made->stopping_changed, NULL) == 0;
+    bool conditioned = locked && clock_condition_init(&made->stopping_changed) == 0;
     if (!conditioned || pthread_create(&made->thread, NULL, run, made) != 0) {
         if (conditioned) {
             pthread_cond_destroy(&made->stopping_changed);

@@ -178,7 +178,8 @@ bool ranges_create(const struct download *download, int file, uint64_t there,
         made->count = piece_count(download->bytes);
         made->pieces = calloc(made->count, sizeof *made->pieces);
     }
-    if (made == NULL || made->pieces == NULL) {
+    if (made == NULL || made->pieces == NULL || clock_condition_init(&made->changed) != 0) {
+        free(made == NULL ? NULL : made->pieces);
         free(made);
         return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for a download");
     }
@@ -189,6 +190,7 @@ bool ranges_create(const struct download *download, int file, uint64_t there,
     bool done = has_journal ? read_journal(made) : write_journal(made);
     if (!done) {
         fail_disk(download, errno, error);
+        pthread_cond_destroy(&made->changed);
         free(made->pieces);
         free(made);
         return false;
@@ -199,7 +201,6 @@ bool ranges_create(const struct download *download, int file, uint64_t there,
     }
     atomic_store(&made->done, sum);
     pthread_mutex_init(&made->mutex, NULL);
-    pthread_cond_init(&made->changed, NULL);
     *ranges = made;
     return true;
 }
@@ -412,10 +413,7 @@ static void tell(struct ranges *ranges, const char *name) {
 }
 
 static void wait_a_moment(struct ranges *ranges) {
-    int64_t until = clock_wall_ns() + 100000000;
-    const struct timespec moment = {.tv_sec = (time_t)(until / 1000000000),
-                                    .tv_nsec = (long)(until % 1000000000)};
-    pthread_cond_timedwait(&ranges->changed, &ranges->mutex, &moment);
+    (void)clock_wait(&ranges->changed, &ranges->mutex, clock_now_ns() + 100000000);
 }
 
 static size_t connections_wanted(const struct ranges *ranges) {

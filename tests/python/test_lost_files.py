@@ -12,7 +12,7 @@ import time
 import pytest
 from make_model import make_model
 from program import CHAT_TEMPLATE, Program, wait_until
-from server_harness import RealServer, make_request, parse_answer, receive_all, receive_until, sse_objects
+from server_harness import RealServer, make_request, parse_answer, receive_all, receive_until, run_in_threads, sse_objects
 
 LONG = 30000  # tokens of an answer that would take minutes
 
@@ -177,17 +177,18 @@ def test_requests_come_while_files_are_damaged_again_and_again(server, home, sou
         while not stopping.is_set():
             others.append(chat(server, "one").status)
 
-    threads = [threading.Thread(target=work) for work in (ask_on, ask_on, ask_the_other)]
-    for thread in threads:
-        thread.start()
-    for round in range(12):
-        (cut, overwrite)[round % 2](model_file(home, "two"))
-        time.sleep(0.1)
-        shutil.copyfile(sound, model_file(home, "two"))
-        time.sleep(0.15)
-    stopping.set()
-    for thread in threads:
-        thread.join()
+    def damage_on():
+        try:
+            for round in range(12):
+                (cut, overwrite)[round % 2](model_file(home, "two"))
+                time.sleep(0.1)
+                shutil.copyfile(sound, model_file(home, "two"))
+                time.sleep(0.15)
+        finally:
+            stopping.set()
+
+    work = (ask_on, ask_on, ask_the_other, damage_on)
+    run_in_threads(len(work), lambda index: work[index]())
     assert set(others) == {200} and 500 in statuses
     wait_until(lambda: chat(server, "two").status == 200)
 
