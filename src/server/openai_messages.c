@@ -14,16 +14,19 @@ static const struct {
     {"assistant", "assistant"}, {"tool", "tool"},        {"function", "function"},
 };
 
-/* What a template may want beside role and content. */
+/* What a template may want beside role and content. Other servers' names for a thought are taken
+ * too; under those anything but a text is ignored, as it ever was (`expected` NULL). */
 static const struct {
-    const char *name;
+    const char *name, *kept_as;
     json_type type;
     const char *expected;
 } kept[] = {
-    {"name", JSON_STRING, "a string"},
-    {"tool_call_id", JSON_STRING, "a string"},
-    {"tool_calls", JSON_ARRAY, "an array"},
-    {"reasoning_content", JSON_STRING, "a string"},
+    {"name", "name", JSON_STRING, "a string"},
+    {"tool_call_id", "tool_call_id", JSON_STRING, "a string"},
+    {"tool_calls", "tool_calls", JSON_ARRAY, "an array"},
+    {"reasoning", "reasoning_content", JSON_STRING, NULL},
+    {"thinking", "reasoning_content", JSON_STRING, NULL},
+    {"reasoning_content", "reasoning_content", JSON_STRING, "a string"},
 };
 
 /* Where in the request we are: "messages[3].content". */
@@ -119,10 +122,13 @@ static bool read_kept(const json_t *message, size_t index, json_t *normal,
             continue;
         }
         if (json_typeof(value) != kept[i].type) {
+            if (kept[i].expected == NULL) {
+                continue;
+            }
             return request_field_wrong_type(place_of(index, kept[i].name).text, kept[i].expected,
                                             value, error);
         }
-        if (json_object_set(normal, kept[i].name, value) != 0) {
+        if (json_object_set(normal, kept[i].kept_as, value) != 0) {
             return api_error_out_of_memory(error);
         }
     }

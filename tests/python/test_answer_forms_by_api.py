@@ -108,3 +108,16 @@ def test_gpt_oss_is_told_its_degree_of_thinking(servers, think):
         "messages": [{"role": "user", "content": "x"}], "reasoning_effort": effort}).json["prompt"]
         for effort in ("none", "medium", "max")]
     assert [f"Reasoning: {degree}\n" in prompt for degree, prompt in zip(("low", "medium", "high"), prompts, strict=True)] == [True] * 3
+
+
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning", "thinking"])
+def test_a_thought_goes_back_under_any_servers_name(servers, name):
+    call = {"id": "call_1", "type": "function", "function": {"name": "search", "arguments": "{}"}}
+    messages = [{"role": "user", "content": "x"}, {"role": "assistant", "content": None, name: "I need it.", "tool_calls": [call]},
+                {"role": "tool", "tool_call_id": "call_1", "content": "found"}]
+    for form, written in (("harmony", "<|channel|>analysis<|message|>I need it.<|end|>"), ("gemma", "thought\nI need it.\n<channel|>")):
+        asked = {"messages": messages, "tools": TOOLS}
+        assert written in servers(form).request("POST", "/apply-template", asked).json["prompt"]
+        asked["messages"] = [messages[0], {**messages[1], name: [1]}, messages[2]]
+        answer = servers(form).request("POST", "/apply-template", asked)
+        assert answer.status == (400 if name == "reasoning_content" else 200)
