@@ -6,6 +6,7 @@
  * Everything is linear in the size of the tables.
  */
 #include "base/bytes.h"
+#include "base/work_limit.h"
 #include "grammar/grammar_internal.h"
 
 #include <stdlib.h>
@@ -46,6 +47,10 @@ static uint32_t new_state(struct compiler *compiler) {
     if (compiler->state_count >= GRAMMAR_MAX_STATES) {
         fail(compiler, ERROR_UNSUPPORTED,
              "the grammar is too large; write it with fewer or smaller parts");
+        return 0;
+    }
+    if (compiler->state_count % WORK_LIMIT_STEPS == 0 && work_limit_reached()) {
+        fail(compiler, ERROR_CANCELLED, "nobody waits for the grammar any more");
         return 0;
     }
     return compiler->state_count++;

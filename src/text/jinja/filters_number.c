@@ -12,8 +12,12 @@ enum { MAX_DIGITS = 400 }; /* longer texts are not taken for numbers */
 
 /* The text without white space around it and underscores between digits; false when it cannot be a
  * number. */
-static bool clean_number(struct string_view text, char out[MAX_DIGITS]) {
-    text = jinja_text_strip(text, NULL, JINJA_STRIP_BOTH);
+static bool clean_number(struct jinja_render *render, struct string_view text,
+                         char out[MAX_DIGITS]) {
+    if (!jinja_spend(render, JINJA_STEPS_OF_NUMBER) ||
+        !jinja_text_strip_paid(render, &text, NULL, JINJA_STRIP_BOTH)) {
+        return false;
+    }
     if (text.length == 0 || text.length >= MAX_DIGITS) {
         return false;
     }
@@ -36,9 +40,10 @@ static bool clean_number(struct string_view text, char out[MAX_DIGITS]) {
     return true;
 }
 
-static bool parse_integer(struct string_view text, int64_t base, int64_t *value) {
+static bool parse_integer(struct jinja_render *render, struct string_view text, int64_t base,
+                          int64_t *value) {
     char digits[MAX_DIGITS], *end;
-    if (!clean_number(text, digits)) {
+    if (!clean_number(render, text, digits)) {
         return false;
     }
     /* strtoll takes a prefix only for base 16; Python takes the one that belongs to the base. */
@@ -57,9 +62,9 @@ static bool parse_integer(struct string_view text, int64_t base, int64_t *value)
 }
 
 /* What float() reads; C's hexadecimal floats and "nan(...)" are not among it. */
-static bool parse_float(struct string_view text, double *value) {
+static bool parse_float(struct jinja_render *render, struct string_view text, double *value) {
     char digits[MAX_DIGITS], *end;
-    if (!clean_number(text, digits) || strpbrk(digits, "xX(") != NULL) {
+    if (!clean_number(render, text, digits) || strpbrk(digits, "xX(") != NULL) {
         return false;
     }
     *value = strtod(digits, &end);
@@ -96,13 +101,13 @@ static bool filter_int(struct jinja_render *render, const struct jinja_call *cal
             return jinja_fail(render, "a float does not fit in an integer");
         }
     } else if (subject->kind == JINJA_STRING) {
-        good = parse_integer(subject->text, base, &value) ||
-               (parse_float(subject->text, &number) && float_to_integer(number, &value));
+        good = parse_integer(render, subject->text, base, &value) ||
+               (parse_float(render, subject->text, &number) && float_to_integer(number, &value));
     }
     *result = good                               ? jinja_integer(value)
               : jinja_given(&call->arguments[0]) ? call->arguments[0]
                                                  : jinja_integer(0);
-    return true;
+    return !render->failed;
 }
 
 static bool filter_float(struct jinja_render *render, const struct jinja_call *call,
@@ -116,12 +121,12 @@ static bool filter_float(struct jinja_render *render, const struct jinja_call *c
     if (good) {
         number = jinja_number(subject);
     } else if (subject->kind == JINJA_STRING) {
-        good = parse_float(subject->text, &number);
+        good = parse_float(render, subject->text, &number);
     }
     *result = good                               ? jinja_float(number)
               : jinja_given(&call->arguments[0]) ? call->arguments[0]
                                                  : jinja_float(0);
-    return true;
+    return !render->failed;
 }
 
 static bool expect_number(struct jinja_render *render, const struct jinja_value *value,
@@ -170,6 +175,7 @@ static bool filter_round(struct jinja_render *render, const struct jinja_call *c
     const struct jinja_value *precision = &call->arguments[0], *method = &call->arguments[1];
     int64_t digits = 0;
     if (!expect_number(render, &call->subject, "round") ||
+        !jinja_spend(render, JINJA_STEPS_OF_NUMBER) ||
         (jinja_given(precision) && !jinja_expect_integer(render, precision, "round's precision")) ||
         (jinja_given(method) && !jinja_expect_string(render, method, "round's method"))) {
         return false;

@@ -42,6 +42,9 @@ static bool map_filter(struct jinja_render *render, const struct jinja_call *cal
     if (filter == NULL) {
         return fail_unknown(render, "filter", name);
     }
+    if (!jinja_spend(render, JINJA_STEPS_OF_LOOK_UP)) {
+        return false;
+    }
     struct jinja_call inner = *call;
     inner.subject = *item;
     inner.arguments++;
@@ -102,7 +105,8 @@ static bool passes(struct jinja_render *render, const struct jinja_call *call, b
     }
     inner.arguments++;
     inner.count--;
-    if (!jinja_call_builtin(render, test, &inner, &verdict)) {
+    if (!jinja_spend(render, JINJA_STEPS_OF_LOOK_UP) ||
+        !jinja_call_builtin(render, test, &inner, &verdict)) {
         return false;
     }
     *passed = jinja_truth(&verdict);

@@ -44,7 +44,7 @@ static bool filter_capitalize(struct jinja_render *render, const struct jinja_ca
  * first character is in upper case, not in title case. */
 static void append_words_capitalized(struct jinja_builder *builder, struct string_view text) {
     size_t start = 0;
-    for (size_t at = 0; at <= text.length;) {
+    for (size_t at = 0; at <= text.length && !builder->render->failed;) {
         struct string_view rest = jinja_text_from(text, at);
         bool end = at == text.length;
         size_t bytes = end ? 1 : jinja_character_bytes(rest.data, rest.length);
@@ -191,7 +191,7 @@ static bool filter_indent(struct jinja_render *render, const struct jinja_call *
     jinja_append_view(&builder, more ? line : rest);
     /* A newline at the very end begins one more, empty line. */
     bool open = more && ending.length > 0;
-    while (open) {
+    while (open && !render->failed) {
         more = jinja_next_line(&rest, &line, &ending);
         open = more && ending.length > 0;
         jinja_append_char(&builder, '\n');

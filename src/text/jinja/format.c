@@ -123,6 +123,9 @@ static bool append_integer_field(struct jinja_builder *builder, const struct fie
 static bool append_float_field(struct jinja_builder *builder, const struct field *field,
                                double value) {
     char digits[DIGITS_BYTES], pattern[8];
+    if (!jinja_spend(builder->render, JINJA_STEPS_OF_NUMBER)) {
+        return false;
+    }
     double magnitude = fabs(value);
     int precision = field->precision < 0 ? 6 : field->precision;
     bool negative = signbit(value) && !isnan(value);
@@ -329,7 +332,7 @@ bool jinja_format_method(struct jinja_render *render, const struct jinja_call *c
     struct string_view rest = call->subject.text;
     struct jinja_builder builder = {.render = render};
     struct format_state state = {.call = call};
-    while (rest.length > 0) {
+    while (rest.length > 0 && !render->failed) {
         char c = rest.data[0];
         if ((c == '{' || c == '}') && rest.length > 1 && rest.data[1] == c) {
             jinja_append(&builder, rest.data, 1);

@@ -130,7 +130,8 @@ static bool global_strftime_now(struct jinja_render *render, const struct jinja_
     enum { MAX_TEXT = 1024 };
     const struct jinja_value *given = &call->arguments[0];
     char format[MAX_TEXT], text[MAX_TEXT];
-    if (!jinja_expect_string(render, given, "strftime_now's format")) {
+    if (!jinja_expect_string(render, given, "strftime_now's format") ||
+        !jinja_spend(render, JINJA_STEPS_OF_DATE)) {
         return false;
     }
     if (given->text.length + 2 > sizeof format ||

@@ -132,7 +132,7 @@ static void append_json_string(struct jinja_builder *builder, struct string_view
         return;
     }
     jinja_append_char(builder, '"');
-    for (size_t at = 0; at < text.length;) {
+    for (size_t at = 0; at < text.length && !builder->render->failed;) {
         struct string_view rest = {text.data + at, text.length - at};
         size_t plain = plain_bytes(rest, ascii_only), bytes = 0;
         uint32_t code_point = 0;
@@ -153,6 +153,9 @@ static void append_json_float(struct jinja_builder *builder, double number) {
         return;
     }
     char text[JINJA_NUMBER_BYTES];
+    if (!jinja_spend(builder->render, JINJA_STEPS_OF_NUMBER)) {
+        return;
+    }
     jinja_append(builder, text, jinja_format_float(number, text));
 }
 

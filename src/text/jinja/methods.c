@@ -74,7 +74,7 @@ static bool list_count(struct jinja_render *render, const struct jinja_call *cal
 static bool dict_get(struct jinja_render *render, const struct jinja_call *call,
                      struct jinja_value *result) {
     struct jinja_value *found;
-    if (!jinja_is_hashable(&call->arguments[0])) {
+    if (!jinja_is_hashable(render, &call->arguments[0])) {
         return jinja_fail(render, "unhashable type: '%s'", jinja_type_name(&call->arguments[0]));
     }
     if (!jinja_dict_find(render, call->subject.dict, &call->arguments[0], &found)) {

@@ -1,8 +1,7 @@
 /*
  * methods_string.c - methods of strings.
  *
- * A result is marked safe when the string was: Python's Markup passes its mark on. Searching is
- * paid for by the product of the lengths, which is what the plainest search takes.
+ * A result is marked safe when the string was: Python's Markup passes its mark on.
  */
 #include "text/jinja/builtin.h"
 #include "text/jinja/print.h"
@@ -22,11 +21,6 @@ static bool give_built(const struct jinja_call *call, const struct jinja_builder
                        struct jinja_value *result) {
     give_text(call, jinja_built(builder), result);
     return !builder->render->failed;
-}
-
-static bool spend_search(struct jinja_render *render, struct string_view text,
-                         struct string_view needle) {
-    return jinja_spend_search(render, text.length, needle.length);
 }
 
 /* An optional argument; *given is false for None. */
@@ -56,12 +50,9 @@ static bool strip(struct jinja_render *render, const struct jinja_call *call,
     if (!optional_string(render, characters, "strip's characters", &given)) {
         return false;
     }
-    struct string_view text =
-        jinja_text_strip(call->subject.text, given ? &characters->text : NULL, sides);
-    size_t removed = call->subject.text.length - text.length;
-    size_t compared = given ? characters->text.length : 0; /* with each character looked at */
-    return give_text(call, text, result) &&
-           jinja_spend_characters(render, (removed + 2) * (1 + compared / 2));
+    struct string_view text = call->subject.text;
+    return jinja_text_strip_paid(render, &text, given ? &characters->text : NULL, sides) &&
+           give_text(call, text, result);
 }
 
 static bool string_strip(struct jinja_render *render, const struct jinja_call *call,
@@ -133,8 +124,14 @@ static bool split_words_last(struct jinja_render *render, const struct jinja_cal
 static bool split_at(struct jinja_render *render, const struct jinja_call *call,
                      struct string_view separator, int64_t limit, struct jinja_value *list) {
     struct string_view rest = call->subject.text;
-    size_t at;
-    while (limit != 0 && (at = jinja_text_find(rest, separator, 0)) != JINJA_NOT_FOUND) {
+    while (limit != 0) {
+        size_t at;
+        if (!jinja_search(render, rest, separator, 0, &at)) {
+            return false;
+        }
+        if (at == JINJA_NOT_FOUND) {
+            break;
+        }
         if (!add_piece(render, call, list, jinja_text_until(rest, at))) {
             return false;
         }
@@ -147,8 +144,14 @@ static bool split_at(struct jinja_render *render, const struct jinja_call *call,
 static bool split_at_last(struct jinja_render *render, const struct jinja_call *call,
                           struct string_view separator, int64_t limit, struct jinja_value *list) {
     struct string_view rest = call->subject.text;
-    size_t at;
-    while (limit != 0 && (at = jinja_text_find_last(rest, separator)) != JINJA_NOT_FOUND) {
+    while (limit != 0) {
+        size_t at;
+        if (!jinja_search_last(render, rest, separator, &at)) {
+            return false;
+        }
+        if (at == JINJA_NOT_FOUND) {
+            break;
+        }
         if (!add_piece(render, call, list, jinja_text_from(rest, at + separator.length))) {
             return false;
         }
@@ -173,9 +176,10 @@ static bool split(struct jinja_render *render, const struct jinja_call *call, bo
     int64_t limit;
     if (!optional_string(render, separator, "split's separator", &given) ||
         !optional_integer(render, &call->arguments[1], -1, &limit) ||
-        !jinja_new_list(render, JINJA_LIST, 0, result) ||
-        !spend_search(render, call->subject.text,
-                      given ? separator->text : (struct string_view){0})) {
+        !jinja_new_list(render, JINJA_LIST, 0, result)) {
+        return false;
+    }
+    if (!given && !jinja_spend_characters(render, call->subject.text.length)) {
         return false;
     }
     if (given && separator->text.length == 0) {
@@ -225,14 +229,17 @@ static bool string_splitlines(struct jinja_render *render, const struct jinja_ca
 static bool partition(struct jinja_render *render, const struct jinja_call *call, bool last,
                       struct jinja_value *result) {
     struct string_view text = call->subject.text, separator = call->arguments[0].text;
-    if (!jinja_expect_string(render, &call->arguments[0], "partition's separator") ||
-        !spend_search(render, text, separator)) {
+    if (!jinja_expect_string(render, &call->arguments[0], "partition's separator")) {
         return false;
     }
     if (separator.length == 0) {
         return jinja_fail(render, "empty separator");
     }
-    size_t at = last ? jinja_text_find_last(text, separator) : jinja_text_find(text, separator, 0);
+    size_t at;
+    if (!(last ? jinja_search_last(render, text, separator, &at)
+               : jinja_search(render, text, separator, 0, &at))) {
+        return false;
+    }
     struct string_view pieces[3] = {text, {"", 0}, {"", 0}};
     if (at != JINJA_NOT_FOUND) {
         pieces[0] = jinja_text_until(text, at);
@@ -290,7 +297,8 @@ static bool string_endswith(struct jinja_render *render, const struct jinja_call
 static bool string_removeprefix(struct jinja_render *render, const struct jinja_call *call,
                                 struct jinja_value *result) {
     struct string_view text = call->subject.text;
-    if (!jinja_expect_string(render, &call->arguments[0], "removeprefix's prefix")) {
+    if (!jinja_expect_string(render, &call->arguments[0], "removeprefix's prefix") ||
+        !jinja_spend_bytes(render, call->arguments[0].text.length)) {
         return false;
     }
     bool fits = jinja_text_starts_with(text, call->arguments[0].text);
@@ -301,7 +309,8 @@ static bool string_removeprefix(struct jinja_render *render, const struct jinja_
 static bool string_removesuffix(struct jinja_render *render, const struct jinja_call *call,
                                 struct jinja_value *result) {
     struct string_view text = call->subject.text;
-    if (!jinja_expect_string(render, &call->arguments[0], "removesuffix's suffix")) {
+    if (!jinja_expect_string(render, &call->arguments[0], "removesuffix's suffix") ||
+        !jinja_spend_bytes(render, call->arguments[0].text.length)) {
         return false;
     }
     bool fits = jinja_text_ends_with(text, call->arguments[0].text);
@@ -345,7 +354,7 @@ static bool string_capitalize(struct jinja_render *render, const struct jinja_ca
 static void replace_empty(struct jinja_builder *builder, struct string_view text,
                           struct string_view new, int64_t limit) {
     size_t at = 0;
-    while (limit != 0) {
+    while (limit != 0 && !builder->render->failed) {
         jinja_append_view(builder, new);
         limit -= limit > 0;
         if (at >= text.length) {
@@ -366,8 +375,7 @@ static bool string_replace(struct jinja_render *render, const struct jinja_call 
     if (!jinja_expect_string(render, &call->arguments[0], "what is replaced") ||
         !jinja_expect_string(render, &new, "the replacement") ||
         !optional_integer(render, &call->arguments[2], -1, &limit) ||
-        (call->subject.safe && !jinja_escape(render, &new, &new)) ||
-        !spend_search(render, call->subject.text, call->arguments[0].text)) {
+        (call->subject.safe && !jinja_escape(render, &new, &new))) {
         return false;
     }
     struct string_view rest = call->subject.text, old = call->arguments[0].text;
@@ -376,8 +384,7 @@ static bool string_replace(struct jinja_render *render, const struct jinja_call 
         replace_empty(&builder, rest, new.text, limit);
         return give_built(call, &builder, result);
     }
-    while (limit != 0 && !render->failed &&
-           (at = jinja_text_find(rest, old, 0)) != JINJA_NOT_FOUND) {
+    while (limit != 0 && jinja_search(render, rest, old, 0, &at) && at != JINJA_NOT_FOUND) {
         jinja_append_view(&builder, jinja_text_until(rest, at));
         jinja_append_view(&builder, new.text);
         rest = jinja_text_from(rest, at + old.length);
@@ -391,6 +398,11 @@ static bool string_replace(struct jinja_render *render, const struct jinja_call 
  * *offset is its place in bytes. False: the part does not exist. */
 static bool searched_part(struct string_view text, int64_t start, int64_t end,
                           struct string_view *part, size_t *offset) {
+    if (start == 0 && end == INT64_MAX) {
+        *offset = 0;
+        *part = text;
+        return true;
+    }
     int64_t length = (int64_t)jinja_text_length(text);
     start = start < 0 ? (start + length < 0 ? 0 : start + length) : start;
     end = end < 0 ? (end + length < 0 ? 0 : end + length) : end;
@@ -404,6 +416,14 @@ static bool searched_part(struct string_view text, int64_t start, int64_t end,
     return true;
 }
 
+/* Characters are counted to find a part, and to say where something was found. */
+static bool spend_part(struct jinja_render *render, const struct jinja_call *call, int64_t start,
+                       int64_t end) {
+    size_t length = call->subject.text.length;
+    return start == 0 && end == INT64_MAX ? jinja_spend_bytes(render, length)
+                                          : jinja_spend_characters(render, 2 * length);
+}
+
 /* Code point index of what is looked for, or -1. */
 static bool find(struct jinja_render *render, const struct jinja_call *call, bool last,
                  int64_t *found) {
@@ -414,13 +434,17 @@ static bool find(struct jinja_render *render, const struct jinja_call *call, boo
     if (!jinja_expect_string(render, &call->arguments[0], "what is looked for") ||
         !optional_integer(render, &call->arguments[1], 0, &start) ||
         !optional_integer(render, &call->arguments[2], INT64_MAX, &end) ||
-        !spend_search(render, call->subject.text, needle)) {
+        !spend_part(render, call, start, end)) {
         return false;
     }
     if (!searched_part(call->subject.text, start, end, &part, &offset)) {
         return true;
     }
-    size_t at = last ? jinja_text_find_last(part, needle) : jinja_text_find(part, needle, 0);
+    size_t at;
+    if (!(last ? jinja_search_last(render, part, needle, &at)
+               : jinja_search(render, part, needle, 0, &at))) {
+        return false;
+    }
     if (at != JINJA_NOT_FOUND) {
         *found = (int64_t)jinja_text_length(jinja_text_until(call->subject.text, offset + at));
     }
@@ -469,7 +493,7 @@ static bool string_count(struct jinja_render *render, const struct jinja_call *c
     if (!jinja_expect_string(render, &call->arguments[0], "what is counted") ||
         !optional_integer(render, &call->arguments[1], 0, &start) ||
         !optional_integer(render, &call->arguments[2], INT64_MAX, &end) ||
-        !spend_search(render, call->subject.text, needle)) {
+        !spend_part(render, call, start, end)) {
         return false;
     }
     if (searched_part(call->subject.text, start, end, &part, &offset)) {
@@ -477,13 +501,14 @@ static bool string_count(struct jinja_render *render, const struct jinja_call *c
         if (needle.length == 0) {
             count = (int64_t)jinja_text_length(part) + 1;
         }
-        while (needle.length > 0 && (at = jinja_text_find(part, needle, at)) != JINJA_NOT_FOUND) {
+        while (needle.length > 0 && jinja_search(render, part, needle, at, &at) &&
+               at != JINJA_NOT_FOUND) {
             count++;
             at += needle.length;
         }
     }
     *result = jinja_integer(count);
-    return true;
+    return !render->failed;
 }
 
 static bool string_join(struct jinja_render *render, const struct jinja_call *call,
@@ -574,11 +599,14 @@ static bool pad(struct jinja_render *render, const struct jinja_call *call, enum
     }
     if (given) {
         fill = call->arguments[1].text;
-        if (jinja_text_length(fill) != 1) {
+        if (fill.length > 4 || jinja_text_length(fill) != 1) {
             return jinja_fail(render, "the fill character must be one character long");
         }
     }
     int64_t width = jinja_integral(&call->arguments[0]);
+    if (!jinja_spend_bytes(render, text.length)) {
+        return false;
+    }
     size_t length = jinja_text_length(text);
     size_t space = width > (int64_t)length ? (size_t)width - length : 0;
     size_t left = side == PAD_LEFT ? space : 0;

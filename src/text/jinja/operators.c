@@ -286,6 +286,9 @@ static bool find_attribute(struct jinja_render *render, const struct jinja_value
         return true;
     }
     const struct jinja_builtin *builtin = *found ? NULL : jinja_find_method(object->kind, name);
+    if (!jinja_spend(render, JINJA_STEPS_OF_LOOK_UP)) {
+        return false;
+    }
     if (builtin != NULL) {
         struct jinja_method *method = jinja_alloc(render, 1, sizeof *method);
         if (method == NULL) {
@@ -363,7 +366,7 @@ bool jinja_element(struct jinja_render *render, const struct jinja_value *object
     if (jinja_is_undefined(object)) {
         return jinja_fail_undefined(render, object);
     }
-    if (object->kind == JINJA_DICT && jinja_is_hashable(key)) {
+    if (object->kind == JINJA_DICT && jinja_is_hashable(render, key)) {
         struct jinja_value *value;
         if (!jinja_dict_find(render, object->dict, key, &value)) {
             return false;
@@ -542,7 +545,7 @@ bool jinja_path(struct jinja_render *render, const struct jinja_value *object,
         struct jinja_value key =
             path->kind == JINJA_STRING ? path_key(jinja_text_until(rest, dot)) : *path;
         struct jinja_value current = *result;
-        if (!jinja_element(render, &current, &key, result)) {
+        if (!jinja_spend(render, 1) || !jinja_element(render, &current, &key, result)) {
             return false;
         }
         if (jinja_is_undefined(result) && otherwise != NULL && otherwise->kind != JINJA_NONE) {

@@ -87,7 +87,7 @@ static void append_string_repr(struct jinja_builder *builder, struct string_view
     char quote = single && !both ? '"' : '\'';
     jinja_append_char(builder, quote);
     size_t bytes;
-    for (size_t at = 0; at < text.length; at += bytes) {
+    for (size_t at = 0; at < text.length && !builder->render->failed; at += bytes) {
         uint32_t c;
         bytes = utf8_decode(text.data + at, text.length - at, &c);
         if (bytes == 0) {
@@ -219,6 +219,9 @@ bool jinja_append_repr(struct jinja_builder *builder, const struct jinja_value *
         jinja_append_format(builder, "%" PRId64, value->integer);
         break;
     case JINJA_FLOAT: {
+        if (!jinja_spend(render, JINJA_STEPS_OF_NUMBER)) {
+            return false;
+        }
         char text[JINJA_NUMBER_BYTES];
         jinja_append(builder, text, jinja_format_float(value->number, text));
         break;
@@ -296,7 +299,7 @@ bool jinja_escape(struct jinja_render *render, const struct jinja_value *value,
         return false;
     }
     struct jinja_builder builder = {.render = render};
-    for (size_t i = 0; i < text.length; i++) {
+    for (size_t i = 0; i < text.length && !render->failed; i++) {
         const char *name = entity(text.data[i]);
         if (name != NULL) {
             jinja_append_text(&builder, name);

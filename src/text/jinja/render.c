@@ -2,7 +2,9 @@
 #include "text/jinja/render.h"
 
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "base/utf8.h"
+#include "base/work_limit.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -12,8 +14,9 @@ enum {
     SLAB_BYTES = 32 * 1024,
     SMALL_BYTES = 4 * 1024, /* larger allocations do not come from a slab */
     ALIGNMENT = 16,
+    LOOK_EVERY = 4096, /* steps */
     BYTES_PER_STEP = 64,
-    SEARCHED_BYTES_PER_STEP = 16,
+    SEARCHED_BYTES_PER_STEP = 4,
     DECODED_BYTES_PER_STEP = 2,
 };
 
@@ -43,12 +46,29 @@ bool jinja_fail_memory(struct jinja_render *render) {
                      "the template needs more memory than there is");
 }
 
+static bool look_up(struct jinja_render *render) {
+    render->steps_to_look = LOOK_EVERY;
+    int64_t now = clock_now_ns();
+    if (render->deadline_ns == 0) {
+        render->deadline_ns = now + JINJA_MAX_NS;
+    }
+    if (now >= render->deadline_ns) {
+        return jinja_fail(render, "the template takes longer than %d s",
+                          (int)(JINJA_MAX_NS / 1000000000));
+    }
+    return !work_limit_reached() || jinja_fail(render, "nobody waits for the template any more");
+}
+
 bool jinja_spend(struct jinja_render *render, size_t steps) {
     if (steps > render->steps_left) {
         render->steps_left = 0;
         return jinja_fail(render, "the template takes too many steps");
     }
     render->steps_left -= steps;
+    if (steps >= render->steps_to_look) {
+        return look_up(render) && !render->failed;
+    }
+    render->steps_to_look -= steps;
     return !render->failed;
 }
 
@@ -60,10 +80,14 @@ bool jinja_spend_characters(struct jinja_render *render, size_t length) {
     return jinja_spend(render, length / DECODED_BYTES_PER_STEP);
 }
 
-bool jinja_spend_search(struct jinja_render *render, size_t length, size_t needle_length) {
+bool jinja_spend_search(struct jinja_render *render, size_t length) {
+    return jinja_spend(render, 1 + length / SEARCHED_BYTES_PER_STEP);
+}
+
+bool jinja_spend_search_last(struct jinja_render *render, size_t length, size_t needle_length) {
     /* Neither is larger than JINJA_MAX_MEMORY_BYTES or a caller's JSON: no overflow in 64 bits. */
     return jinja_spend(render,
-                       length / SEARCHED_BYTES_PER_STEP * (1 + needle_length / BYTES_PER_STEP));
+                       1 + length / DECODED_BYTES_PER_STEP * (1 + needle_length / BYTES_PER_STEP));
 }
 
 bool jinja_enter(struct jinja_render *render) {
@@ -116,7 +140,7 @@ void *jinja_alloc(struct jinja_render *render, size_t count, size_t size) {
 
 static bool builder_reserve(struct jinja_builder *builder, size_t extra) {
     struct jinja_render *render = builder->render;
-    if (render->failed) {
+    if (!jinja_spend(render, 1 + extra / BYTES_PER_STEP)) {
         return false;
     }
     size_t needed;
@@ -185,12 +209,18 @@ void jinja_append_repeated(struct jinja_builder *builder, struct string_view tex
     if (bytes == 0 || !builder_reserve(builder, bytes)) {
         return;
     }
-    for (size_t i = 0; i < count; i++) {
-        uint8_t *own = builder->own == NULL ? NULL : builder->own + builder->length;
-        jinja_copy_text(builder->render, builder->data + builder->length, own, text.data,
-                        text.length);
-        builder->length += text.length;
+    char *start = builder->data + builder->length;
+    uint8_t *own = builder->own == NULL ? NULL : builder->own + builder->length;
+    jinja_copy_text(builder->render, start, own, text.data, text.length);
+    for (size_t done = text.length; done < bytes;) { /* twice as many each time */
+        size_t more = size_min(done, bytes - done);
+        memcpy(start + done, start, more);
+        if (own != NULL) {
+            memcpy(own + done, own, more);
+        }
+        done += more;
     }
+    builder->length += bytes;
 }
 
 void jinja_append_format(struct jinja_builder *builder, const char *format, ...) {

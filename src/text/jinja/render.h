@@ -2,9 +2,11 @@
  * render.h - the state of one rendering: its memory, its budget, its first failure.
  *
  * A template and its context are hostile, so everything a rendering does is paid for: steps (about
- * one for each expression evaluated and for each 64 bytes looked at), bytes, and depth of nesting.
- * When a budget runs out the rendering fails. Values live in the rendering's arena and are released
- * with it. One rendering belongs to one thread.
+ * one for each expression evaluated, each piece of text written and each 64 bytes looked at),
+ * bytes, and depth of nesting. A step is some 50 ns; every few thousand of them the clock is looked
+ * at, and whether anybody still waits (base/work_limit.h). When a budget runs out the rendering
+ * fails, and whoever loops over text or items finds `failed` set. Values live in the rendering's
+ * arena and are released with it. One rendering belongs to one thread.
  *
  * A function that can fail returns false after jinja_fail; the first failure stays.
  */
@@ -18,6 +20,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#define JINJA_MAX_NS INT64_C(2000000000) /* of one rendering, however slow the machine */
 
 enum {
     JINJA_MAX_STEPS = 20 * 1000 * 1000,         /* about a second */
@@ -37,6 +41,8 @@ struct jinja_render {
     char *slab; /* free part of the newest small-allocation slab */
     size_t slab_left;
     size_t steps_left;
+    size_t steps_to_look; /* until the clock and the thread's work limit are looked at */
+    int64_t deadline_ns;  /* of clock_now_ns; 0: the rendering has not begun */
     unsigned depth;
     bool failed;
     struct error *error;
@@ -61,16 +67,21 @@ bool jinja_fail_memory(struct jinja_render *render);
 
 bool jinja_spend(struct jinja_render *render, size_t steps);
 /* The prices of copying or comparing text, of taking it apart into characters, and of looking for
- * one text in another (of the plainest search: their product). Lengths are in bytes. */
+ * one text in another: at the worst texts from the front (where the time is linear), and from the
+ * end (by the product of the lengths). Lengths are in bytes. */
 bool jinja_spend_bytes(struct jinja_render *render, size_t length);
 bool jinja_spend_characters(struct jinja_render *render, size_t length);
-bool jinja_spend_search(struct jinja_render *render, size_t length, size_t needle_length);
+bool jinja_spend_search(struct jinja_render *render, size_t length);
+bool jinja_spend_search_last(struct jinja_render *render, size_t length, size_t needle_length);
 
 /* Every function that calls itself on hostile depth enters first and leaves last. */
 bool jinja_enter(struct jinja_render *render);
 static inline void jinja_leave(struct jinja_render *render) {
     render->depth--;
 }
+
+/* What turning a float into its shortest text, or text into a number, is worth. */
+enum { JINJA_STEPS_OF_NUMBER = 64, JINJA_STEPS_OF_DATE = 512, JINJA_STEPS_OF_LOOK_UP = 4 };
 
 /* Zeroed, aligned to 16 bytes; NULL after jinja_fail_memory. */
 void *jinja_alloc(struct jinja_render *render, size_t count, size_t size);

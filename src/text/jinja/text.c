@@ -148,6 +148,31 @@ struct string_view jinja_text_strip(struct string_view text, const struct string
     return text;
 }
 
+bool jinja_text_strip_paid(struct jinja_render *render, struct string_view *text,
+                           const struct string_view *characters, enum jinja_strip_sides sides) {
+    size_t price = characters == NULL ? 1 : 1 + characters->length / 8;
+    size_t bytes;
+    while ((sides & JINJA_STRIP_LEFT) != 0 && text->length > 0) {
+        if (!jinja_spend(render, price)) {
+            return false;
+        }
+        if (!in_set(first_character(*text, &bytes), characters)) {
+            break;
+        }
+        *text = jinja_text_from(*text, bytes);
+    }
+    while ((sides & JINJA_STRIP_RIGHT) != 0 && text->length > 0) {
+        if (!jinja_spend(render, price)) {
+            return false;
+        }
+        if (!in_set(last_character(*text, &bytes), characters)) {
+            break;
+        }
+        text->length -= bytes;
+    }
+    return true;
+}
+
 size_t jinja_leading_space(struct string_view text) {
     return text.length - jinja_text_strip(text, NULL, JINJA_STRIP_LEFT).length;
 }
@@ -177,6 +202,47 @@ size_t jinja_text_find_last(struct string_view text, struct string_view needle) 
         }
     }
     return JINJA_NOT_FOUND;
+}
+
+enum { SEARCH_WINDOW = 256 * 1024, LAST_WINDOW = 64 * 1024 };
+
+bool jinja_search(struct jinja_render *render, struct string_view text, struct string_view needle,
+                  size_t from, size_t *found) {
+    size_t window = size_max(SEARCH_WINDOW, 2 * needle.length);
+    for (;;) {
+        size_t end = from + size_min(window, text.length - size_min(from, text.length));
+        *found = jinja_text_find(jinja_text_until(text, end), needle, from);
+        size_t until = *found == JINJA_NOT_FOUND ? end : *found + needle.length;
+        if (!jinja_spend_search(render, until - from)) {
+            return false;
+        }
+        if (*found != JINJA_NOT_FOUND || end >= text.length) {
+            return true;
+        }
+        from = end - (needle.length - 1); /* an empty needle is found at once */
+    }
+}
+
+bool jinja_search_last(struct jinja_render *render, struct string_view text,
+                       struct string_view needle, size_t *found) {
+    size_t places = size_max(LAST_WINDOW / (1 + needle.length / 64), 16);
+    for (;;) {
+        size_t window = size_min(places + needle.length, text.length);
+        size_t start = text.length - window;
+        *found = jinja_text_find_last(jinja_text_from(text, start), needle);
+        size_t looked_at = *found == JINJA_NOT_FOUND ? size_min(places, window) : window - *found;
+        if (!jinja_spend_search_last(render, looked_at, needle.length)) {
+            return false;
+        }
+        if (*found != JINJA_NOT_FOUND) {
+            *found += start;
+            return true;
+        }
+        if (start == 0) {
+            return true;
+        }
+        text.length = start + needle.length - 1; /* an empty needle is found at once */
+    }
 }
 
 bool jinja_text_starts_with(struct string_view text, struct string_view prefix) {
@@ -372,14 +438,14 @@ static void append_lower_character(struct jinja_builder *builder, struct string_
 
 void jinja_append_upper(struct jinja_builder *builder, struct string_view text) {
     size_t bytes;
-    for (size_t at = 0; at < text.length; at += bytes) {
+    for (size_t at = 0; at < text.length && !builder->render->failed; at += bytes) {
         append_upper_character(builder, first_character(jinja_text_from(text, at), &bytes));
     }
 }
 
 void jinja_append_lower(struct jinja_builder *builder, struct string_view text) {
     size_t bytes;
-    for (size_t at = 0; at < text.length; at += bytes) {
+    for (size_t at = 0; at < text.length && !builder->render->failed; at += bytes) {
         uint32_t code_point = first_character(jinja_text_from(text, at), &bytes);
         append_lower_character(builder, text, at, code_point, bytes);
     }
@@ -387,7 +453,7 @@ void jinja_append_lower(struct jinja_builder *builder, struct string_view text) 
 
 void jinja_append_capitalized(struct jinja_builder *builder, struct string_view text) {
     size_t bytes;
-    for (size_t at = 0; at < text.length; at += bytes) {
+    for (size_t at = 0; at < text.length && !builder->render->failed; at += bytes) {
         uint32_t code_point = first_character(jinja_text_from(text, at), &bytes);
         if (at == 0) {
             append_title_character(builder, code_point);
@@ -400,7 +466,7 @@ void jinja_append_capitalized(struct jinja_builder *builder, struct string_view 
 void jinja_append_title(struct jinja_builder *builder, struct string_view text) {
     size_t bytes;
     bool in_word = false;
-    for (size_t at = 0; at < text.length; at += bytes) {
+    for (size_t at = 0; at < text.length && !builder->render->failed; at += bytes) {
         uint32_t code_point = first_character(jinja_text_from(text, at), &bytes);
         if (in_word) {
             append_lower_character(builder, text, at, code_point, bytes);

@@ -33,10 +33,19 @@ enum jinja_strip_sides { JINJA_STRIP_LEFT = 1, JINJA_STRIP_RIGHT = 2, JINJA_STRI
 struct string_view jinja_text_strip(struct string_view text, const struct string_view *characters,
                                     enum jinja_strip_sides sides);
 
+/* The same, paid for character by character; false when it cannot be. */
+bool jinja_text_strip_paid(struct jinja_render *render, struct string_view *text,
+                           const struct string_view *characters, enum jinja_strip_sides sides);
+
 /* Byte offset of the first (last) occurrence at or after `from`, or JINJA_NOT_FOUND. An empty
  * needle is found at once. */
 size_t jinja_text_find(struct string_view text, struct string_view needle, size_t from);
 size_t jinja_text_find_last(struct string_view text, struct string_view needle);
+/* The same, paid for by what is looked at, a window after the other; false when it cannot be. */
+bool jinja_search(struct jinja_render *render, struct string_view text, struct string_view needle,
+                  size_t from, size_t *found);
+bool jinja_search_last(struct jinja_render *render, struct string_view text,
+                       struct string_view needle, size_t *found);
 bool jinja_text_starts_with(struct string_view text, struct string_view prefix);
 bool jinja_text_ends_with(struct string_view text, struct string_view suffix);
 

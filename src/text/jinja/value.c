@@ -91,6 +91,9 @@ bool jinja_new_list(struct jinja_render *render, enum jinja_kind list_or_tuple, 
 
 bool jinja_list_append(struct jinja_render *render, struct jinja_list *list,
                        struct jinja_value item) {
+    if (!jinja_spend(render, 1)) {
+        return false;
+    }
     if (list->count == list->capacity) {
         size_t capacity = size_max(4, list->capacity * 2);
         struct jinja_value *items = jinja_alloc(render, capacity, sizeof *items);
@@ -137,6 +140,9 @@ bool jinja_new_dict(struct jinja_render *render, enum jinja_kind dict_or_namespa
 
 bool jinja_dict_add(struct jinja_render *render, struct jinja_dict *dict, struct jinja_value key,
                     struct jinja_value value) {
+    if (!jinja_spend(render, 1)) {
+        return false;
+    }
     if (dict->count == dict->capacity) {
         size_t capacity = size_max(4, dict->capacity * 2);
         struct jinja_entry *entries = jinja_alloc(render, capacity, sizeof *entries);
@@ -153,12 +159,15 @@ bool jinja_dict_add(struct jinja_render *render, struct jinja_dict *dict, struct
     return true;
 }
 
-bool jinja_is_hashable(const struct jinja_value *value) {
+bool jinja_is_hashable(struct jinja_render *render, const struct jinja_value *value) {
     if (value->kind == JINJA_TUPLE) {
+        if (!jinja_spend(render, value->list->count / 8)) {
+            return false;
+        }
         for (size_t i = 0; i < value->list->count; i++) {
             /* A tuple inside a tuple is refused as a key: it would need a bound on the depth. */
             if (value->list->items[i].kind == JINJA_TUPLE ||
-                !jinja_is_hashable(&value->list->items[i])) {
+                !jinja_is_hashable(render, &value->list->items[i])) {
                 return false;
             }
         }
@@ -175,9 +184,13 @@ bool jinja_dict_find_text(struct jinja_render *render, const struct jinja_dict *
     }
     for (size_t i = 0; i < dict->count; i++) {
         const struct jinja_value *candidate = &dict->entries[i].key;
+        if (candidate->kind == JINJA_STRING && candidate->text.length == key.length &&
+            !jinja_spend_bytes(render, key.length)) {
+            return false;
+        }
         if (candidate->kind == JINJA_STRING && string_view_equals(candidate->text, key)) {
             *found = &dict->entries[i].value;
-            return jinja_spend_bytes(render, key.length);
+            return true;
         }
     }
     return true;
@@ -204,7 +217,7 @@ bool jinja_dict_find(struct jinja_render *render, const struct jinja_dict *dict,
 
 bool jinja_dict_set(struct jinja_render *render, struct jinja_dict *dict, struct jinja_value key,
                     struct jinja_value value) {
-    if (!jinja_is_hashable(&key)) {
+    if (!jinja_is_hashable(render, &key)) {
         return jinja_fail(render, "unhashable type: '%s'", jinja_type_name(&key));
     }
     struct jinja_value *found;
@@ -561,11 +574,13 @@ bool jinja_contains(struct jinja_render *render, const struct jinja_value *conta
             return jinja_fail(render, "'in <string>' requires string as left operand, not %s",
                               jinja_type_name(item));
         }
-        *contains = jinja_text_find(container->text, item->text, 0) != JINJA_NOT_FOUND;
-        return jinja_spend_search(render, container->text.length, item->text.length);
+        size_t at;
+        bool done = jinja_search(render, container->text, item->text, 0, &at);
+        *contains = done && at != JINJA_NOT_FOUND;
+        return done;
     }
     if (container->kind == JINJA_DICT) {
-        if (!jinja_is_hashable(item)) {
+        if (!jinja_is_hashable(render, item)) {
             return jinja_fail(render, "unhashable type: '%s'", jinja_type_name(item));
         }
         struct jinja_value *found;

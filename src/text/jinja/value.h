@@ -174,7 +174,8 @@ bool jinja_dict_find(struct jinja_render *render, const struct jinja_dict *dict,
                      const struct jinja_value *key, struct jinja_value **found);
 bool jinja_dict_find_text(struct jinja_render *render, const struct jinja_dict *dict,
                           struct string_view key, struct jinja_value **found);
-bool jinja_is_hashable(const struct jinja_value *value);
+/* False after jinja_fail, too. */
+bool jinja_is_hashable(struct jinja_render *render, const struct jinja_value *value);
 
 /* Python's bool(). */
 bool jinja_truth(const struct jinja_value *value);

@@ -1,6 +1,8 @@
 /* byte_pair_merge.c - see byte_pair_merge.h. */
 #include "text/tokenizer/byte_pair_merge.h"
 
+#include "base/work_limit.h"
+
 #include "base/bytes.h"
 
 #include <stdlib.h>
@@ -151,6 +153,9 @@ bool merge_list_run(struct merge_list *list, const char *text, merge_lookup look
                     const void *context) {
     struct merge_rules rules = {text, lookup, context};
     list->heap_count = 0;
+    if (work_limit_reached_at(&list->steps)) {
+        return false;
+    }
     for (size_t i = 0; i + 1 < list->symbol_count; i++) {
         if (!append_pair(list, &rules, (int32_t)i)) {
             return false;
@@ -160,6 +165,9 @@ bool merge_list_run(struct merge_list *list, const char *text, merge_lookup look
         sift_down(list, i - 1);
     }
     while (list->heap_count > 0) {
+        if (work_limit_reached_at(&list->steps)) {
+            return false;
+        }
         struct merge_candidate best = pop_best(list);
         if (is_stale(list, &best)) {
             continue;

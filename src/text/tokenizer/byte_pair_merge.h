@@ -34,6 +34,7 @@ struct merge_list {
     size_t symbol_count, symbol_capacity;
     struct merge_candidate *heap; /* [heap_count], smallest key at 0; owned */
     size_t heap_count, heap_capacity;
+    uint32_t steps; /* of runs and joins: now and then it is asked whether they are wanted */
 };
 
 /* True when the two symbols may be joined: *priority (0 is joined first) and the id of the result.
@@ -49,7 +50,8 @@ void merge_list_clear(struct merge_list *list); /* keeps the memory */
 /* Adds the next symbol of the text (at most INT32_MAX of them); false when memory runs out. */
 bool merge_list_push(struct merge_list *list, uint32_t start, uint32_t length, uint32_t id);
 
-/* Joins until nothing can be joined; false when memory runs out. What is left is the chain from
+/* Joins until nothing can be joined; false when memory runs out, or when the thread's work limit is
+ * reached. What is left is the chain from
  * symbols[0] along `next`. */
 bool merge_list_run(struct merge_list *list, const char *text, merge_lookup lookup,
                     const void *context);

@@ -6,6 +6,7 @@
 #include "text/tokenizer/tokenizer.h"
 
 #include "base/utf8.h"
+#include "base/work_limit.h"
 #include "text/tokenizer/byte_pair.h"
 #include "text/tokenizer/pretokenizer.h"
 #include "text/tokenizer/sentencepiece.h"
@@ -264,6 +265,9 @@ cleanup:
     pretokenizer_scratch_free(encoding.pretokenizer);
     if (!done) {
         out->count = count_before;
+        if (work_limit_reached()) { /* a loop gave up, and nothing was wrong */
+            work_limit_fail(error);
+        }
     }
     return done;
 }
