@@ -94,6 +94,7 @@ static bool read_ids(const struct gguf *gguf, struct tokenizer_source *source,
         {"tokenizer.ggml.unknown_token_id", &source->unknown},
         {"tokenizer.ggml.padding_token_id", &source->pad},
         {"tokenizer.ggml.eot_token_id", &source->eot},
+        {"tokenizer.ggml.eom_token_id", &source->eom},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         if (!read_id(gguf, rows[i].key, source->token_count, rows[i].id, error)) {

@@ -25,6 +25,7 @@ enum {
     OPTION_SCORES = 16,
     OPTION_SPECIAL = 32, /* add and parse them */
     OPTION_ALL_BYTES = 64,
+    OPTION_RANKS = 128, /* SentencePiece with a list of merges */
     MOST_TOKENS = 600,
     MOST_MERGES = 300,
 };
@@ -32,6 +33,7 @@ enum {
 static const char *const pres[] = {
     "",       "gpt-2",  "smollm",       "llama-bpe",      "qwen2",
     "tekken", "falcon", "deepseek-llm", "deepseek-coder", "unheard-of",
+    "gpt-4o", "qwen35", "deepseek-v3",  "youtu",
 };
 
 struct input {
@@ -112,7 +114,8 @@ static uint8_t take_source(struct made *made, struct input *input) {
     uint8_t options = take(input);
     const char *pre = pres[take(input) % (sizeof pres / sizeof pres[0])];
     bool sentencepiece = (options & OPTION_SENTENCEPIECE) != 0;
-    made->source = tokenizer_source_defaults(string_view_of(sentencepiece ? "llama" : "gpt2"),
+    const char *pieces = (options & OPTION_RANKS) != 0 ? "gemma4" : "llama";
+    made->source = tokenizer_source_defaults(string_view_of(sentencepiece ? pieces : "gpt2"),
                                              string_view_of(pre));
     made->source.bos = (int8_t)take(input);
     made->source.eos = (int8_t)take(input);
@@ -178,7 +181,8 @@ static void use(const struct tokenizer *tokenizer, const struct made *made, uint
         require(list.count == again.count);
         require(list.count == 0 || memcmp(list.ids, again.ids, list.count * sizeof *list.ids) == 0);
         check_ids(tokenizer, made, &list, special);
-        bool normalizes = string_view_is(made->source.pre, "qwen2");
+        bool normalizes =
+            string_view_is(made->source.pre, "qwen2") || string_view_is(made->source.pre, "qwen35");
         if ((options & OPTION_ALL_BYTES) != 0 && (options & OPTION_SENTENCEPIECE) == 0 &&
             (options & OPTION_TYPES) != 0 && !special && !normalizes) {
             check_bytes(tokenizer, &list, text);

@@ -7,10 +7,10 @@ The format is described in fuzz_tokenizer.c. Run by hand when it or the tokenize
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / "corpus" / "tokenizer"
-SENTENCEPIECE, SPACE_PREFIX, REMOVE_SPACES, TYPES, SCORES, SPECIAL, ALL_BYTES = (1 << bit for bit in range(7))
+SENTENCEPIECE, SPACE_PREFIX, REMOVE_SPACES, TYPES, SCORES, SPECIAL, ALL_BYTES, RANKS = (1 << bit for bit in range(8))
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 PRES = ["default", "gpt-2", "smollm", "llama-bpe", "qwen2", "tekken", "falcon", "deepseek-llm", "deepseek-coder",
-        "unheard-of"]
+        "unheard-of", "gpt-4o", "qwen35", "deepseek-v3", "youtu"]
 NONE = 255
 TEXT = "I'm <|im_end|> The  cat's 123, \u4e2d\u6587 e\u0301\n\n \u2581\u2581x\U0001f600".encode() + b"\xff\xc3 \xe4\xb8"
 
@@ -49,6 +49,10 @@ def main():
     seed("pieces_remove_spaces", SENTENCEPIECE | ALL_BYTES | TYPES | SCORES | REMOVE_SPACES, *PIECES)
     seed("pieces_without_bytes", SENTENCEPIECE | TYPES | SCORES, *PIECES, ids=(1, 2, 0, NONE))
     seed("spaces_inside", SENTENCEPIECE | ALL_BYTES | TYPES | SCORES, *PIECES, token("s\u25811", score=3))
+    merges = [merge("a t"), merge("c at"), merge("\u2581 cat"), merge("\u2581 \u2581"), merge("x nothing")]
+    tokens = [*PIECES, token("a"), token("t"), token("c"), token("cat")]
+    seed("pieces_ranked", SENTENCEPIECE | RANKS | ALL_BYTES | TYPES, *tokens, *merges)
+    seed("pieces_ranked_without_bytes", SENTENCEPIECE | RANKS | TYPES, *tokens, *merges, ids=(1, 2, 0, NONE))
     seed("duplicates", ALL_BYTES | TYPES, token("a"), token("a"), token(""), token("<x>", CONTROL), token("<x>", CONTROL))
     seed("id_out_of_range", TYPES, token("a"), ids=(7, 7, 7, 7))
 

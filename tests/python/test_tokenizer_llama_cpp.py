@@ -15,11 +15,11 @@ pytestmark = pytest.mark.timeout(900)  # the first run downloads
 # Every vocabulary there that has strings and ids and is of a family this program knows.
 VOCABULARIES = [
     "llama-spm", "phi-3", "gpt-2", "llama-bpe", "starcoder", "refact", "qwen2", "qwen35", "command-r", "mpt",
-    "falcon", "deepseek-llm", "deepseek-coder",
+    "falcon", "deepseek-llm", "deepseek-coder", "gemma-4",
 ]
 # Their tokenizers bring text into Unicode's form C first, which llama.cpp leaves out.
 NORMALIZES = {"qwen2", "qwen35"}
-UNSUPPORTED = {"bert-bge": "the tokenizer 'bert'", "gemma-4": "the tokenizer 'gemma4'"}
+UNSUPPORTED = {"bert-bge": "the tokenizer 'bert' (tokenizer.ggml.model) is not supported; known are"}
 
 
 @pytest.fixture(scope="module")

@@ -473,6 +473,7 @@ static struct tokenizer *create_tokenizer(void) {
         .unknown = 0,
         .pad = TOKEN_NONE,
         .eot = TOKEN_NONE,
+        .eom = TOKEN_NONE,
         .add_bos = true,
     };
     struct tokenizer *tokenizer = NULL;

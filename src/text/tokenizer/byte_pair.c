@@ -1,21 +1,9 @@
 /* byte_pair.c - see byte_pair.h. */
 #include "text/tokenizer/byte_pair.h"
 
-#include "base/bytes.h"
-#include "base/log.h"
-#include "base/random.h"
 #include "text/tokenizer/byte_pair_alphabet.h"
 
-#include <stdlib.h>
 #include <string.h>
-
-struct byte_pair_merge {
-    uint64_t pair; /* left token << 32 | right token; NO_PAIR: free */
-    uint32_t rank;
-    uint32_t merged; /* token */
-};
-
-static const uint64_t NO_PAIR = UINT64_MAX; /* ids stay below INT32_MAX */
 
 size_t byte_pair_piece(uint8_t type, const char *text, size_t length, char *out) {
     size_t decoded;
@@ -24,31 +12,6 @@ size_t byte_pair_piece(uint8_t type, const char *text, size_t length, char *out)
     }
     memcpy(out, text, length);
     return length;
-}
-
-static struct byte_pair_merge *merge_slot(const struct byte_pair *pair, uint64_t key) {
-    size_t mask = pair->merge_capacity - 1;
-    for (size_t i = hash_bytes(&key, sizeof key, pair->merge_seed) & mask;; i = (i + 1) & mask) {
-        if (pair->merges[i].pair == key || pair->merges[i].pair == NO_PAIR) {
-            return &pair->merges[i];
-        }
-    }
-}
-
-static bool create_merge_table(struct byte_pair *pair, size_t merge_count) {
-    pair->merge_capacity = 16;
-    while (pair->merge_capacity / 3 * 2 < merge_count) {
-        pair->merge_capacity *= 2;
-    }
-    pair->merge_seed = random_fresh_seed();
-    pair->merges = malloc(pair->merge_capacity * sizeof *pair->merges);
-    if (pair->merges == NULL) {
-        return false;
-    }
-    for (size_t i = 0; i < pair->merge_capacity; i++) {
-        pair->merges[i] = (struct byte_pair_merge){.pair = NO_PAIR};
-    }
-    return true;
 }
 
 /* The tokens that merges may end in, under the bytes they stand for; the lowest id wins.
@@ -93,23 +56,10 @@ static void map_bytes(struct byte_pair *pair, const struct hash_map *tokens,
     }
 }
 
-/* Splits "left right" at its space; neither side may be empty. */
-static bool parse_merge(struct string_view text, struct string_view *left,
-                        struct string_view *right) {
-    const char *space = text.length < 3 ? NULL : memchr(text.data + 1, ' ', text.length - 2);
-    if (space == NULL) {
-        return false;
-    }
-    *left = (struct string_view){text.data, (size_t)(space - text.data)};
-    *right = (struct string_view){space + 1, text.length - left->length - 1};
-    return true;
-}
-
-/* Adds one merge; false when it does not make a token out of two tokens. `bytes` has room for both
- * sides. Of two equal merges the first counts. */
-static bool add_merge(struct byte_pair *pair, const struct hash_map *tokens,
-                      struct string_view left, struct string_view right, uint32_t rank,
-                      char *bytes) {
+/* A merge_resolver. Both sides are spelled in the alphabet; the tokens are known by their bytes. */
+static bool resolve_merge(const void *context, struct string_view left, struct string_view right,
+                          char *bytes, struct merge_ids *ids) {
+    const struct hash_map *tokens = context;
     size_t left_length;
     size_t right_length;
     if (!byte_alphabet_decode(left.data, left.length, bytes, &left_length) ||
@@ -124,45 +74,8 @@ static bool add_merge(struct byte_pair *pair, const struct hash_map *tokens,
     if (a == NULL || b == NULL || merged == NULL) {
         return false;
     }
-    struct byte_pair_merge *slot = merge_slot(pair, *a << 32 | *b);
-    if (slot->pair == NO_PAIR) {
-        *slot = (struct byte_pair_merge){*a << 32 | *b, rank, (uint32_t)*merged};
-    }
+    *ids = (struct merge_ids){(uint32_t)*a, (uint32_t)*b, (uint32_t)*merged};
     return true;
-}
-
-static bool add_merges(struct byte_pair *pair, const struct hash_map *tokens,
-                       const struct tokenizer_source *source, struct error *error) {
-    size_t longest = 1;
-    for (size_t i = 0; i < source->merge_count; i++) {
-        longest = size_max(longest, source->merges[i].length);
-    }
-    char *bytes = malloc(longest);
-    if (bytes == NULL || source->merge_count > UINT32_MAX / 2 ||
-        !create_merge_table(pair, source->merge_count)) {
-        free(bytes);
-        return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for %zu merges",
-                         source->merge_count);
-    }
-    bool done = true;
-    size_t ignored = 0;
-    for (size_t i = 0; done && i < source->merge_count; i++) {
-        struct string_view left;
-        struct string_view right;
-        if (parse_merge(source->merges[i], &left, &right)) {
-            ignored += !add_merge(pair, tokens, left, right, (uint32_t)i, bytes);
-        } else {
-            done = error_set(error, ERROR_FORMAT,
-                             "merge %zu is not two tokens with a space between", i);
-        }
-    }
-    if (ignored > 0) {
-        log_event(LOG_WARN, "merges_ignored", log_integer("ignored", (int64_t)ignored),
-                  log_integer("merges", (int64_t)source->merge_count),
-                  log_text("reason", "they do not make a token out of two tokens"));
-    }
-    free(bytes);
-    return done;
 }
 
 bool byte_pair_init(struct byte_pair *pair, const struct vocabulary *vocabulary,
@@ -175,7 +88,7 @@ bool byte_pair_init(struct byte_pair *pair, const struct vocabulary *vocabulary,
                          vocabulary->count);
     }
     map_bytes(pair, &pair->tokens, vocabulary);
-    if (!add_merges(pair, &pair->tokens, source, error)) {
+    if (!merge_table_init(&pair->merges, source, resolve_merge, &pair->tokens, error)) {
         byte_pair_deinit(pair);
         return false;
     }
@@ -186,7 +99,7 @@ bool byte_pair_init(struct byte_pair *pair, const struct vocabulary *vocabulary,
 }
 
 void byte_pair_deinit(struct byte_pair *pair) {
-    free(pair->merges);
+    merge_table_deinit(&pair->merges);
     hash_map_deinit(&pair->tokens);
     *pair = (struct byte_pair){0};
 }
@@ -194,11 +107,8 @@ void byte_pair_deinit(struct byte_pair *pair) {
 static bool find_merge(const void *context, const char *text, const struct merge_symbol *left,
                        const struct merge_symbol *right, uint32_t *priority, uint32_t *merged) {
     (void)text;
-    uint64_t key = (uint64_t)left->id << 32 | right->id;
-    const struct byte_pair_merge *slot = merge_slot(context, key);
-    *priority = slot->rank;
-    *merged = slot->merged;
-    return slot->pair == key;
+    const struct byte_pair *pair = context;
+    return merge_table_find(&pair->merges, left->id, right->id, priority, merged);
 }
 
 static bool push_bytes(const struct byte_pair *pair, struct merge_list *list, const char *word,

@@ -10,15 +10,12 @@
 
 #include "base/hash_map.h"
 #include "text/tokenizer/byte_pair_merge.h"
+#include "text/tokenizer/merge_table.h"
 #include "text/tokenizer/vocabulary.h"
 
-struct byte_pair_merge; /* one slot of the table of merges */
-
 struct byte_pair {
-    int32_t byte_tokens[256];       /* the tokens words start from; TOKEN_NONE: there is none */
-    struct byte_pair_merge *merges; /* [merge_capacity], a power of two, hashed; owned */
-    size_t merge_capacity;
-    uint64_t merge_seed;
+    int32_t byte_tokens[256]; /* the tokens words start from; TOKEN_NONE: there is none */
+    struct merge_table merges;
     bool ignore_merges;
     struct hash_map tokens; /* bytes → token id; empty unless ignore_merges. Keys in vocabulary. */
 };
@@ -26,9 +23,7 @@ struct byte_pair {
 /* The piece writer for vocabulary_init: stand-ins become bytes; other text stays as it is. */
 size_t byte_pair_piece(uint8_t type, const char *text, size_t length, char *out);
 
-/* The vocabulary must outlive this. A merge that is not two texts with a space between is
- * ERROR_FORMAT with its number. Merges that do not make a token out of two tokens are left out, and
- * the log says how many. */
+/* The vocabulary must outlive this. What becomes of broken merges: see merge_table.h. */
 bool byte_pair_init(struct byte_pair *pair, const struct vocabulary *vocabulary,
                     const struct tokenizer_source *source, bool ignore_merges, struct error *error);
 void byte_pair_deinit(struct byte_pair *pair);

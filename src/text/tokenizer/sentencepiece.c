@@ -53,18 +53,30 @@ size_t sentencepiece_piece(uint8_t type, const char *text, size_t length, char *
     return written;
 }
 
-/* Where the text's first word ends: before the first mark that follows anything but a mark. */
-static size_t word_end(const char *text, size_t length) {
-    bool after_mark = true;
+/* Where the text's first word ends: before the first mark that follows anything but a mark, unless
+ * a token has a mark after such a byte. */
+static size_t word_end(const struct sentencepiece *model, const char *text, size_t length) {
+    bool inside = false; /* a word has begun, and may end here */
     for (size_t at = 0; at < length;) {
         bool mark = is_mark(text + at, length - at);
-        if (mark && !after_mark) {
+        if (mark && inside) {
             return at;
         }
-        after_mark = mark;
         at += mark ? SPACE_MARK_BYTES : 1;
+        inside = !mark && !model->before_mark[(unsigned char)text[at - 1]];
     }
     return length;
+}
+
+/* Notes the bytes that stand before a mark inside a token: no word may be cut there. */
+static void note_marks_inside(struct sentencepiece *model, struct string_view text) {
+    for (size_t at = 1; at < text.length; at++) {
+        bool after_mark =
+            at >= SPACE_MARK_BYTES && is_mark(text.data + at - SPACE_MARK_BYTES, SPACE_MARK_BYTES);
+        if (!after_mark && is_mark(text.data + at, text.length - at)) {
+            model->before_mark[(unsigned char)text.data[at - 1]] = true;
+        }
+    }
 }
 
 static bool map_tokens(struct sentencepiece *model, const struct vocabulary *vocabulary) {
@@ -81,7 +93,7 @@ static bool map_tokens(struct sentencepiece *model, const struct vocabulary *voc
             return false;
         }
         model->longest = size_max(model->longest, text.length);
-        model->words_stand_alone &= word_end(text.data, text.length) == text.length;
+        note_marks_inside(model, text);
     }
     return true;
 }
@@ -138,13 +150,35 @@ static bool rank_scores(uint32_t *priorities, const float *scores, size_t count,
     return true;
 }
 
+static uint32_t find_token(const struct sentencepiece *model, const char *text, size_t length) {
+    if (length > model->longest) {
+        return NO_TOKEN;
+    }
+    const uint64_t *id = hash_map_get(&model->tokens, (struct string_view){text, length});
+    return id == NULL ? NO_TOKEN : (uint32_t)*id;
+}
+
+/* A merge_resolver: the tokens are spelled as in the vocabulary. */
+static bool resolve_merge(const void *context, struct string_view left, struct string_view right,
+                          char *bytes, struct merge_ids *ids) {
+    const struct sentencepiece *model = context;
+    memcpy(bytes, left.data, left.length);
+    memcpy(bytes + left.length, right.data, right.length);
+    *ids = (struct merge_ids){
+        .left = find_token(model, left.data, left.length),
+        .right = find_token(model, right.data, right.length),
+        .merged = find_token(model, bytes, left.length + right.length),
+    };
+    return ids->left != NO_TOKEN && ids->right != NO_TOKEN && ids->merged != NO_TOKEN;
+}
+
 bool sentencepiece_init(struct sentencepiece *model, const struct vocabulary *vocabulary,
                         const struct tokenizer_source *source, struct error *error) {
     *model = (struct sentencepiece){
         .priorities = calloc(vocabulary->count, sizeof *model->priorities),
         .unknown = vocabulary->unknown,
         .remove_extra_whitespaces = source->remove_extra_whitespaces,
-        .words_stand_alone = true, /* until a token says otherwise */
+        .by_rank = string_view_is(source->model, "gemma4"),
     };
     if (model->priorities == NULL || !map_tokens(model, vocabulary)) {
         sentencepiece_deinit(model);
@@ -152,16 +186,21 @@ bool sentencepiece_init(struct sentencepiece *model, const struct vocabulary *vo
                          vocabulary->count);
     }
     map_bytes(model, vocabulary);
-    if (source->scores != NULL &&
-        !rank_scores(model->priorities, source->scores, vocabulary->count, error)) {
-        sentencepiece_deinit(model);
-        return false;
+    bool done = true;
+    if (model->by_rank) {
+        done = merge_table_init(&model->merges, source, resolve_merge, model, error);
+    } else if (source->scores != NULL) {
+        done = rank_scores(model->priorities, source->scores, vocabulary->count, error);
     }
-    return true;
+    if (!done) {
+        sentencepiece_deinit(model);
+    }
+    return done;
 }
 
 void sentencepiece_deinit(struct sentencepiece *model) {
     hash_map_deinit(&model->tokens);
+    merge_table_deinit(&model->merges);
     free(model->priorities);
     *model = (struct sentencepiece){0};
 }
@@ -215,16 +254,9 @@ static void escape(struct string_buffer *out, const char *text, size_t length, b
     }
 }
 
-static uint32_t find_token(const struct sentencepiece *model, const char *text, size_t length) {
-    if (length > model->longest) {
-        return NO_TOKEN;
-    }
-    const uint64_t *id = hash_map_get(&model->tokens, (struct string_view){text, length});
-    return id == NULL ? NO_TOKEN : (uint32_t)*id;
-}
-
-static bool find_merge(const void *context, const char *text, const struct merge_symbol *left,
-                       const struct merge_symbol *right, uint32_t *priority, uint32_t *merged) {
+/* The merge_lookup of models with scores: any two whose joined text is a token. */
+static bool find_by_score(const void *context, const char *text, const struct merge_symbol *left,
+                          const struct merge_symbol *right, uint32_t *priority, uint32_t *merged) {
     const struct sentencepiece *model = context;
     uint32_t id = find_token(model, text + left->start, left->length + right->length);
     if (id == NO_TOKEN) {
@@ -233,6 +265,15 @@ static bool find_merge(const void *context, const char *text, const struct merge
     *priority = model->priorities[id];
     *merged = id;
     return true;
+}
+
+/* The merge_lookup of models with a list of merges. */
+static bool find_by_rank(const void *context, const char *text, const struct merge_symbol *left,
+                         const struct merge_symbol *right, uint32_t *priority, uint32_t *merged) {
+    (void)text;
+    const struct sentencepiece *model = context;
+    return left->id != NO_TOKEN && right->id != NO_TOKEN &&
+           merge_table_find(&model->merges, left->id, right->id, priority, merged);
 }
 
 static bool push_characters(const struct sentencepiece *model, struct merge_list *list,
@@ -290,10 +331,11 @@ static bool emit(const struct sentencepiece *model, const struct merge_list *lis
 /* Word by word where that makes no difference: short lists are much faster than one long one. */
 static bool encode_escaped(const struct sentencepiece *model, struct merge_list *list,
                            const char *text, size_t length, struct token_list *out) {
+    merge_lookup find_merge = model->by_rank ? find_by_rank : find_by_score;
     bool unknown_run = false;
     for (size_t at = 0; at < length;) {
         const char *word = text + at;
-        size_t size = model->words_stand_alone ? word_end(word, length - at) : length;
+        size_t size = word_end(model, word, length - at);
         if (!push_characters(model, list, word, size) ||
             !merge_list_run(list, word, find_merge, model) ||
             !emit(model, list, word, &unknown_run, out)) {

@@ -61,36 +61,57 @@ bool token_list_append(struct token_list *list, int32_t id) {
     return true;
 }
 
-static bool family_of(struct string_view model, enum family *family, struct error *error) {
-    if (string_view_is(model, "llama")) {
-        *family = FAMILY_SENTENCEPIECE;
-        return true;
+/* The names of tokenizer.ggml.model that are known, and what their files mean when they say
+ * nothing: a space before the first word, and where the special tokens are. */
+static const struct model {
+    const char *name;
+    enum family family;
+    bool spaced, numbered; /* add_space_prefix; <unk> <s> </s> are 0 1 2 */
+    bool adds_bos;
+    bool always_bos; /* files of it were written that say not to add it, by mistake */
+} models[] = {
+    {"llama", FAMILY_SENTENCEPIECE, true, true, true, false},
+    {"gemma4", FAMILY_SENTENCEPIECE, false, false, true, true},
+    {"gpt2", FAMILY_BYTE_PAIR, false, false, false, false},
+};
+
+static const struct model *model_of(struct string_view name) {
+    for (size_t i = 0; i < sizeof models / sizeof models[0]; i++) {
+        if (string_view_is(name, models[i].name)) {
+            return &models[i];
+        }
     }
-    if (string_view_is(model, "gpt2")) {
-        *family = FAMILY_BYTE_PAIR;
-        return true;
-    }
+    return NULL;
+}
+
+static bool refuse_model(struct string_view model, struct error *error) {
     int shown = model.length < 100 ? (int)model.length : 100;
     return error_set(error, ERROR_UNSUPPORTED,
-                     "the tokenizer '%.*s' (tokenizer.ggml.model) is not supported", shown,
-                     model.data);
+                     "the tokenizer '%.*s' (tokenizer.ggml.model) is not supported; known are "
+                     "llama, gemma4 and gpt2",
+                     shown, model.data);
 }
 
 struct tokenizer_source tokenizer_source_defaults(struct string_view model,
                                                   struct string_view pre) {
-    bool sentencepiece = string_view_is(model, "llama");
+    const struct model *known =
+        model_of(model); /* unknown names are tokenizer_create's to refuse */
+    bool numbered = known != NULL && known->numbered;
     struct pretokenizer_traits traits = {0};
-    pretokenizer_traits_of(pre, &traits); /* an unknown name is tokenizer_create's to refuse */
+    if (known != NULL && known->family == FAMILY_BYTE_PAIR) {
+        pretokenizer_traits_of(pre, &traits);
+    }
     return (struct tokenizer_source){
         .model = model,
         .pre = pre,
-        .bos = sentencepiece ? 1 : TOKEN_NONE,
-        .eos = sentencepiece ? 2 : TOKEN_NONE,
-        .unknown = sentencepiece ? 0 : TOKEN_NONE,
+        .bos = numbered ? 1 : TOKEN_NONE,
+        .eos = numbered ? 2 : TOKEN_NONE,
+        .unknown = numbered ? 0 : TOKEN_NONE,
         .pad = TOKEN_NONE,
         .eot = TOKEN_NONE,
-        .add_bos = sentencepiece || traits.adds_bos,
-        .add_space_prefix = sentencepiece,
+        .eom = TOKEN_NONE,
+        .add_bos = traits.adds_bos || (known != NULL && known->adds_bos),
+        .add_space_prefix = known != NULL && known->spaced,
     };
 }
 
@@ -108,18 +129,18 @@ static bool create_byte_pair(struct tokenizer *tokenizer, const struct tokenizer
 
 bool tokenizer_create(const struct tokenizer_source *source, struct tokenizer **created,
                       struct error *error) {
-    enum family family = FAMILY_BYTE_PAIR;
-    if (!family_of(source->model, &family, error)) {
-        return false;
+    const struct model *model = model_of(source->model);
+    if (model == NULL) {
+        return refuse_model(source->model, error);
     }
     struct tokenizer *tokenizer = calloc(1, sizeof *tokenizer);
     if (tokenizer == NULL) {
         return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for a tokenizer");
     }
-    tokenizer->family = family;
-    tokenizer->add_bos = source->add_bos;
+    tokenizer->family = model->family;
+    tokenizer->add_bos = source->add_bos || model->always_bos;
     tokenizer->add_eos = source->add_eos;
-    bool is_sentencepiece = family == FAMILY_SENTENCEPIECE;
+    bool is_sentencepiece = model->family == FAMILY_SENTENCEPIECE;
     tokenizer->add_space_prefix = is_sentencepiece && source->add_space_prefix;
     if (!vocabulary_init(&tokenizer->vocabulary, source,
                          is_sentencepiece ? sentencepiece_piece : byte_pair_piece, error) ||

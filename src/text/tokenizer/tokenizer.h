@@ -1,10 +1,10 @@
 /*
  * tokenizer.h - text to token ids and back, as the model was trained.
  *
- * Two families, told by GGUF's tokenizer.ggml.model: "llama" (SentencePiece BPE by score, with byte
- * fallback) and "gpt2" (byte-level BPE by merge rank, with a pre-tokenizer chosen by
- * tokenizer.ggml.pre). Immutable after create: any thread may use one tokenizer at once (matching
- * state is per call or per thread).
+ * Two families, told by GGUF's tokenizer.ggml.model: "llama" and "gemma4" (SentencePiece BPE, by
+ * score or by a list of merges, with byte fallback) and "gpt2" (byte-level BPE by merge rank, with
+ * a pre-tokenizer chosen by tokenizer.ggml.pre). Immutable after create: any thread may use one
+ * tokenizer at once (matching state is per call or per thread).
  */
 #ifndef MISTRAL_TEXT_TOKENIZER_TOKENIZER_H
 #define MISTRAL_TEXT_TOKENIZER_TOKENIZER_H
@@ -32,17 +32,17 @@ enum { TOKEN_NONE = -1 };
 /* What a model file says of its vocabulary; everything is borrowed until tokenizer_create returns.
  */
 struct tokenizer_source {
-    struct string_view model;         /* "llama" or "gpt2" */
+    struct string_view model;         /* "llama", "gemma4" or "gpt2" */
     struct string_view pre;           /* pre-tokenizer's name; empty when the file names none */
     size_t token_count;               /* at most INT32_MAX */
     const struct string_view *tokens; /* [token_count] */
     const float *scores;              /* [token_count] or NULL */
     const int32_t *types;             /* [token_count] or NULL: all normal */
     size_t merge_count;
-    const struct string_view *merges;    /* [merge_count], "left right" */
-    int32_t bos, eos, unknown, pad, eot; /* TOKEN_NONE when the file has none */
-    bool add_bos, add_eos;               /* what encode's add_special does */
-    bool add_space_prefix;               /* SentencePiece: a space before the first word */
+    const struct string_view *merges;         /* [merge_count], "left right" */
+    int32_t bos, eos, unknown, pad, eot, eom; /* TOKEN_NONE when the file has none */
+    bool add_bos, add_eos;                    /* what encode's add_special does */
+    bool add_space_prefix;                    /* SentencePiece: a space before the first word */
     bool remove_extra_whitespaces;
 };
 

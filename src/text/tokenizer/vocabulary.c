@@ -8,7 +8,7 @@
 
 /* Texts that end an answer, or the tool call or code infill it consists of, in published chat
  * formats: ChatML, Llama 3, Phi, Gemma, OpenChat, Command R, DeepSeek, Granite, SmolVLM, gpt-oss,
- * MiniMax, Qwen's infill, GPT-2 and SentencePiece's own. */
+ * MiniMax, Solar, Qwen's infill, GPT-2 and SentencePiece's own. */
 static const char *const end_texts[] = {
     "</s>",
     "<eos>",
@@ -24,6 +24,8 @@ static const char *const end_texts[] = {
     "<|tool_response>",
     "<|return|>",
     "<|call|>",
+    "<|flush|>",
+    "<|calls|>",
     "[e~[",
     "<|END_OF_TURN_TOKEN|>",
     "<end_of_utterance>",
@@ -37,13 +39,22 @@ static const char *const end_texts[] = {
     "<|file_sep|>",
 };
 
-static bool is_end_text(struct string_view text) {
-    for (size_t i = 0; i < sizeof end_texts / sizeof end_texts[0]; i++) {
-        if (string_view_is(text, end_texts[i])) {
+/* Gemma 4's marks, which converters file under user-defined so that other programs show them. */
+static const char *const marks[] = {
+    "<|tool_call>", "<tool_call|>", "<tool_response|>", "<|channel>", "<channel|>", "<|\"|>",
+};
+
+static bool is_one_of(struct string_view text, const char *const *texts, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        if (string_view_is(text, texts[i])) {
             return true;
         }
     }
     return false;
+}
+
+static bool is_end_text(struct string_view text) {
+    return is_one_of(text, end_texts, sizeof end_texts / sizeof end_texts[0]);
 }
 
 static bool check_id(const char *name, int32_t id, size_t count, struct error *error) {
@@ -78,24 +89,36 @@ static bool check_source(const struct tokenizer_source *source, size_t *text_byt
            check_id("EOS", source->eos, count, error) &&
            check_id("unknown", source->unknown, count, error) &&
            check_id("padding", source->pad, count, error) &&
-           check_id("end-of-turn", source->eot, count, error);
+           check_id("end-of-turn", source->eot, count, error) &&
+           check_id("end-of-message", source->eom, count, error);
 }
 
-/* The file's type, with two corrections. A file without types still names its special tokens. And
- * an end-of-turn marker that a converter filed under user-defined is a control token all the same:
- * otherwise a user could write one into a prompt. */
+static bool is_end_id(const struct tokenizer_source *source, int32_t id) {
+    return id == source->eos || id == source->eot || id == source->eom;
+}
+
+/* Whether a user-defined token is a control token all the same: otherwise a user could write it
+ * into a prompt. Where another token ends a text, "</s>" is HTML's (Gemma has such tokens). */
+static bool is_disguised(const struct tokenizer_source *source, size_t index) {
+    struct string_view text = source->tokens[index];
+    return is_end_id(source, (int32_t)index) ||
+           (is_end_text(text) && !string_view_is(text, "</s>")) ||
+           is_one_of(text, marks, sizeof marks / sizeof marks[0]);
+}
+
+/* The file's type, with two corrections: a file without types still names its special tokens, and
+ * converters file some control tokens under user-defined. */
 static uint8_t type_of(const struct tokenizer_source *source, size_t index) {
     int32_t id = (int32_t)index;
     if (source->types == NULL) {
         if (id == source->unknown) {
             return TOKEN_UNKNOWN;
         }
-        bool special =
-            id == source->bos || id == source->eos || id == source->pad || id == source->eot;
+        bool special = id == source->bos || id == source->pad || is_end_id(source, id);
         return special ? TOKEN_CONTROL : TOKEN_NORMAL;
     }
     int32_t type = source->types[index];
-    if (type == TOKEN_USER_DEFINED && is_end_text(source->tokens[index])) {
+    if (type == TOKEN_USER_DEFINED && is_disguised(source, index)) {
         return TOKEN_CONTROL;
     }
     return (uint8_t)(type == 0 ? TOKEN_NORMAL : type);
@@ -110,13 +133,17 @@ static struct vocabulary_token *find_end(struct vocabulary *vocabulary, const ch
     return NULL;
 }
 
-/* Phi's answers end with <|end|>; in gpt-oss's format it ends one message of several, and
- * <|return|> or <|call|> the answer. */
+/* Phi's answers end with <|end|>; in the formats of gpt-oss and Solar it ends one message of
+ * several, and other tokens the answer. */
 static void correct_ends(struct vocabulary *vocabulary) {
+    static const char *const enders[][2] = {
+        {"<|return|>", "<|call|>"}, {"<|flush|>", "<|call|>"}, {"<|flush|>", "<|calls|>"}};
     struct vocabulary_token *end = find_end(vocabulary, "<|end|>");
-    if (end != NULL && find_end(vocabulary, "<|return|>") != NULL &&
-        find_end(vocabulary, "<|call|>") != NULL) {
-        end->is_end = false;
+    for (size_t i = 0; end != NULL && i < sizeof enders / sizeof enders[0]; i++) {
+        if (find_end(vocabulary, enders[i][0]) != NULL &&
+            find_end(vocabulary, enders[i][1]) != NULL) {
+            end->is_end = false;
+        }
     }
 }
 
@@ -157,7 +184,7 @@ bool vocabulary_init(struct vocabulary *vocabulary, const struct tokenizer_sourc
             token->piece = (struct string_view){piece_at, piece_length};
             piece_at += piece_length;
         }
-        token->is_end = (int32_t)i == source->eos || (int32_t)i == source->eot ||
+        token->is_end = is_end_id(source, (int32_t)i) ||
                         (token->type == TOKEN_CONTROL && is_end_text(token->text));
     }
     correct_ends(vocabulary);

@@ -186,6 +186,54 @@ static void the_tokens_that_end_an_answer_are_known(void **state) {
     tokenizer_free(tokenizer);
 }
 
+/* Gemma has <s> and </s> as HTML, and its marks are filed under user-defined to be shown. */
+static void html_does_not_end_an_answer_and_no_text_becomes_a_mark(void **state) {
+    (void)state;
+    struct tiny_vocabulary tiny;
+    tiny_byte_level(&tiny, "gpt-2");
+    int32_t html = tiny_add(&tiny, "</s>", TOKEN_USER_DEFINED, 0);
+    int32_t mark = tiny_add(&tiny, "<|channel>", TOKEN_USER_DEFINED, 0);
+    int32_t message_end = tiny_add(&tiny, "<eom>", TOKEN_USER_DEFINED, 0);
+    tiny.source.eos = 65;
+    tiny.source.eom = message_end;
+    struct tokenizer *tokenizer = tiny_create(&tiny);
+    tiny_expect(tokenizer, string_view_of("</s>"), false, false, "256");
+    assert_false(tokenizer_is_end(tokenizer, html));
+    tiny_expect(tokenizer, string_view_of("<|channel>"), false, false,
+                "60 124 99 104 97 110 110 101 108 62");
+    tiny_expect(tokenizer, string_view_of("<|channel>"), false, true, "257");
+    assert_int_equal(tokenizer_piece(tokenizer, mark, false).length, 0);
+    tiny_expect(tokenizer, string_view_of("<eom>"), false, false, "60 101 111 109 62");
+    assert_true(tokenizer_is_end(tokenizer, message_end));
+    tokenizer_free(tokenizer);
+    tiny.source.eos = html;
+    tokenizer = tiny_create(&tiny);
+    assert_true(tokenizer_is_end(tokenizer, html));
+    tiny_expect(tokenizer, string_view_of("</s>"), false, false, "60 47 115 62");
+    tokenizer_free(tokenizer);
+}
+
+static void a_list_of_merges_decides_where_gemma_has_one(void **state) {
+    (void)state;
+    struct tiny_vocabulary tiny;
+    tiny_sentencepiece(&tiny);
+    tiny.source.model = string_view_of("gemma4");
+    tiny.source.add_space_prefix = false;
+    tiny.source.add_bos = false; /* as some files say */
+    tiny.source.merges = tiny.merges;
+    tiny_add(&tiny, "a", TOKEN_NORMAL, 0);              /* 259 */
+    tiny_add(&tiny, "b", TOKEN_NORMAL, 0);              /* 260 */
+    tiny_add(&tiny, SPACE_MARK, TOKEN_NORMAL, 0);       /* 261 */
+    tiny_merge(&tiny, "a b", "ab");                     /* 262 */
+    tiny_merge(&tiny, SPACE_MARK " a", SPACE_MARK "a"); /* 263 */
+    tiny_add(&tiny, "ba", TOKEN_NORMAL, 9);             /* 264: no merge makes it */
+    struct tokenizer *tokenizer = tiny_create(&tiny);
+    tiny_expect(tokenizer, string_view_of("ab a"), true, false, "1 262 263");
+    tiny_expect(tokenizer, string_view_of(" ab"), false, false, "261 262");
+    tiny_expect(tokenizer, string_view_of("ba\xc3\xa9\n"), false, false, "260 259 198 172 13");
+    tokenizer_free(tokenizer);
+}
+
 static void bos_and_eos_are_added_when_the_model_wants_them(void **state) {
     (void)state;
     struct tiny_vocabulary tiny;
@@ -397,7 +445,8 @@ static const char *const units[] = {
 static void long_runs_of_anything_are_encoded_in_time(void **state) {
     (void)state;
     static const char *const pres[] = {"default", "llama-bpe",    "qwen2",
-                                       "tekken",  "deepseek-llm", "deepseek-coder"};
+                                       "tekken",  "deepseek-llm", "deepseek-coder",
+                                       "gpt-4o",  "deepseek-v3",  "bailingmoe"};
     struct tiny_vocabulary tiny;
     for (size_t p = 0; p <= sizeof pres / sizeof pres[0]; p++) {
         bool byte_level = p < sizeof pres / sizeof pres[0];
@@ -508,6 +557,8 @@ int main(void) {
         cmocka_unit_test(plain_text_never_becomes_a_control_token),
         cmocka_unit_test(an_end_of_turn_marker_filed_as_user_defined_is_a_control_token),
         cmocka_unit_test(the_tokens_that_end_an_answer_are_known),
+        cmocka_unit_test(html_does_not_end_an_answer_and_no_text_becomes_a_mark),
+        cmocka_unit_test(a_list_of_merges_decides_where_gemma_has_one),
         cmocka_unit_test(bos_and_eos_are_added_when_the_model_wants_them),
         cmocka_unit_test(every_byte_string_is_encoded_as_itself),
         cmocka_unit_test(a_byte_without_a_token_is_left_out_and_its_neighbours_meet),
