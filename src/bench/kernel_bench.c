@@ -13,12 +13,13 @@
 struct sizes {
     size_t columns, matrix_bytes, prompt_rows, most_matrix_rows_of_a_prompt;
     size_t context, long_context, attention_rows, vocabulary;
-    size_t experts; /* of a layer; those used, and their sizes, are the shape's */
+    size_t experts, most_expert_columns; /* of a layer */
 };
 
 static const struct sizes large_sizes = {
-    4096, (size_t)256 << 20, 512, 4096, 8192, 32768, 128, 131072, 128};
-static const struct sizes small_sizes = {1024, (size_t)64 << 10, 64, 64, 256, 1024, 16, 32768, 8};
+    4096, (size_t)256 << 20, 512, 4096, 8192, 32768, 128, 131072, 128, SIZE_MAX};
+static const struct sizes small_sizes = {1024, (size_t)64 << 10, 64, 64, 256, 1024, 16, 32768, 8,
+                                         256};
 
 enum { HEADS = 32, KV_HEADS = 8, HEAD_DIM = 128, MATRIX_ROWS_MULTIPLE = 16, DECODE_ROWS = 16 };
 
@@ -26,7 +27,7 @@ static const enum tensor_type formats[] = {
     TENSOR_F32,  TENSOR_F16,  TENSOR_BF16, TENSOR_Q4_0, TENSOR_Q4_1, TENSOR_Q5_0, TENSOR_Q5_1,
     TENSOR_Q8_0, TENSOR_Q2_K, TENSOR_Q3_K, TENSOR_Q4_K, TENSOR_Q5_K, TENSOR_Q6_K};
 
-/* A layer of Qwen3-30B-A3B; of fewer experts when sizes are small. */
+/* A layer of Qwen3-30B-A3B; of fewer and smaller experts when sizes are small. */
 static const struct {
     enum tensor_type type;
     size_t used, width, length;
@@ -251,10 +252,12 @@ struct expert_case {
 
 static struct expert_case expert_case_of(const struct kernel_bench *bench, size_t index) {
     const size_t rows[ROW_COUNTS] = {1, DECODE_ROWS, bench->sizes.prompt_rows};
+    const struct sizes *sizes = &bench->sizes;
     size_t layer = index / ROW_COUNTS;
     return (struct expert_case){quant_format_of(expert_layers[layer].type),
-                                size_min(expert_layers[layer].used, bench->sizes.experts / 2),
-                                expert_layers[layer].width, expert_layers[layer].length,
+                                size_min(expert_layers[layer].used, sizes->experts / 2),
+                                size_min(expert_layers[layer].width, sizes->most_expert_columns),
+                                size_min(expert_layers[layer].length, sizes->most_expert_columns),
                                 rows[index % ROW_COUNTS]};
 }
 

@@ -18,7 +18,7 @@ def program(mistral, tmp_path):
 
 
 def test_times_stand_beside_the_machines_limits(program):
-    text = program.good("bench", "kernels", "--only", "Q8_0 x 1", "-r", "2")
+    text = program.good("bench", "kernels", "--only", "matmul Q8_0 x 1", "-r", "2")
     assert "memory is read at" in text and "matmul Q8_0 x 16" in text and "GOP/s" in text
     told = json.loads(program.good("bench", "kernels", "--only", "sampling greedy", "-r", "2", "--json"))
     assert [(row["unit"], row["better"], len(row["samples"])) for row in told["measurements"]] == [("us", "lower", 2)]
@@ -34,11 +34,11 @@ def counts(program, *arguments):
 
 
 def test_counts_repeat_and_follow_the_work(program):
-    first = counts(program, "--only", "Q4_K")
-    assert first == counts(program, "--only", "Q4_K")
+    first = counts(program, "--only", "matmul Q4_K")
+    assert first == counts(program, "--only", "matmul Q4_K")
     assert set(first) == {"matmul Q4_K x 1", "matmul Q4_K x 16", "matmul Q4_K x 64"}
     assert first["matmul Q4_K x 1"] < first["matmul Q4_K x 16"] < first["matmul Q4_K x 64"]
-    portable = counts(program, "--only", "Q4_K", "--kernels", "portable")
+    portable = counts(program, "--only", "matmul Q4_K", "--kernels", "portable")
     if platform.machine() == "x86_64":
         assert portable["matmul Q4_K x 64"][0] > 2 * first["matmul Q4_K x 64"][0]
 
