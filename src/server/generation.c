@@ -106,10 +106,9 @@ static void cancel_running(struct generation *generation) {
 
 static void abandoned(void *user, enum http_abandoned why) {
     static const char *const reasons[] = {
-        [HTTP_CLIENT_LEFT] = "client_left",
-        [HTTP_SLOW_READER] = "slow_reader",
-        [HTTP_SERVER_STOPPED] = "server_stopped",
-        [HTTP_GAVE_WAY] = "gave_way",
+        [HTTP_CLIENT_LEFT] = "client_left",       [HTTP_SLOW_READER] = "slow_reader",
+        [HTTP_SERVER_STOPPED] = "server_stopped", [HTTP_GAVE_WAY] = "gave_way",
+        [HTTP_NO_MEMORY] = "no_memory",
     };
     struct generation *generation = user;
     generation->status = http_stream_begun(generation->connection) ? 200 : 499;

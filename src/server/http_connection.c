@@ -75,11 +75,15 @@ static const char *phrase_of(int status) {
 
 /* --- states and their deadlines --- */
 
+static void drop(struct http_connection *connection, enum http_abandoned why);
+
 static void set_deadline(struct http_connection *connection, double seconds) {
     struct timeval delay = {.tv_sec = (time_t)seconds,
                             .tv_usec =
                                 (suseconds_t)((seconds - (double)(time_t)seconds) * 1000000.0)};
-    evtimer_add(&connection->deadline, &delay);
+    if (evtimer_add(&connection->deadline, &delay) != 0) {
+        drop(connection, HTTP_NO_MEMORY); /* nothing would ever end it */
+    }
 }
 
 /* To the end of the state's list: longest there first. */
@@ -92,6 +96,9 @@ static void move_to(struct http_connection *connection, enum connection_state st
 }
 
 static void enter(struct http_connection *connection, enum connection_state state) {
+    if (connection->state == CONNECTION_DROPPED) {
+        return; /* from there it only ends */
+    }
     const struct http_server_options *options = &connection->server->options;
     move_to(connection, state);
     bool is_spare = connection->is_spare;
@@ -226,10 +233,32 @@ static void hold_back(struct http_connection *connection) {
     }
 }
 
+/* Makes room for so many bytes of the answer, so that what is added next is added whole. Without
+ * memory for it the connection ends, and nothing of them was said. */
+static bool reserve(struct http_connection *connection, size_t bytes) {
+    if (connection->state == CONNECTION_DROPPED) {
+        return false;
+    }
+    /* Asked for again where it was already: a socket that is not watched would never be written. */
+    bool can_write = bufferevent_enable(connection->stream, EV_WRITE) == 0 &&
+                     evbuffer_expand(bufferevent_get_output(connection->stream), bytes) == 0;
+    if (!can_write) {
+        drop(connection, HTTP_NO_MEMORY);
+    }
+    return can_write;
+}
+
+/* A socket that cannot be watched would never be heard of again. */
+static void watch_socket(struct http_connection *connection) {
+    if (bufferevent_enable(connection->stream, EV_READ) != 0) {
+        drop(connection, HTTP_NO_MEMORY);
+    }
+}
+
 static void read_on(struct http_connection *connection) {
     if (connection->is_held_back) {
         connection->is_held_back = false;
-        bufferevent_enable(connection->stream, EV_READ);
+        watch_socket(connection);
     }
 }
 
@@ -293,7 +322,9 @@ static void head_completed(struct http_connection *connection) {
     bool has_body = request->phase != HTTP_PHASE_COMPLETE;
     struct evbuffer *input = bufferevent_get_input(connection->stream);
     if (has_body && request->expect_continue && evbuffer_get_length(input) == 0) {
-        bufferevent_write(connection->stream, "HTTP/1.1 100 Continue\r\n\r\n", 25);
+        if (reserve(connection, 25)) {
+            bufferevent_write(connection->stream, "HTTP/1.1 100 Continue\r\n\r\n", 25);
+        }
     }
     enter(connection, CONNECTION_BODY);
 }
@@ -431,8 +462,8 @@ struct http_connection *http_connection_create(struct http_server *server, evuti
     write_timeout.tv_usec =
         (suseconds_t)((server->options.write_timeout - (double)write_timeout.tv_sec) * 1000000.0);
     bufferevent_set_timeouts(stream, NULL, &write_timeout);
-    bufferevent_enable(stream, EV_READ | EV_WRITE);
     enter(connection, CONNECTION_IDLE);
+    watch_socket(connection);
     return connection;
 }
 
@@ -498,7 +529,7 @@ void http_connection_pause_body(struct http_connection *connection, bool pause) 
         evtimer_del(&connection->deadline);
     } else {
         set_deadline(connection, connection->server->options.body_timeout);
-        bufferevent_enable(connection->stream, EV_READ);
+        watch_socket(connection);
         bufferevent_trigger(connection->stream, EV_READ,
                             BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
     }
@@ -522,8 +553,9 @@ void http_add_header(struct http_connection *connection, const char *name, const
     string_buffer_append_format(&connection->answer_headers, "%s: %s\r\n", name, value);
 }
 
-static void write_head(struct http_connection *connection, int status, const char *content_type) {
-    struct evbuffer *output = bufferevent_get_output(connection->stream);
+/* The head but for its last lines, in the place of the lines that were added to it. */
+static void make_head(struct http_connection *connection, int status, const char *content_type) {
+    struct string_buffer head = {0};
     connection->status = status;
     if (connection->state != CONNECTION_ANSWERING &&
         connection->request.phase != HTTP_PHASE_COMPLETE) {
@@ -537,17 +569,32 @@ static void write_head(struct http_connection *connection, int status, const cha
     gmtime_r(&now, &utc);
     char date[64];
     strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", &utc);
-    evbuffer_add_printf(output, "HTTP/1.1 %d %s\r\nDate: %s\r\n", status, phrase_of(status), date);
+    string_buffer_append_format(&head, "HTTP/1.1 %d %s\r\nDate: %s\r\n", status, phrase_of(status),
+                                date);
     if (content_type != NULL) {
-        evbuffer_add_printf(output, "Content-Type: %s\r\n", content_type);
+        string_buffer_append_format(&head, "Content-Type: %s\r\n", content_type);
     }
     if (connection->must_close) {
-        evbuffer_add_printf(output, "Connection: close\r\n");
+        string_buffer_append_text(&head, "Connection: close\r\n");
     } else if (connection->request.is_http_1_0) {
-        evbuffer_add_printf(output, "Connection: keep-alive\r\n");
+        string_buffer_append_text(&head, "Connection: keep-alive\r\n");
     }
-    evbuffer_add(output, string_buffer_text(&connection->answer_headers),
-                 connection->answer_headers.length);
+    string_buffer_append_buffer(&head, &connection->answer_headers);
+    head.failed = head.failed || connection->answer_headers.failed;
+    string_buffer_deinit(&connection->answer_headers);
+    connection->answer_headers = head;
+}
+
+/* Head and body, whole or not at all. */
+static void write_answer(struct http_connection *connection, const void *body, size_t length) {
+    struct evbuffer *output = bufferevent_get_output(connection->stream);
+    const struct string_buffer *head = &connection->answer_headers;
+    if (head->failed || length > SIZE_MAX - head->length) {
+        drop(connection, HTTP_NO_MEMORY);
+    } else if (reserve(connection, head->length + length)) {
+        evbuffer_add(output, head->data, head->length);
+        evbuffer_add(output, body, length);
+    }
 }
 
 static void finish_answer(struct http_connection *connection) {
@@ -555,7 +602,7 @@ static void finish_answer(struct http_connection *connection) {
     connection->request.take = NULL;
     if (connection->is_paused) { /* what still comes is read and dropped */
         connection->is_paused = false;
-        bufferevent_enable(connection->stream, EV_READ);
+        watch_socket(connection);
     }
     string_buffer_deinit(&connection->request.body);
     count_body(connection, 0);
@@ -571,15 +618,12 @@ static void finish_answer(struct http_connection *connection) {
 
 void http_respond(struct http_connection *connection, int status, const char *content_type,
                   const void *body, size_t length) {
-    struct evbuffer *output = bufferevent_get_output(connection->stream);
-    write_head(connection, status, content_type);
+    make_head(connection, status, content_type);
     if (status != 204 && status != 304) { /* which have no body */
-        evbuffer_add_printf(output, "Content-Length: %zu\r\n", length);
+        string_buffer_append_format(&connection->answer_headers, "Content-Length: %zu\r\n", length);
     }
-    evbuffer_add(output, "\r\n", 2);
-    if (connection->request.method != HTTP_HEAD) {
-        evbuffer_add(output, body, length);
-    }
+    string_buffer_append_text(&connection->answer_headers, "\r\n");
+    write_answer(connection, body, connection->request.method == HTTP_HEAD ? 0 : length);
     finish_answer(connection);
 }
 
@@ -587,10 +631,10 @@ void http_stream_begin(struct http_connection *connection, int status, const cha
     connection->is_chunked = !connection->request.is_http_1_0;
     connection->must_close = connection->must_close || !connection->is_chunked;
     connection->stream_begun = true;
-    write_head(connection, status, content_type);
-    struct evbuffer *output = bufferevent_get_output(connection->stream);
-    evbuffer_add_printf(output, "%s\r\n",
-                        connection->is_chunked ? "Transfer-Encoding: chunked\r\n" : "");
+    make_head(connection, status, content_type);
+    string_buffer_append_format(&connection->answer_headers, "%s\r\n",
+                                connection->is_chunked ? "Transfer-Encoding: chunked\r\n" : "");
+    write_answer(connection, NULL, 0);
 }
 
 void http_stream_write(struct http_connection *connection, const void *bytes, size_t length) {
@@ -603,9 +647,14 @@ void http_stream_write(struct http_connection *connection, const void *bytes, si
         drop(connection, HTTP_SLOW_READER);
         return;
     }
+    char size[24];
+    size_t size_length = (size_t)snprintf(size, sizeof size, "%zx\r\n", length);
+    if (!reserve(connection, size_length + length + 2)) {
+        return;
+    }
     connection->server->handler.piece(connection->server->handler.context, connection);
     if (connection->is_chunked) {
-        evbuffer_add_printf(output, "%zx\r\n", length);
+        evbuffer_add(output, size, size_length);
     }
     evbuffer_add(output, bytes, length);
     if (connection->is_chunked) {
@@ -614,7 +663,7 @@ void http_stream_write(struct http_connection *connection, const void *bytes, si
 }
 
 void http_stream_end(struct http_connection *connection) {
-    if (connection->is_chunked) {
+    if (connection->is_chunked && reserve(connection, 5)) {
         evbuffer_add(bufferevent_get_output(connection->stream), "0\r\n\r\n", 5);
     }
     finish_answer(connection);

@@ -27,7 +27,13 @@ struct http_connection;
 struct metric_series;
 
 /* Why a connection ended before its answer was complete. */
-enum http_abandoned { HTTP_CLIENT_LEFT, HTTP_SLOW_READER, HTTP_SERVER_STOPPED, HTTP_GAVE_WAY };
+enum http_abandoned {
+    HTTP_CLIENT_LEFT,
+    HTTP_SLOW_READER,
+    HTTP_SERVER_STOPPED,
+    HTTP_GAVE_WAY,
+    HTTP_NO_MEMORY, /* for its answer, or to watch its socket */
+};
 
 struct http_server_options {
     struct http_limits limits;

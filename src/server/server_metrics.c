@@ -39,10 +39,9 @@ static const struct {
 };
 
 static const char *const abandoned_errors[] = {
-    [HTTP_CLIENT_LEFT] = "client_left",
-    [HTTP_SLOW_READER] = "slow_reader",
-    [HTTP_SERVER_STOPPED] = "server_stopped",
-    [HTTP_GAVE_WAY] = "gave_way",
+    [HTTP_CLIENT_LEFT] = "client_left",       [HTTP_SLOW_READER] = "slow_reader",
+    [HTTP_SERVER_STOPPED] = "server_stopped", [HTTP_GAVE_WAY] = "gave_way",
+    [HTTP_NO_MEMORY] = "no_memory",
 };
 
 static struct metric_series *series_1(struct server_metrics *metrics, enum metric_id id,
