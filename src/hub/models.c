@@ -41,8 +41,10 @@ static bool ends_in_gguf(const char *name, size_t length) {
 }
 
 bool hub_model_list_append(struct hub_model_list *list, struct hub_model *model) {
-    bool is_gone = model->real_path == NULL && errno != ENOMEM; /* since it was seen */
     bool has_memory = model->name != NULL && model->path != NULL;
+    bool is_gone =
+        has_memory && model->real_path == NULL && errno != ENOMEM; /* since it was seen */
+    has_memory = has_memory && (is_gone || model->real_path != NULL);
     if (has_memory && !is_gone && list->count == list->capacity) {
         size_t capacity = list->capacity == 0 ? 16 : list->capacity * 2;
         struct hub_model *models = realloc(list->models, capacity * sizeof *models);
