@@ -2,6 +2,7 @@
 #include "bench/load_target.h"
 
 #include "base/bytes.h"
+#include "base/json_memory.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -21,7 +22,7 @@ static json_t *ask(const struct load_target *target, const char *path, int *stat
     *status = http_fetch(&target->address, target->key, LISTING_SECONDS, path, NULL, LISTING_BYTES,
                          &answer);
     json_t *value = *status == 200 && answer.length > 0
-                        ? json_loadb(answer.data, answer.length, 0, NULL)
+                        ? json_guarded(json_loadb, answer.data, answer.length, 0, NULL)
                         : NULL;
     string_buffer_deinit(&answer);
     return value;

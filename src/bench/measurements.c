@@ -2,6 +2,7 @@
 #include "bench/measurements.h"
 
 #include "base/file.h"
+#include "base/json_memory.h"
 #include "bench/load_samples.h"
 
 #include <math.h>
@@ -222,7 +223,7 @@ bool measurements_read(const char *path, struct measurements *measurements, stru
     if (!file_read_all(path, FILE_LIMIT, &text, &length, error)) {
         return false;
     }
-    json_t *document = json_loadb(text, length, 0, &where);
+    json_t *document = json_guarded(json_loadb, text, length, 0, &where);
     bool done = document != NULL ? read_document(document, path, measurements, error)
                                  : error_set(error, ERROR_FORMAT, "%s:%d:%d: not JSON: %s", path,
                                              where.line, where.column, where.text);

@@ -3,6 +3,7 @@
 #include "bench/peer_command.h"
 
 #include "base/clock.h"
+#include "base/json_memory.h"
 #include "base/string_buffer.h"
 #include "base/utf8.h"
 
@@ -351,10 +352,10 @@ static bool differs(const json_t *result, const char *key, size_t asked) {
  * ik_llama.cpp tells on standard output what it does while it loads. NULL: none. */
 static json_t *parse(const struct string_buffer *output) {
     const char *text = string_buffer_text(output);
-    json_t *document = json_loadb(text, output->length, 0, NULL);
+    json_t *document = json_guarded(json_loadb, text, output->length, 0, NULL);
     const char *last = strrchr(text, '{');
     if (document == NULL && last != NULL) {
-        json_t *object = json_loads(last, JSON_DISABLE_EOF_CHECK, NULL);
+        json_t *object = json_guarded(json_loadb, last, strlen(last), JSON_DISABLE_EOF_CHECK, NULL);
         document = object == NULL ? NULL : json_pack("[o]", object);
     }
     return document;

@@ -2,6 +2,7 @@
 #include "bench/stream_reader.h"
 
 #include "base/bytes.h"
+#include "base/json_memory.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -89,7 +90,7 @@ static bool take_ollama(struct stream_reader *reader, const json_t *event) {
 
 static bool take_json(struct stream_reader *reader, const char *text, size_t length) {
     json_error_t reason;
-    json_t *event = json_loadb(text, length, 0, &reason);
+    json_t *event = json_guarded(json_loadb, text, length, 0, &reason);
     bool found = false;
     if (!json_is_object(event)) {
         reader->is_malformed = true;
@@ -162,7 +163,7 @@ bool stream_reader_finish(struct stream_reader *reader) {
 
 void stream_reader_complaint(const char *body, size_t length, char *out, size_t size) {
     struct stream_reader reader = {.protocol = STREAM_OLLAMA};
-    json_t *value = json_loadb(body, length, 0, NULL);
+    json_t *value = json_guarded(json_loadb, body, length, 0, NULL);
     if (json_is_object(value) && take_error(&reader, value)) {
         snprintf(out, size, "%s", reader.problem);
     } else {

@@ -9,6 +9,7 @@
  * `output_length` is another name of `max_tokens`. Lines are in the order of their times.
  */
 #include "base/file.h"
+#include "base/json_memory.h"
 #include "bench/workload_internal.h"
 
 #include <jansson.h>
@@ -111,7 +112,7 @@ static bool read_line(struct trace_reader *reader, const char *text, size_t leng
     struct workload *workload = reader->workload;
     struct workload_request *request = &workload->requests[workload->count];
     json_error_t reason;
-    json_t *object = json_loadb(text, length, 0, &reason);
+    json_t *object = json_guarded(json_loadb, text, length, 0, &reason);
     const json_t *most = either(object, "max_tokens", "output_length");
     request->max_tokens = most == NULL ? (int64_t)reader->options->max_tokens.first
                                        : (int64_t)json_integer_value(most);

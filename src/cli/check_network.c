@@ -2,6 +2,7 @@
 #include "cli/check.h"
 
 #include "base/bytes.h"
+#include "base/json_memory.h"
 
 #include <netdb.h>
 #include <stdio.h>
@@ -60,7 +61,7 @@ static json_t *ask(const struct config *config, const char *path) {
         }
         answer[got] = '\0';
         const char *body = strstr(answer, "\r\n\r\n");
-        value = body == NULL ? NULL : json_loads(body + 4, 0, NULL);
+        value = body == NULL ? NULL : json_guarded(json_loadb, body + 4, strlen(body + 4), 0, NULL);
     }
     free(answer);
     if (file >= 0) {

@@ -9,8 +9,10 @@
 #include "config/suggest.h"
 #include "hub/hub.h"
 
+#include "base/json_memory.h"
 #include "base/log.h"
 
+#include <jansson.h>
 #include <locale.h>
 #include <signal.h>
 #include <stdio.h>
@@ -219,6 +221,8 @@ static int fail(const struct error *error) {
 
 int main(int argc, char **argv, char **environment) {
     setlocale(LC_CTYPE, "");
+    json_memory_fill();
+    json_set_alloc_funcs(json_memory_allocate, json_memory_free);
     signal(SIGXFSZ, SIG_IGN); /* a file-size limit is a failed write */
     const char *name = argc < 2 ? NULL : argv[1];
     if (name == NULL || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) {

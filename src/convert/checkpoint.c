@@ -3,6 +3,7 @@
 
 #include "base/bytes.h"
 #include "base/file.h"
+#include "base/json_memory.h"
 #include "convert/safetensors.h"
 
 #include <stdio.h>
@@ -22,7 +23,7 @@ bool checkpoint_read_json(const char *folder, const char *name, bool required, j
     bool done = true;
     if (required || file_exists(string_buffer_text(&path))) {
         done = file_read_all(string_buffer_text(&path), MAX_JSON_BYTES, &text, &length, error);
-        *value = done ? json_loadb(text, length, 0, &where) : NULL;
+        *value = done ? json_guarded(json_loadb, text, length, 0, &where) : NULL;
         if (done && *value == NULL) {
             done = error_set(error, ERROR_FORMAT, "'%s', line %d, column %d: %s",
                              string_buffer_text(&path), where.line, where.column, where.text);

@@ -2,6 +2,7 @@
 #include "convert/safetensors.h"
 
 #include "base/bytes.h"
+#include "base/json_memory.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -165,7 +166,8 @@ bool safetensors_read(const char *name, const void *bytes, size_t length, struct
     }
     const char *text = (const char *)bytes + LENGTH_BYTES;
     json_error_t where;
-    json_t *head = json_loadb(text, (size_t)head_bytes, JSON_REJECT_DUPLICATES, &where);
+    json_t *head =
+        json_guarded(json_loadb, text, (size_t)head_bytes, JSON_REJECT_DUPLICATES, &where);
     if (!json_is_object(head)) {
         error_set(error, ERROR_FORMAT, "'%s': its head is no JSON object: %s", name,
                   head == NULL ? where.text : "another value");

@@ -1,6 +1,8 @@
 /* hugging_face.c - see hugging_face.h. What the server says is hostile until checked. */
 #include "hub/hugging_face.h"
 
+#include "base/json_memory.h"
+
 #include <ctype.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -166,7 +168,7 @@ static bool add_file(struct hub_file_list *list, const json_t *entry) {
 
 static bool parse_listing(const struct string_buffer *text, const char *repository,
                           struct hub_file_list *list, struct error *error) {
-    json_t *description = json_loadb(string_buffer_text(text), text->length, 0, NULL);
+    json_t *description = json_guarded(json_loadb, string_buffer_text(text), text->length, 0, NULL);
     const json_t *siblings = json_object_get(description, "siblings");
     bool done = false;
     size_t count = json_array_size(siblings);

@@ -2,6 +2,7 @@
 #include "hub/ollama_registry.h"
 
 #include "base/file.h"
+#include "base/json_memory.h"
 #include "hub/download.h"
 #include "hub/own_store.h"
 
@@ -156,7 +157,8 @@ static bool fetch_token(struct registry *registry, const char *challenge) {
                (response.status == 200 || fail_access(registry, response.status));
     }
     if (done) {
-        json = json_loadb(string_buffer_text(&answer.text), answer.text.length, 0, NULL);
+        json =
+            json_guarded(json_loadb, string_buffer_text(&answer.text), answer.text.length, 0, NULL);
         const json_t *token = json_object_get(json, "token");
         token = json_is_string(token) ? token : json_object_get(json, "access_token");
         string_buffer_clear(&registry->token);

@@ -2,6 +2,7 @@
 #include "hub/ollama_store.h"
 
 #include "base/file.h"
+#include "base/json_memory.h"
 #include "hub/digest.h"
 
 #include <ctype.h>
@@ -113,8 +114,9 @@ static bool read_layer(const json_t *value, struct ollama_layer *layer) {
 bool ollama_manifest_parse(const char *text, size_t length, struct ollama_manifest *manifest,
                            struct error *error) {
     *manifest = (struct ollama_manifest){0};
-    json_t *json =
-        length > MAX_MANIFEST_BYTES ? NULL : json_loadb(text, length, JSON_REJECT_DUPLICATES, NULL);
+    json_t *json = length > MAX_MANIFEST_BYTES
+                       ? NULL
+                       : json_guarded(json_loadb, text, length, JSON_REJECT_DUPLICATES, NULL);
     const json_t *layers = json_object_get(json, "layers");
     size_t count = json_array_size(layers);
     bool good = json_is_array(layers) && count > 0 && count <= OLLAMA_MAX_LAYERS;

@@ -1,6 +1,8 @@
 /* json_body.c - see json_body.h. */
 #include "server/json_body.h"
 
+#include "base/json_memory.h"
+
 /* Counts brackets and commas outside strings; whether they match is the parser's business. */
 static bool check_size(const char *bytes, size_t length, struct api_error *error) {
     size_t depth = 0;
@@ -43,8 +45,11 @@ bool json_body_parse(const char *bytes, size_t length, json_t **object, struct a
     if (!check_size(bytes, length, error)) {
         return false;
     }
-    json_error_t reason;
-    json_t *value = json_loadb(bytes, length, JSON_DECODE_ANY, &reason);
+    json_error_t reason = {.text = ""};
+    json_t *value = json_guarded(json_loadb, bytes, length, JSON_DECODE_ANY, &reason);
+    if (value == NULL && reason.text[0] == '\0') {
+        return api_error_out_of_memory(error);
+    }
     if (value == NULL) {
         return api_error_set(error, 400, "invalid_json", NULL,
                              "We could not parse the JSON body of your request: %s (line %d, "

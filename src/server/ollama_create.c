@@ -5,6 +5,7 @@
  * What the request does not give is the base model's. Everything is checked before it is written,
  * so that a model that was created can be used.
  */
+#include "base/json_memory.h"
 #include "model/gguf.h"
 #include "server/json_body.h"
 #include "server/ollama.h"
@@ -97,7 +98,7 @@ static bool check_body(const json_t *body, struct api_error *error) {
 
 /* A Modelfile's "stop" may be one text. */
 static json_t *merge_parameters(const json_t *given, const char *base) {
-    json_t *merged = base == NULL ? NULL : json_loads(base, 0, NULL);
+    json_t *merged = base == NULL ? NULL : json_guarded(json_loadb, base, strlen(base), 0, NULL);
     if (!json_is_object(merged)) {
         json_decref(merged);
         merged = json_object();

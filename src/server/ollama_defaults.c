@@ -1,11 +1,15 @@
 /* ollama_defaults.c - see ollama_defaults.h. */
 #include "server/ollama_defaults.h"
 
+#include "base/json_memory.h"
+
 #include <string.h>
 
 void ollama_defaults_options(const struct hub_model *entry, struct ollama_options *options) {
     json_t *parameters =
-        entry == NULL || entry->parameters == NULL ? NULL : json_loads(entry->parameters, 0, NULL);
+        entry == NULL || entry->parameters == NULL
+            ? NULL
+            : json_guarded(json_loadb, entry->parameters, strlen(entry->parameters), 0, NULL);
     const char *name;
     json_t *value;
     json_object_foreach(parameters, name, value) { /* one by one: a bad one spoils no other */
@@ -45,8 +49,9 @@ static bool append_all(json_t *whole, const json_t *messages, bool only_good) {
 json_t *ollama_defaults_messages(const struct hub_model *entry, const char *system,
                                  const json_t *messages) {
     json_t *whole = json_array();
-    json_t *own =
-        entry == NULL || entry->messages == NULL ? NULL : json_loads(entry->messages, 0, NULL);
+    json_t *own = entry == NULL || entry->messages == NULL
+                      ? NULL
+                      : json_guarded(json_loadb, entry->messages, strlen(entry->messages), 0, NULL);
     bool ok = whole != NULL;
     if ((system == NULL || system[0] == '\0') && entry != NULL) {
         system = entry->system;

@@ -1,6 +1,7 @@
 /*
  * ollama_show.c - /api/show: all that is known of one model.
  */
+#include "base/json_memory.h"
 #include "server/file_request.h"
 #include "server/json_body.h"
 #include "server/ollama.h"
@@ -73,8 +74,7 @@ static void write_modelfile(const struct show_request *wanted, const json_t *par
 static void write_buffer_member(struct json_writer *json, const char *name,
                                 struct string_buffer *text) {
     json_write_key(json, name);
-    json_write_text(json, string_buffer_text(text), text->length);
-    json->out->failed = json->out->failed || text->failed;
+    json_write_text_of(json, text);
     string_buffer_deinit(text);
 }
 
@@ -85,8 +85,7 @@ static void write_template(struct json_writer *json, struct show_request *wanted
     if (wanted->entry.template_text != NULL) {
         string_buffer_append_text(&text, wanted->entry.template_text);
     } else {
-        string_buffer_append(&text, string_buffer_text(&wanted->facts.chat_template),
-                             wanted->facts.chat_template.length);
+        string_buffer_append_buffer(&text, &wanted->facts.chat_template);
         if (wanted->facts.can_insert) {
             string_buffer_append_text(&text, "{# .Suffix: fills in the middle #}");
         }
@@ -96,10 +95,14 @@ static void write_template(struct json_writer *json, struct show_request *wanted
 
 static void write_texts(struct json_writer *json, struct show_request *wanted) {
     struct string_buffer modelfile = {0}, lines = {0};
-    json_t *parameters =
-        wanted->entry.parameters == NULL ? NULL : json_loads(wanted->entry.parameters, 0, NULL);
+    json_t *parameters = wanted->entry.parameters == NULL
+                             ? NULL
+                             : json_guarded(json_loadb, wanted->entry.parameters,
+                                            strlen(wanted->entry.parameters), 0, NULL);
     json_t *messages = /* read and written again: a store's file is not trusted to be JSON */
-        wanted->entry.messages == NULL ? NULL : json_loads(wanted->entry.messages, 0, NULL);
+        wanted->entry.messages == NULL ? NULL
+                                       : json_guarded(json_loadb, wanted->entry.messages,
+                                                      strlen(wanted->entry.messages), 0, NULL);
     write_modelfile(wanted, parameters, messages, &modelfile);
     write_parameters(parameters, "", 30, &lines);
     json_decref(parameters);

@@ -5,6 +5,7 @@
 
 #include "base/bytes.h"
 #include "base/clock.h"
+#include "base/json_memory.h"
 #include "base/log.h"
 #include "server/routes.h"
 #include "server/server_internal.h"
@@ -12,6 +13,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
+#include <jansson.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +22,7 @@
 
 enum {
     DESCRIPTORS_FOR_THE_REST = 256, /* beside connections: model files, logs, pipes, refusals */
+    WAKE_TRIES = 100,               /* of writing to a pipe: without it the loop would sleep on */
     MAX_ALIASES = 8,                /* of the model that is named at start */
 };
 
@@ -116,8 +119,11 @@ void server_respond_error(struct http_connection *connection, const char *route,
 
 static void wake(void *context) {
     struct server *server = context;
-    ssize_t written = write(server->wake_write, "", 1);
-    (void)written; /* a full pipe is a wake-up already */
+    for (int i = 0; i < WAKE_TRIES; i++) {
+        if (write(server->wake_write, "", 1) == 1 || errno == EAGAIN) {
+            return; /* a full pipe is a wake-up already */
+        }
+    }
 }
 
 static void end_loop_when_idle(struct server *server) {
@@ -513,6 +519,8 @@ bool server_run(const struct server_options *options, struct engine *engine, str
     server->wake_read = -1;
     server->wake_write = -1;
     LIST_INIT(&server->generations);
+    json_memory_fill();
+    json_set_alloc_funcs(json_memory_allocate, json_memory_free);
     struct sigaction ignore = {.sa_handler = SIG_IGN};
     struct sigaction before;
     sigaction(SIGPIPE, &ignore, &before); /* a write to a closed socket is an error, not an end */

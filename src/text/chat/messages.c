@@ -2,6 +2,8 @@
  * expected goes to the template as it is. */
 #include "text/chat/messages.h"
 
+#include "base/json_memory.h"
+
 #include <jansson.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -25,7 +27,8 @@ static json_t *adapt_arguments(json_t *arguments, bool as_text) {
     if (!as_text && json_is_string(arguments)) {
         const char *text = json_string_value(arguments);
         size_t length = json_string_length(arguments);
-        json_t *object = length == 0 ? json_object() : json_loadb(text, length, 0, NULL);
+        json_t *object =
+            length == 0 ? json_object() : json_guarded(json_loadb, text, length, 0, NULL);
         if (json_is_object(object)) {
             return object;
         }

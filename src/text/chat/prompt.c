@@ -1,6 +1,7 @@
 /* prompt.c - see prompt.h. */
 #include "text/chat/prompt.h"
 
+#include "base/json_memory.h"
 #include "text/chat/messages.h"
 #include "text/chat/plain_tools.h"
 
@@ -191,7 +192,7 @@ bool chat_prompt_encode_text(const struct chat_template *chat_template,
                              const struct tokenizer *tokenizer, const char *messages, size_t length,
                              struct token_list *out, struct error *error) {
     json_error_t at;
-    json_t *array = json_loadb(messages, length, JSON_REJECT_DUPLICATES, &at);
+    json_t *array = json_guarded(json_loadb, messages, length, JSON_REJECT_DUPLICATES, &at);
     bool done = false;
     if (array == NULL) {
         error_set(error, ERROR_INVALID_ARGUMENT, "the messages are not valid JSON: line %d: %s",

@@ -1,6 +1,7 @@
 /* tool_call_reader.c - see tool_call_reader.h. */
 #include "text/chat/tool_call_reader.h"
 
+#include "base/json_memory.h"
 #include "base/string_view.h"
 
 #include <jansson.h>
@@ -94,9 +95,9 @@ static bool take_arguments(struct tool_call_reader *reader, const json_t *value)
         string_buffer_append_text(&reader->arguments, "{}");
         return true;
     }
-    json_t *inside = json_is_string(value)
-                         ? json_loadb(json_string_value(value), json_string_length(value), 0, NULL)
-                         : NULL;
+    json_t *inside = json_is_string(value) ? json_guarded(json_loadb, json_string_value(value),
+                                                          json_string_length(value), 0, NULL)
+                                           : NULL;
     bool is_object = json_is_object(inside);
     if (is_object) {
         string_buffer_append(&reader->arguments, json_string_value(value),
@@ -133,8 +134,8 @@ static bool finish_value(struct tool_call_reader *reader) {
             return true;
         }
     }
-    json_t *value =
-        json_loadb(string_buffer_text(&reader->value), reader->value.length, JSON_DECODE_ANY, NULL);
+    json_t *value = json_guarded(json_loadb, string_buffer_text(&reader->value),
+                                 reader->value.length, JSON_DECODE_ANY, NULL);
     bool ok = value != NULL;
     if (ok && kind == TOOL_VALUE_NAME) {
         ok = take_name(reader, value);

@@ -2,6 +2,8 @@
  * must or must not be in the text. */
 #include "text/chat/traits.h"
 
+#include "base/json_memory.h"
+
 #include <jansson.h>
 #include <string.h>
 
@@ -23,7 +25,8 @@ static const char tools_text[] =
 static const char argument_text[] = "{\"" ARGUMENT "\": \"" VALUE "\"}";
 
 static json_t *with_tools(void) {
-    return json_pack("{s:o}", "tools", json_loads(tools_text, 0, NULL));
+    return json_pack("{s:o}", "tools",
+                     json_guarded(json_loadb, tools_text, strlen(tools_text), 0, NULL));
 }
 
 struct probe {
@@ -55,8 +58,9 @@ static json_t *user_message(void) {
 
 /* A question, a call, its result. */
 static json_t *call_messages(const struct chat_traits *shape, const char *id) {
-    json_t *arguments =
-        shape->arguments_as_text ? json_string(argument_text) : json_loads(argument_text, 0, NULL);
+    json_t *arguments = shape->arguments_as_text ? json_string(argument_text)
+                                                 : json_guarded(json_loadb, argument_text,
+                                                                strlen(argument_text), 0, NULL);
     json_t *content = shape->null_content ? json_null() : json_string("");
     return json_pack("[{s:s, s:s}, {s:s, s:o, s:[{s:s, s:s, s:{s:s, s:o}}]},"
                      " {s:s, s:s, s:s, s:s}]",
@@ -248,7 +252,7 @@ static void probe_tools(struct probe *probe, struct chat_traits *traits) {
 static bool renders_apart(struct probe *probe, json_t *one, json_t *other) {
     struct string_buffer first = {0};
     bool rendered = render(probe, user_message(), one);
-    string_buffer_append(&first, string_buffer_text(&probe->text), probe->text.length);
+    string_buffer_append_buffer(&first, &probe->text);
     rendered = render(probe, user_message(), other) && rendered;
     bool apart =
         rendered && strcmp(string_buffer_text(&first), string_buffer_text(&probe->text)) != 0;

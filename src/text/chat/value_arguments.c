@@ -1,6 +1,7 @@
 /* value_arguments.c - see value_arguments.h. */
 #include "text/chat/value_arguments.h"
 
+#include "base/json_memory.h"
 #include "text/chat/tool_schema.h"
 
 #include <jansson.h>
@@ -68,7 +69,7 @@ static void put_value(struct string_buffer *out, struct string_view text, unsign
     if (word != NULL) {
         inner = string_view_of(word);
     }
-    json_t *value = json_loadb(inner.data, inner.length, JSON_DECODE_ANY, NULL);
+    json_t *value = json_guarded(json_loadb, inner.data, inner.length, JSON_DECODE_ANY, NULL);
     bool is_json = value != NULL && (json_kind_of(value) & kinds) != 0 &&
                    (!json_is_string(value) || kinds == KIND_ANY);
     json_decref(value);

@@ -1,4 +1,5 @@
 /* filters_text.c - filters that make text: case, trimming, joining, indenting, JSON. */
+#include "base/json_memory.h"
 #include "text/jinja/builtin.h"
 #include "text/jinja/json.h"
 #include "text/jinja/operators.h"
@@ -251,7 +252,8 @@ static bool filter_from_json(struct jinja_render *render, const struct jinja_cal
     if (subject.text.length > MAX_BYTES) {
         return jinja_fail(render, "from_json: more than %d MiB", MAX_BYTES >> 20);
     }
-    json_t *json = json_loadb(subject.text.data, subject.text.length, JSON_DECODE_ANY, &reason);
+    json_t *json =
+        json_guarded(json_loadb, subject.text.data, subject.text.length, JSON_DECODE_ANY, &reason);
     if (json == NULL) {
         return jinja_fail(render, "from_json: %s", reason.text);
     }
