@@ -134,3 +134,13 @@ void json_write_integer_member(struct json_writer *writer, const char *name, int
     json_write_key(writer, name);
     json_write_integer(writer, value);
 }
+
+void json_write_text_of(struct json_writer *writer, const struct string_buffer *text) {
+    json_write_text(writer, string_buffer_text(text), text->length);
+    writer->out->failed = writer->out->failed || text->failed;
+}
+
+void json_write_raw_of(struct json_writer *writer, const struct string_buffer *json) {
+    json_write_raw(writer, string_buffer_text(json), json->length);
+    writer->out->failed = writer->out->failed || json->failed;
+}

@@ -35,6 +35,9 @@ void json_write_bool(struct json_writer *writer, bool value);
 void json_write_null(struct json_writer *writer);
 /* JSON text that is already made: one value, or several with their commas between them. */
 void json_write_raw(struct json_writer *writer, const char *json, size_t length);
+/* A buffer's content, as text or as JSON. One that is not whole (`failed`) fails the writer's. */
+void json_write_text_of(struct json_writer *writer, const struct string_buffer *text);
+void json_write_raw_of(struct json_writer *writer, const struct string_buffer *json);
 
 /* Key and value in one. A NULL text is null. */
 void json_write_text_member(struct json_writer *writer, const char *name, const char *text);

@@ -53,6 +53,11 @@ void string_buffer_append(struct string_buffer *buffer, const void *bytes, size_
     buffer->data[buffer->length] = '\0';
 }
 
+void string_buffer_append_buffer(struct string_buffer *buffer, const struct string_buffer *other) {
+    string_buffer_append(buffer, string_buffer_text(other), other->length);
+    buffer->failed = buffer->failed || other->failed;
+}
+
 void string_buffer_append_text(struct string_buffer *buffer, const char *text) {
     string_buffer_append(buffer, text, strlen(text));
 }

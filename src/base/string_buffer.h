@@ -23,6 +23,8 @@ void string_buffer_deinit(struct string_buffer *buffer);
 void string_buffer_clear(struct string_buffer *buffer); /* keeps the memory */
 bool string_buffer_reserve(struct string_buffer *buffer, size_t extra);
 void string_buffer_append(struct string_buffer *buffer, const void *bytes, size_t length);
+/* One that is not whole (`failed`) fails this one too. */
+void string_buffer_append_buffer(struct string_buffer *buffer, const struct string_buffer *other);
 void string_buffer_append_text(struct string_buffer *buffer, const char *text);
 void string_buffer_append_char(struct string_buffer *buffer, char character);
 void string_buffer_append_format(struct string_buffer *buffer, const char *format, ...)

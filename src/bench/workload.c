@@ -124,7 +124,7 @@ void workload_append_words(const struct tokenizer *tokenizer, size_t tokens,
             string_buffer_append_format(&piece, "%s%s", piece.length > 0 ? " " : "", words[at]);
         }
     }
-    string_buffer_append(text, string_buffer_text(&piece), piece.length);
+    string_buffer_append_buffer(text, &piece);
     string_buffer_deinit(&piece);
 }
 

@@ -182,7 +182,7 @@ static bool read_message(struct chat *chat, struct string_buffer *message) {
             rest = string_buffer_text(&line);
         }
     } else if (done) {
-        string_buffer_append(message, string_buffer_text(&line), line.length);
+        string_buffer_append_buffer(message, &line);
     }
     string_buffer_deinit(&line);
     return done;

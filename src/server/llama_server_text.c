@@ -150,7 +150,7 @@ static bool prepare_detokenize(struct generation *generation, const struct serve
         struct json_writer json = {.out = &generation->answer};
         json_write_object_begin(&json);
         json_write_key(&json, "content");
-        json_write_text(&json, string_buffer_text(&text), text.length);
+        json_write_text_of(&json, &text);
         json_write_object_end(&json);
     }
     string_buffer_deinit(&text);
@@ -187,7 +187,7 @@ static bool prepare_apply_template(struct generation *generation, const struct s
     struct json_writer json = {.out = &generation->answer};
     json_write_object_begin(&json);
     json_write_key(&json, "prompt");
-    json_write_text(&json, string_buffer_text(&text), text.length);
+    json_write_text_of(&json, &text);
     json_write_object_end(&json);
     generation->answer.failed = generation->answer.failed || text.failed;
     string_buffer_deinit(&text);

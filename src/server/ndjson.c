@@ -15,7 +15,7 @@ static void begin_once(struct http_connection *connection) {
 void ndjson_send(struct http_connection *connection, const struct string_buffer *json) {
     struct string_buffer line = {0};
     begin_once(connection);
-    string_buffer_append(&line, string_buffer_text(json), json->length);
+    string_buffer_append_buffer(&line, json);
     string_buffer_append_char(&line, '\n');
     if (json->failed || line.failed) {
         http_connection_drop(connection);

@@ -93,8 +93,7 @@ static void write_on_one_line(struct json_writer *json, struct string_view objec
             string_buffer_append_char(&text, object.data[++i]);
         }
     }
-    json_write_raw(json, string_buffer_text(&text), text.length);
-    json->out->failed = json->out->failed || text.failed;
+    json_write_raw_of(json, &text);
     string_buffer_deinit(&text);
 }
 
@@ -117,7 +116,7 @@ static void write_logprobs(struct json_writer *json, struct generation_choice *c
     if (pieces->length != 0) {
         json_write_key(json, "logprobs");
         json_write_array_begin(json);
-        json_write_raw(json, string_buffer_text(pieces), pieces->length);
+        json_write_raw_of(json, pieces);
         json_write_array_end(json);
         string_buffer_clear(pieces);
     }
@@ -141,7 +140,7 @@ static void write_context(struct json_writer *json, const struct generation_choi
         json_write_integer(json, prompt->ids[i]);
     }
     if (generated->length != 0) {
-        json_write_raw(json, string_buffer_text(generated), generated->length);
+        json_write_raw_of(json, generated);
     }
     json_write_array_end(json);
 }

@@ -53,8 +53,7 @@ static void on_choice_done(struct generation_choice *choice, const struct engine
 static void write_vectors(struct json_writer *json, struct generation *generation) {
     for (size_t i = 0; i < generation->choice_count; i++) {
         struct string_buffer *values = &generation->choices[i].text;
-        json_write_raw(json, string_buffer_text(values), values->length);
-        json->out->failed = json->out->failed || values->failed;
+        json_write_raw_of(json, values);
         string_buffer_deinit(values);
     }
 }

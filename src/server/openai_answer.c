@@ -80,7 +80,7 @@ void openai_write_token_text(struct json_writer *json, struct string_view piece,
     for (size_t i = 0; i < piece.length; i++) {
         string_buffer_append_format(&text, "\\x%02x", (unsigned char)piece.data[i]);
     }
-    json_write_text(json, string_buffer_text(&text), text.length);
+    json_write_text_of(json, &text);
     string_buffer_deinit(&text);
 }
 

@@ -25,7 +25,7 @@ static void write_logprobs(struct json_writer *json, const struct generation *ge
     json_write_object_begin(json);
     json_write_key(json, "content");
     json_write_array_begin(json);
-    json_write_raw(json, string_buffer_text(content), content->length);
+    json_write_raw_of(json, content);
     json_write_array_end(json);
     json_write_key(json, "refusal");
     json_write_null(json);
@@ -97,16 +97,16 @@ static void write_choice(struct json_writer *json, const struct generation_choic
     if (choice->calls.length != 0 && choice->text.length == 0) {
         json_write_null(json);
     } else {
-        json_write_text(json, string_buffer_text(&choice->text), choice->text.length);
+        json_write_text_of(json, &choice->text);
     }
     if (choice->thinking.length != 0) {
         json_write_key(json, "reasoning_content");
-        json_write_text(json, string_buffer_text(&choice->thinking), choice->thinking.length);
+        json_write_text_of(json, &choice->thinking);
     }
     if (choice->calls.length != 0) {
         json_write_key(json, "tool_calls");
         json_write_array_begin(json);
-        json_write_raw(json, string_buffer_text(&choice->calls), choice->calls.length);
+        json_write_raw_of(json, &choice->calls);
         json_write_array_end(json);
     }
     json_write_key(json, "refusal");

@@ -71,7 +71,8 @@ static void write_top(struct json_writer *json, const struct tokenizer *tokenize
     json_write_object_end(json);
 }
 
-static size_t take_offset(struct generation_choice *choice, const struct engine_event *event) {
+static size_t take_offset(struct generation_choice *choice, const struct engine_event *event,
+                          bool *failed) {
     struct completion_answer *answer = choice->generation->details;
     if (!event->is_prompt) {
         return choice->shown_characters;
@@ -81,6 +82,7 @@ static size_t take_offset(struct generation_choice *choice, const struct engine_
     size_t offset = echoing->characters;
     echoing->detokenizer.tokenizer = answer->shared.model->tokenizer;
     detokenizer_push(&echoing->detokenizer, event->token, &text);
+    *failed = *failed || text.failed;
     echoing->characters += count_characters(string_buffer_text(&text), text.length);
     string_buffer_deinit(&text);
     return offset;
@@ -96,7 +98,8 @@ static void collect_logprobs(struct generation_choice *choice, const struct engi
     struct json_writer tokens = list_writer(&lists[LIST_TOKENS]);
     openai_write_token_text(&tokens, tokenizer_piece(tokenizer, event->token, true), "bytes:");
     struct json_writer offsets = list_writer(&lists[LIST_TEXT_OFFSET]);
-    json_write_integer(&offsets, (int64_t)take_offset(choice, event));
+    json_write_integer(&offsets,
+                       (int64_t)take_offset(choice, event, &lists[LIST_TEXT_OFFSET].failed));
     struct json_writer logprobs = list_writer(&lists[LIST_TOKEN_LOGPROBS]);
     struct json_writer top = list_writer(&lists[LIST_TOP_LOGPROBS]);
     if (event->is_prompt && isnan(event->logprob)) { /* the first: nothing comes before it */
@@ -119,7 +122,7 @@ static void write_logprobs(struct json_writer *json, const struct generation *ge
     for (size_t i = 0; i < sizeof list_names / sizeof list_names[0]; i++) {
         json_write_key(json, list_names[i]);
         json_write_array_begin(json);
-        json_write_raw(json, string_buffer_text(&lists[i]), lists[i].length);
+        json_write_raw_of(json, &lists[i]);
         json_write_array_end(json);
     }
     json_write_object_end(json);

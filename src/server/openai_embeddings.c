@@ -116,7 +116,7 @@ static void all_done(struct generation *generation) {
         json_write_text_member(&json, "object", "embedding");
         json_write_integer_member(&json, "index", (int64_t)i);
         json_write_key(&json, "embedding");
-        json_write_raw(&json, string_buffer_text(values), values->length);
+        json_write_raw_of(&json, values);
         json_write_object_end(&json);
         text.failed = text.failed || values->failed;
         string_buffer_deinit(values);

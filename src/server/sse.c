@@ -24,7 +24,7 @@ void sse_send_event(struct http_connection *connection, const char *name,
         string_buffer_append_format(&event, "event: %s\n", name);
     }
     string_buffer_append(&event, "data: ", 6);
-    string_buffer_append(&event, string_buffer_text(json), json->length);
+    string_buffer_append_buffer(&event, json);
     string_buffer_append(&event, "\n\n", 2);
     if (json->failed || event.failed) {
         http_connection_drop(connection);

@@ -87,7 +87,7 @@ static void begin_call(struct answer_parser *parser, bool is_bare) {
 
 /* The white space before a call is the content's, should it be none. */
 static void take_spaces(struct answer_parser *parser) {
-    string_buffer_append(&parser->raw, string_buffer_text(&parser->spaces), parser->spaces.length);
+    string_buffer_append_buffer(&parser->raw, &parser->spaces);
     answer_drop_spaces(parser);
 }
 
