@@ -16,7 +16,8 @@ build-sanitize/ and build-threads/, and runs:
   sanitizers   unit and python again, under the address and undefined-behaviour sanitizers
   threads      what several threads work on together, under the thread sanitizer
 and, only when asked for:
-  fuzz         every fuzz target for a minute, from the committed seeds (FUZZ_SECONDS: another time)
+  fuzz         every fuzz target for 45 seconds, from the committed seeds (FUZZ_SECONDS: another time)
+  faults       every allocation and call of the system fails once, one after the other (python: every 13th of them)
   macos        compiles what needs no third-party header for arm64 macOS
   arm64        on x86-64 Linux: the kernels' tests on emulated arm64 processors (on arm64, unit has them)
 
@@ -37,7 +38,7 @@ FUZZ_FOLDER="$PROJECT_ROOT/build-fuzz"
 ARM64_FOLDER="$PROJECT_ROOT/build-arm64"
 RESULTS="$RELEASE_FOLDER/test-results"
 
-ALL_STAGES="unit python lint sanitizers threads fuzz macos arm64"
+ALL_STAGES="unit python lint sanitizers threads fuzz faults macos arm64"
 
 parse_arguments() {
     local only="" extra=""
@@ -141,7 +142,7 @@ stage_threads() {
 fuzz_one() { # NAME
     local name=$1 found="$FUZZ_FOLDER/found/$1" status=0
     mkdir -p "$found/corpus"
-    (cd "$found" && "$FUZZ_FOLDER/tests/fuzz/fuzz_$name" -max_total_time="${FUZZ_SECONDS:-60}" -timeout=20 \
+    (cd "$found" && "$FUZZ_FOLDER/tests/fuzz/fuzz_$name" -max_total_time="${FUZZ_SECONDS:-45}" -timeout=20 \
         -rss_limit_mb=4096 -print_final_stats=1 corpus "$PROJECT_ROOT/tests/fuzz/corpus/$name" >log 2>&1) || status=$?
     if [ "$status" -eq 0 ]; then
         say "fuzz_$name: $(sed -n 's/^stat::number_of_executed_units: *//p' "$found/log") inputs"
@@ -174,6 +175,12 @@ stage_fuzz() {
     done
     wait "$waiting" || status=1
     return "$status"
+}
+
+# Files of tests wait for nothing but each other's server: one process does.
+stage_faults() {
+    build_release
+    FAULTS_STRIDE=1 run_python_tests "$RELEASE_FOLDER" faults "$PROJECT_ROOT/tests/python/test_faults.py" --timeout 3600 -rA
 }
 
 stage_macos() {
