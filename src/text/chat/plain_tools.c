@@ -115,12 +115,14 @@ static void append_plain_tools(struct string_buffer *out, const json_t *tools,
             : "");
 }
 
-static json_t *functions_of(const json_t *tools) {
-    json_t *functions = json_array();
+/* The tools without what is around them, as a JSON list. */
+static void append_functions(struct string_buffer *out, const json_t *tools) {
+    string_buffer_append_char(out, '[');
     for (size_t i = 0; i < json_array_size(tools); i++) {
-        json_array_append(functions, json_object_get(json_array_get(tools, i), "function"));
+        string_buffer_append_text(out, i == 0 ? "" : ", ");
+        append_json(out, json_object_get(json_array_get(tools, i), "function"));
     }
-    return functions;
+    string_buffer_append_char(out, ']');
 }
 
 /* The system message, with what it says of the tools. `first` NULL: there was none. */
@@ -131,9 +133,7 @@ static void tell_tools(struct conversation *conversation, const json_t *first,
     append_content(&text, json_object_get(first, "content"));
     if (conversation->traits->tools_place == TOOLS_IN_SYSTEM_MESSAGE) {
         struct string_buffer list = {0};
-        json_t *functions = functions_of(tools);
-        append_json(&list, functions);
-        json_decref(functions);
+        append_functions(&list, tools);
         set_text(conversation, message, "tools", &list);
     } else {
         string_buffer_append_text(&text, text.length > 0 ? "\n\n" : "");

@@ -53,14 +53,14 @@ static json_t *make_messages(struct context *context, const struct chat_prompt *
 static json_t *whole_tool(const json_t *tool) {
     json_t *made = json_copy((json_t *)(uintptr_t)tool);
     json_t *function = json_copy(json_object_get(tool, "function"));
-    if (json_object_get(function, "description") == NULL) {
-        json_object_set_new(function, "description", json_string(""));
-    }
-    if (json_object_get(function, "parameters") == NULL) {
-        json_object_set_new(function, "parameters",
-                            json_pack("{s:s, s:{}}", "type", "object", "properties"));
-    }
-    if (made == NULL || json_object_set_new(made, "function", function) != 0) {
+    bool has_description = json_object_get(function, "description") != NULL;
+    bool has_parameters = json_object_get(function, "parameters") != NULL;
+    bool done = (has_description || set(function, "description", json_string(""))) &&
+                (has_parameters || set(function, "parameters",
+                                       json_pack("{s:s, s:{}}", "type", "object", "properties"))) &&
+                set(made, "function", json_incref(function));
+    json_decref(function);
+    if (!done) {
         json_decref(made);
         return NULL;
     }
