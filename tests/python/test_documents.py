@@ -58,7 +58,7 @@ def test_the_table_of_models_has_every_architecture(source_root, mistral, tmp_pa
 
 
 def test_a_script_s_help_names_its_options(source_root):
-    for name in ("test.sh", "quickstart.sh", "lint.sh"):
+    for name in ("test.sh", "quickstart.sh", "lint.sh", "try-in-bare-root.sh"):
         script = source_root / "scripts" / name
         shown = subprocess.run(["bash", script, "--help"], capture_output=True, text=True, check=True).stdout
         for option in re.findall(r"^ +(--[a-z]+)(?: \| -h)?\)", script.read_text(encoding="utf-8"), re.MULTILINE):
