@@ -152,6 +152,8 @@ def from_sentencepiece(path, processor, **keys):
     """As GGUF converters write a SentencePiece model. User-defined tokens are told by the caller."""
     user_defined = keys.pop("user_defined", ())
     types = []
+    pieces = [processor.id_to_piece(number) for number in range(processor.vocab_size())]
+    tokens = [piece.replace("\u2581", " ") if piece in user_defined else piece for piece in pieces]
     for number in range(processor.vocab_size()):
         types.append(
             UNKNOWN if processor.is_unknown(number)
@@ -161,10 +163,8 @@ def from_sentencepiece(path, processor, **keys):
             else USER_DEFINED if processor.id_to_piece(number) in user_defined
             else NORMAL
         )
-    numbers = range(processor.vocab_size())
     return write_vocabulary(
-        path, "llama", [processor.id_to_piece(number) for number in numbers], types,
-        scores=[processor.get_score(number) for number in numbers],
+        path, "llama", tokens, types, scores=[processor.get_score(number) for number in range(len(tokens))],
         bos_token_id=processor.bos_id(), eos_token_id=processor.eos_id(), unknown_token_id=processor.unk_id(), **keys,
     )
 
