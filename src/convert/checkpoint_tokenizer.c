@@ -244,20 +244,32 @@ static bool score_by_merges(struct vocabulary *vocabulary, struct error *error) 
 
 /* ---- byte-level BPE: which way of cutting words ---- */
 
-/* The expressions of tokenizer.json's Split step, and GGUF's name for each. */
+#define CONTRACTION "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+#define SPACES      "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#define CASELESS(digits)                                                                           \
+    CONTRACTION "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" digits "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|" SPACES
+#define CASED(suffix, digits)                                                                      \
+    "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"     \
+    "+" suffix "|[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+"                      \
+    "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*" suffix "|" digits "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|" SPACES
+
+enum { MAX_SPLITS = 3 };
+
+/* The expressions of tokenizer.json's Split steps, letter for letter, and GGUF's name for them. */
 static const struct {
-    const char *pattern, *name;
+    const char *name, *patterns[MAX_SPLITS];
 } splits[] = {
-    {"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| "
-     "?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
-     "llama-bpe"},
-    {"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| "
-     "?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
-     "qwen2"},
-    {"[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+|"
-     "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*|"
-     "\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
-     "tekken"},
+    {"llama-bpe", {CASELESS("\\p{N}{1,3}")}},
+    {"qwen2", {CASELESS("\\p{N}")}},
+    {"qwen35",
+     {CONTRACTION "|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+"
+                  "[\\r\\n]*|" SPACES}},
+    {"tekken", {CASED("", "\\p{N}")}},
+    {"gpt-4o", {CASED(CONTRACTION "?", "\\p{N}{1,3}")}},
+    {"deepseek-v3",
+     {"\\p{N}{1,3}", "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
+      "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?"
+      "[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+"}},
 };
 
 static bool is_type(const json_t *step, const char *type) {
@@ -265,27 +277,44 @@ static bool is_type(const json_t *step, const char *type) {
     return own != NULL && strcmp(own, type) == 0;
 }
 
+/* Whether the first `count` steps are Split steps with these expressions, and those are all. */
+static bool splits_by(const json_t *steps, size_t count, const char *const *patterns) {
+    for (size_t i = 0; i < MAX_SPLITS; i++) {
+        const json_t *step = i < count ? json_array_get(steps, i) : NULL;
+        const char *pattern =
+            json_string_value(json_object_get(json_object_get(step, "pattern"), "Regex"));
+        if (step == NULL && patterns[i] == NULL) {
+            return true;
+        }
+        if (patterns[i] == NULL || pattern == NULL || !is_type(step, "Split") ||
+            strcmp(pattern, patterns[i]) != 0) {
+            return false;
+        }
+    }
+    return count <= MAX_SPLITS;
+}
+
 /* NULL when it is none of those that are known. */
 static const char *pretokenizer_name(const json_t *tokenizer) {
     json_t *step = json_object_get(tokenizer, "pre_tokenizer");
     json_t *steps = is_type(step, "Sequence") ? json_object_get(step, "pretokenizers") : NULL;
-    const json_t *first = steps == NULL ? step : json_array_get(steps, 0);
-    const json_t *last = steps == NULL ? step : json_array_get(steps, json_array_size(steps) - 1);
+    size_t before = json_array_size(steps) == 0 ? 0 : json_array_size(steps) - 1;
+    const json_t *first = json_array_get(steps, 0);
+    const json_t *last = steps == NULL ? step : json_array_get(steps, before);
     bool own_words = !json_is_false(json_object_get(last, "use_regex"));
-    size_t count = steps == NULL ? 1 : json_array_size(steps);
-    if (!is_type(last, "ByteLevel") || count > 2) {
+    if (!is_type(last, "ByteLevel")) {
         return NULL;
     }
-    if (count == 1) {
-        return own_words ? "gpt-2" : NULL;
+    if (own_words && before == 0) {
+        return "gpt-2";
     }
-    if (is_type(first, "Digits") && json_is_true(json_object_get(first, "individual_digits"))) {
-        return own_words ? "smollm" : NULL;
+    if (own_words) {
+        bool digits = before == 1 && is_type(first, "Digits") &&
+                      json_is_true(json_object_get(first, "individual_digits"));
+        return digits ? "smollm" : NULL;
     }
-    const char *pattern =
-        json_string_value(json_object_get(json_object_get(first, "pattern"), "Regex"));
-    for (size_t i = 0; pattern != NULL && !own_words && i < sizeof splits / sizeof splits[0]; i++) {
-        if (is_type(first, "Split") && strcmp(pattern, splits[i].pattern) == 0) {
+    for (size_t i = 0; i < sizeof splits / sizeof splits[0]; i++) {
+        if (splits_by(steps, before, splits[i].patterns)) {
             return splits[i].name;
         }
     }

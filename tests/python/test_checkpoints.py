@@ -86,14 +86,28 @@ LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[
 TEKKEN = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
           r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
           r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+SUFFIX = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+QWEN35 = SUFFIX + (r"|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+O200K = TEKKEN.replace("]+|[^", "]+" + SUFFIX + "?|[^").replace("]*|\\p{N}|", "]*" + SUFFIX + r"?|\p{N}{1,3}|")
+DEEPSEEK3 = ("[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"
+             "| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+")
 steps = tokenizers.pre_tokenizers
+
+
+def splits(*patterns):
+    return steps.Sequence([*(steps.Split(tokenizers.Regex(pattern), "isolated") for pattern in patterns),
+                           steps.ByteLevel(add_prefix_space=False, use_regex=False)])
+
+
 WORDS = {
     "gpt-2": lambda: steps.ByteLevel(add_prefix_space=False),
     "smollm": lambda: steps.Sequence([steps.Digits(individual_digits=True), steps.ByteLevel(add_prefix_space=False)]),
-    "llama-bpe": lambda: steps.Sequence([
-        steps.Split(tokenizers.Regex(LLAMA3), "isolated"), steps.ByteLevel(add_prefix_space=False, use_regex=False)]),
-    "tekken": lambda: steps.Sequence([
-        steps.Split(tokenizers.Regex(TEKKEN), "isolated"), steps.ByteLevel(add_prefix_space=False, use_regex=False)]),
+    "llama-bpe": lambda: splits(LLAMA3),
+    "qwen2": lambda: splits(LLAMA3.replace("{1,3}", "")),
+    "qwen35": lambda: splits(QWEN35),
+    "tekken": lambda: splits(TEKKEN),
+    "gpt-4o": lambda: splits(O200K),
+    "deepseek-v3": lambda: splits(r"\p{N}{1,3}", "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+", DEEPSEEK3),
 }
 TEXTS = ["Hello there, World!", "  two spaces\n\n\tand 12345 numbers", "naïve café — 日本語 🙂", "don't WON'T we'Ll", "x=3.14;"]
 CORPUS = ["Hello there, World! and numbers 123 456, naïve café", "don't do that, we'll see the two words"] * 50
