@@ -232,6 +232,12 @@ bool file_exists(const char *path) {
     return lstat(path, &status) == 0;
 }
 
+bool file_is_at(int file, const char *path) {
+    struct stat open_status, path_status;
+    return fstat(file, &open_status) == 0 && stat(path, &path_status) == 0 &&
+           open_status.st_ino == path_status.st_ino && open_status.st_dev == path_status.st_dev;
+}
+
 bool file_is_directory(const char *path) {
     struct stat status;
     return stat(path, &status) == 0 && S_ISDIR(status.st_mode);
@@ -242,5 +248,13 @@ struct timespec file_modified(const struct stat *status) {
     return status->st_mtimespec;
 #else
     return status->st_mtim;
+#endif
+}
+
+struct timespec file_accessed(const struct stat *status) {
+#ifdef __APPLE__
+    return status->st_atimespec;
+#else
+    return status->st_atim;
 #endif
 }

@@ -47,8 +47,10 @@ bool file_write_atomic(const char *path, const void *bytes, size_t length, struc
 /* mkdir -p. */
 bool file_make_directories(const char *path, struct error *error);
 
-bool file_exists(const char *path); /* anything at all */
+bool file_exists(const char *path);          /* anything at all */
+bool file_is_at(int file, const char *path); /* this open file, not another of that name */
 bool file_is_directory(const char *path);
 struct timespec file_modified(const struct stat *status); /* to the nanosecond */
+struct timespec file_accessed(const struct stat *status);
 
 #endif

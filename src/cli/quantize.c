@@ -12,6 +12,7 @@
 #include <jansson.h>
 #include <limits.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -106,17 +107,45 @@ static bool report(const struct plan *plan, const char *path, double seconds, st
     return true;
 }
 
+/* Opens the file beside OUT that is to become it, and locks it: what a killed process left there is
+ * used again, what another one is writing is an error. -1 with the error. */
+static int open_part(const char *part, const char *path, struct error *error) {
+    int file;
+    do {
+        file = open(part, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+        if (file < 0) {
+            error_set_errno(error, errno, "cannot create '%s'", part);
+            return -1;
+        }
+        if (flock(file, LOCK_EX | LOCK_NB) != 0) {
+            close(file);
+            error_set(error, ERROR_BUSY, "another process is writing '%s'", path);
+            return -1;
+        }
+        if (!file_is_at(file, part)) { /* it has become OUT meanwhile */
+            close(file);
+            file = -1;
+        }
+    } while (file < 0);
+    if (ftruncate(file, 0) != 0) {
+        error_set_errno(error, errno, "cannot write '%s'", part);
+        close(file);
+        return -1;
+    }
+    return file;
+}
+
 /* Writes beside OUT and renames; whatever goes wrong, nothing is left. */
 static bool write_file(const struct plan *plan, const char *path, size_t threads,
                        struct error *error) {
     char temporary[PATH_MAX];
-    int needed = snprintf(temporary, sizeof temporary, "%s.%ld.part", path, (long)getpid());
+    int needed = snprintf(temporary, sizeof temporary, "%s.part", path);
     if (needed < 0 || (size_t)needed >= sizeof temporary) {
         return error_set(error, ERROR_INVALID_ARGUMENT, "the path '%s' is too long", path);
     }
-    int file = open(temporary, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    int file = open_part(temporary, path, error);
     if (file < 0) {
-        return error_set_errno(error, errno, "cannot create '%s'", temporary);
+        return false;
     }
     struct display display = {.start_ns = clock_now_ns()};
     const struct convert_watch watch = {show_progress, was_interrupted, &display};
@@ -125,15 +154,13 @@ static bool write_file(const struct plan *plan, const char *path, size_t threads
     if (done && fsync(file) != 0) {
         done = error_set_errno(error, errno, "cannot write '%s'", path);
     }
-    if (close(file) != 0 && done) {
-        done = error_set_errno(error, errno, "cannot write '%s'", path);
-    }
     if (done && rename(temporary, path) != 0) {
         done = error_set_errno(error, errno, "cannot write '%s'", path);
     }
     if (!done) {
         unlink(temporary);
     }
+    close(file); /* and unlocked, not before; it was synced */
     return done;
 }
 

@@ -165,6 +165,13 @@ static bool entry_path(const char *name, struct string_buffer *path, struct erro
     return !path->failed || error_set(error, ERROR_OUT_OF_MEMORY, "no memory for a path");
 }
 
+/* By the time of access, set by hand, as file systems may not. Never by that of modification:
+ * whoever has the entry mapped would take it for overwritten. */
+static void note_use(const char *path) {
+    const struct timespec times[] = {{.tv_nsec = UTIME_NOW}, {.tv_nsec = UTIME_OMIT}};
+    utimensat(AT_FDCWD, path, times, 0);
+}
+
 bool cache_find(const char *name, struct cache_hold *hold, struct error *error) {
     *hold = (struct cache_hold){.file = -1};
     if (!entry_path(name, &hold->path, error)) {
@@ -176,7 +183,7 @@ bool cache_find(const char *name, struct cache_hold *hold, struct error *error) 
     if (file >= 0) {
         flock(file, LOCK_SH); /* until it is opened: see sweep_entries */
         if (is_whole(path)) {
-            utimensat(AT_FDCWD, path, NULL, 0); /* used now */
+            note_use(path);
             hold->file = file;
             return true;
         }
@@ -205,7 +212,7 @@ void cache_release(struct cache_hold *hold) {
 struct entry {
     char *path;
     uint64_t bytes;
-    struct timespec used;
+    struct timespec used; /* last */
 };
 
 struct entries {
@@ -236,7 +243,7 @@ static void add_entry(struct entries *entries, const char *path, const struct st
     char *copy = strdup(path);
     if (copy != NULL) {
         entries->rows[entries->count++] =
-            (struct entry){copy, (uint64_t)status->st_size, file_modified(status)};
+            (struct entry){copy, (uint64_t)status->st_size, file_accessed(status)};
         entries->bytes += (uint64_t)status->st_size;
     }
 }
@@ -297,12 +304,6 @@ static void sweep_entries(const char *folder, uint64_t needed, uint64_t limit) {
 
 /* ---- making ---- */
 
-static bool is_still_there(int file, const char *path) {
-    struct stat open_status, path_status;
-    return fstat(file, &open_status) == 0 && stat(path, &path_status) == 0 &&
-           open_status.st_ino == path_status.st_ino && open_status.st_dev == path_status.st_dev;
-}
-
 /* Opens and locks the unfinished file, waiting for who has it. *file is -1 when the wait is over
  * and the file has become the entry, or has gone. */
 static bool lock_part(const char *path, const struct convert_watch *watch, int *file,
@@ -325,7 +326,7 @@ static bool lock_part(const char *path, const struct convert_watch *watch, int *
         const struct timespec wait = {0, WAIT_NS};
         nanosleep(&wait, NULL);
     }
-    if (!is_still_there(*file, path)) {
+    if (!file_is_at(*file, path)) {
         close(*file);
         *file = -1;
     }

@@ -204,6 +204,15 @@ def test_a_converted_model_that_is_lost_in_the_cache_is_made_again(server, home)
     assert chat(server, "").json["choices"][0]["message"]["content"] == expected
 
 
+@pytest.mark.parametrize("server", [("--dynamic-quantization", "--default-quantization", "q8_0")], indirect=True)
+def test_a_converted_model_may_be_used_by_several_processes(server, program, home):
+    settings = {"MISTRAL_DYNAMIC_QUANTIZATION": "true", "MISTRAL_DEFAULT_QUANTIZATION": "q8_0"}
+    for _ in range(2):  # each notes that it was used
+        program.good("run", str(model_file(home, "one")), "-n", "1", "Once", environment=settings)
+        assert chat(server, "").status == 200
+    assert len(list((home / ".cache/mistral/converted").iterdir())) == 1
+
+
 # --- without a server ---
 
 
@@ -236,6 +245,7 @@ def test_a_program_with_the_library_gets_an_event(build_dir, home):
     assert f"minimal: '{file}' was cut short while it was in use" in error.decode()
 
 
+@pytest.mark.release_only  # bench engine measures the machine first
 @pytest.mark.parametrize("command, damage", [("quantize", cut), ("quantize", overwrite), ("bench", cut)])
 def test_nothing_is_made_or_measured_of_a_file_that_changes(program, home, tmp_path, command, damage):
     source = tmp_path / "source.gguf"

@@ -194,8 +194,20 @@ def test_a_full_disk_leaves_nothing(program, plain, tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
     done = program("quantize", str(plain), str(tmp_path / "out.gguf"), "q8_0", preexec_fn=limit)
-    assert done.returncode == 1 and "cannot write" in done.err
+    assert done.returncode == 5 and "cannot write" in done.err
     assert list(tmp_path.glob("out*")) == []
+
+
+def test_one_file_is_written_by_one_process(program, plain, tmp_path):
+    import fcntl
+
+    with open(tmp_path / "out.gguf.part", "wb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        done = program("quantize", str(plain), str(tmp_path / "out.gguf"), "q8_0")
+        assert done.returncode == 1 and "another process is writing" in done.err
+        other.write(b"half of something")
+    program.good("quantize", str(plain), str(tmp_path / "out.gguf"), "q8_0")  # a killed one's leavings do not matter
+    assert sorted(path.name for path in tmp_path.glob("out*")) == ["out.gguf"]
 
 
 def test_progress_is_told_and_json_stands_alone(program, plain, tmp_path):
