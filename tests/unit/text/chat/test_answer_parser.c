@@ -281,6 +281,13 @@ static void test_qwen_xml(void **state) {
                 M("<tool_call>") "<function=add></function>" M("</tool_call>") "\n" M(
                     "<tool_call>") "<function=add></function>" M("</tool_call>") "so",
                 "B(0 add)A({})E(0 add|{})B(1 add)A({})E(1 add|{})C(so)");
+    /* Two functions within one pair of tags; a tag that never closes. */
+    check_calls(form, false,
+                "<tool_call>\n<function=add>\n</function>\n<function=add>\n</function>\n"
+                "</tool_call>",
+                "B(0 add)A({})E(0 add|{})B(1 add)A({})E(1 add|{})");
+    check_calls(form, false, "<tool_call>\n<function=add>\n</function>",
+                "B(0 add)A({})E(0 add|{})");
     /* A text keeps its lines and its tags; one line break at either end is the form's. */
     check_calls(form, false,
                 "<tool_call><function=get_weather><parameter=city>\n\n a <b>\n</parameter x>\n\n"
