@@ -24,6 +24,13 @@ struct work_limit {
 
 void work_limit_set(const struct work_limit *limit); /* of this thread; NULL: none */
 
+/* Work inside work, which has `ns` at most: makes *inner of this thread's limit, sets it, and
+ * returns what was set before, for work_limit_set when the work is done. */
+const struct work_limit *work_limit_within(struct work_limit *inner, int64_t ns);
+
+/* False when it is not the time that is over. */
+bool work_limit_is_wanted(void);
+
 /* Reads the clock: some tens of nanoseconds. */
 bool work_limit_reached(void);
 

@@ -97,6 +97,7 @@ static bool serve_engine(const struct config *config, const struct engine_option
     options.max_connections = (size_t)config->max_connections;
     options.max_connections_per_address = (size_t)config->max_connections_per_address;
     options.max_body_bytes = (size_t)config->max_body_size;
+    options.preparers = (size_t)config->preparers;
     options.drain_timeout = config->drain_timeout;
     options.metrics = metrics;
     options.log_prompts = config->log_prompts;

@@ -79,6 +79,7 @@ void generation_begin(struct server *server, struct http_connection *connection,
     generation->server = server;
     generation->kind = kind;
     generation->connection = connection;
+    generation->client = http_connection_client(connection);
     generation->body = http_connection_take_body(connection);
     generation->created = clock_wall_ns() / 1000000000;
     generation->started_ns = http_connection_started_ns(connection);
@@ -133,6 +134,7 @@ static void fail(struct generation *generation, const struct api_error *error) {
         generation->connection = NULL;
         generation->end_reason = error->code != NULL ? error->code : "error";
     }
+    atomic_store_explicit(&generation->is_unwanted, true, memory_order_relaxed);
     cancel_running(generation);
 }
 

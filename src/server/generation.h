@@ -103,6 +103,8 @@ struct generation {
     struct server *server;
     const struct generation_kind *kind;
     struct http_connection *connection; /* NULL: answered, or the client has left */
+    uint64_t client;                    /* who asks, for the preparer to share itself out */
+    int64_t queued_ns;                  /* when it was sent to the preparer */
     struct string_buffer body;
     struct json_t *json;    /* the body, from the first visit to the preparer to the second */
     const char *model_name; /* as the body has it; NULL: none is named */
@@ -111,7 +113,7 @@ struct generation {
     struct arena arena; /* everything below that has no other owner */
 
     bool is_preparing;
-    atomic_bool is_unwanted; /* the client has left: the preparer need not begin */
+    atomic_bool is_unwanted; /* the client has left: the preparer gives up */
     struct api_error error;  /* why it could not be prepared: status is not 0 */
     struct generation_request request;
     const struct generation_format *format;

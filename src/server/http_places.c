@@ -82,6 +82,11 @@ void http_client_leave(struct http_client *client) {
     }
 }
 
+uint64_t http_connection_client(const struct http_connection *connection) {
+    const struct http_client *client = connection->client;
+    return client->is_own ? (uint64_t)(uintptr_t)connection : (uint64_t)(uintptr_t)client;
+}
+
 /* The newcomer is counted already. */
 static bool has_too_many(const struct http_server *server, const struct http_client *client) {
     const struct http_server_options *options = &server->options;

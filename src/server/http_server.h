@@ -110,6 +110,9 @@ size_t http_connection_listener(const struct http_connection *connection);
 enum { HTTP_ADDRESS_BYTES = 64 };
 void http_connection_local_address(const struct http_connection *connection,
                                    char text[HTTP_ADDRESS_BYTES]);
+/* Who asks: one number for an address; of this machine's own, behind which there may be a proxy's
+ * many clients, for a connection. Never 0. */
+uint64_t http_connection_client(const struct http_connection *connection);
 struct http_note *http_connection_note(struct http_connection *connection);
 /* Takes the body out of the request; the caller frees it with string_buffer_deinit. */
 struct string_buffer http_connection_take_body(struct http_connection *connection);

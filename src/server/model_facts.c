@@ -94,7 +94,8 @@ static void read_template(const struct gguf *gguf, struct model_facts *facts) {
     string_buffer_append(&facts->chat_template, source.data, source.length);
     if (!facts->chat_template.failed &&
         chat_template_create(source.data, source.length, &chat_template, &ignored)) {
-        chat_traits_probe(chat_template, string_buffer_text(&facts->chat_template), NULL, &traits);
+        (void)chat_traits_probe(chat_template, string_buffer_text(&facts->chat_template), NULL,
+                                &traits);
         facts->can_use_tools = traits.supports_tools;
         facts->can_think = traits.supports_thinking;
         chat_template_free(chat_template);

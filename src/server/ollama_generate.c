@@ -76,7 +76,11 @@ static bool encode_with_template(const struct ollama_request *request,
         }
         return api_error_from(error, &cause, "template");
     }
-    chat_traits_probe(own, source, model->tokenizer, traits);
+    if (!chat_traits_probe(own, source, model->tokenizer, traits)) {
+        chat_template_free(own);
+        return api_error_set(error, 400, NULL, "template",
+                             "template: the template takes longer than it may");
+    }
     traits->thinking = model->chat_traits.thinking;
     chat_traits_find_controls(traits, model->tokenizer);
     wishes->own_template = own;

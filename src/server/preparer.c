@@ -1,6 +1,10 @@
 /* preparer.c - see preparer.h. */
 #include "server/preparer.h"
 
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "base/work_limit.h"
+#include "metrics/metrics.h"
 #include "server/generation.h"
 #include "server/json_body.h"
 
@@ -9,11 +13,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct preparer {
+enum { LEAST_THREADS = 4, MOST_THREADS = 16, LOOK_AHEAD = 256 };
+
+struct worker_thread {
+    struct preparer *preparer;
     pthread_t thread;
-    struct mailbox inbox;
+    uint64_t client; /* whose generation it has; 0: none. Guarded by lock */
+};
+
+struct preparer {
+    pthread_mutex_t lock;
+    pthread_cond_t arrived;
+    struct mailbox_message *first, *last; /* waiting, oldest first; guarded by lock */
+    size_t waiting_count;                 /* guarded by lock */
+    atomic_bool is_ending;
     struct mailbox *done;
-    struct mailbox_message stop; /* sent last */
+    struct metric_series *waiting, *waited;
+    size_t thread_count; /* started */
+    struct worker_thread threads[];
 };
 
 /* Which model the body asks for. A value of the wrong type is the kind's to refuse. */
@@ -41,48 +58,123 @@ static void read_body(struct generation *generation) {
     string_buffer_deinit(&generation->body);
 }
 
-static void prepare(struct generation *generation) {
-    if (atomic_load_explicit(&generation->is_unwanted, memory_order_relaxed)) {
-        return;
-    }
-    if (generation->json == NULL) {
+static void prepare(struct preparer *preparer, struct generation *generation) {
+    const struct work_limit limit = {.is_unwanted = &generation->is_unwanted,
+                                     .is_ending = &preparer->is_ending};
+    work_limit_set(&limit);
+    if (work_limit_reached()) {
+        api_error_set(&generation->error, 503, "server_stopped", NULL,
+                      "The server is shutting down.");
+    } else if (generation->json == NULL) {
         read_body(generation);
-        return;
+    } else {
+        (void)generation->kind->prepare(generation, generation->lease.model, generation->json,
+                                        &generation->error);
+        json_decref(generation->json);
+        generation->json = NULL;
     }
-    (void)generation->kind->prepare(generation, generation->lease.model, generation->json,
-                                    &generation->error);
-    json_decref(generation->json);
-    generation->json = NULL;
+    work_limit_set(NULL);
+}
+
+/* --- whose turn it is; under the lock --- */
+
+static size_t under_way(const struct preparer *preparer, uint64_t client) {
+    size_t count = 0;
+    for (size_t i = 0; i < preparer->thread_count; i++) {
+        count += preparer->threads[i].client == client;
+    }
+    return count;
+}
+
+/* Takes the next one out of the queue; NULL when none may begin. */
+static struct generation *take_next(struct preparer *preparer) {
+    size_t bound = preparer->thread_count > 1 ? preparer->thread_count - 1 : 1, fewest = SIZE_MAX;
+    struct mailbox_message *before = NULL, *best_before = NULL, *best = NULL;
+    struct mailbox_message *message = preparer->first;
+    for (size_t i = 0; message != NULL && i < LOOK_AHEAD && fewest != 0; i++) {
+        size_t count = under_way(preparer, ((struct generation *)message)->client);
+        if (count < bound && count < fewest) {
+            fewest = count;
+            best = message;
+            best_before = before;
+        }
+        before = message;
+        message = message->next;
+    }
+    if (best == NULL) {
+        return NULL;
+    }
+    *(best_before == NULL ? &preparer->first : &best_before->next) = best->next;
+    if (preparer->last == best) {
+        preparer->last = best_before;
+    }
+    preparer->waiting_count--;
+    metric_set(preparer->waiting, (double)preparer->waiting_count);
+    struct generation *generation = (struct generation *)best;
+    metric_observe_ns(preparer->waited, clock_now_ns() - generation->queued_ns);
+    return generation;
 }
 
 static void *run(void *context) {
-    struct preparer *preparer = context;
+    struct worker_thread *self = context;
+    struct preparer *preparer = self->preparer;
+    pthread_mutex_lock(&preparer->lock);
     for (;;) {
-        struct mailbox_message *message = mailbox_wait_all(&preparer->inbox, -1);
-        while (message != NULL) {
-            struct mailbox_message *next = message->next;
-            if (message == &preparer->stop) {
-                return NULL;
-            }
-            prepare((struct generation *)message);
-            mailbox_send(preparer->done, message);
-            message = next;
+        struct generation *generation = take_next(preparer);
+        if (generation == NULL && atomic_load(&preparer->is_ending) && preparer->first == NULL) {
+            break;
         }
+        if (generation == NULL) {
+            pthread_cond_wait(&preparer->arrived, &preparer->lock);
+            continue;
+        }
+        self->client = generation->client;
+        pthread_mutex_unlock(&preparer->lock);
+        prepare(preparer, generation);
+        mailbox_send(preparer->done, &generation->message);
+        pthread_mutex_lock(&preparer->lock);
+        self->client = 0;
+        pthread_cond_broadcast(&preparer->arrived); /* its client may begin another */
     }
+    pthread_mutex_unlock(&preparer->lock);
+    return NULL;
 }
 
-bool preparer_create(struct mailbox *done, struct preparer **preparer, struct error *error) {
-    struct preparer *made = calloc(1, sizeof *made);
-    if (made == NULL || !mailbox_init(&made->inbox, NULL, NULL)) {
-        free(made);
+/* --- its life --- */
+
+size_t preparer_default_threads(size_t cores) {
+    return size_min(size_max(cores / 2, LEAST_THREADS), MOST_THREADS);
+}
+
+static bool start(struct preparer *preparer, size_t threads, struct error *error) {
+    for (size_t i = 0; i < threads; i++) {
+        preparer->threads[i].preparer = preparer;
+        int failure =
+            pthread_create(&preparer->threads[i].thread, NULL, run, &preparer->threads[i]);
+        if (failure != 0) {
+            return error_set_errno(error, failure, "cannot start a thread of the server");
+        }
+        pthread_mutex_lock(&preparer->lock);
+        preparer->thread_count++;
+        pthread_mutex_unlock(&preparer->lock);
+    }
+    return true;
+}
+
+bool preparer_create(size_t threads, struct mailbox *done, struct metrics *metrics,
+                     struct preparer **preparer, struct error *error) {
+    struct preparer *made = calloc(1, sizeof *made + threads * sizeof made->threads[0]);
+    if (made == NULL) {
         return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for the server");
     }
+    pthread_mutex_init(&made->lock, NULL);
+    pthread_cond_init(&made->arrived, NULL);
     made->done = done;
-    int failure = pthread_create(&made->thread, NULL, run, made);
-    if (failure != 0) {
-        mailbox_deinit(&made->inbox);
-        free(made);
-        return error_set_errno(error, failure, "cannot start the server's second thread");
+    made->waiting = metrics_series(metrics, METRIC_PREPARER_QUEUE, NULL);
+    made->waited = metrics_series(metrics, METRIC_PREPARER_WAIT, NULL);
+    if (!start(made, threads, error)) {
+        preparer_free(made);
+        return false;
     }
     *preparer = made;
     return true;
@@ -92,12 +184,26 @@ void preparer_free(struct preparer *preparer) {
     if (preparer == NULL) {
         return;
     }
-    mailbox_send(&preparer->inbox, &preparer->stop);
-    pthread_join(preparer->thread, NULL);
-    mailbox_deinit(&preparer->inbox);
+    pthread_mutex_lock(&preparer->lock);
+    atomic_store(&preparer->is_ending, true);
+    pthread_cond_broadcast(&preparer->arrived);
+    pthread_mutex_unlock(&preparer->lock);
+    for (size_t i = 0; i < preparer->thread_count; i++) {
+        pthread_join(preparer->threads[i].thread, NULL);
+    }
+    pthread_cond_destroy(&preparer->arrived);
+    pthread_mutex_destroy(&preparer->lock);
     free(preparer);
 }
 
 void preparer_send(struct preparer *preparer, struct generation *generation) {
-    mailbox_send(&preparer->inbox, &generation->message);
+    generation->queued_ns = clock_now_ns();
+    generation->message.next = NULL;
+    pthread_mutex_lock(&preparer->lock);
+    *(preparer->last == NULL ? &preparer->first : &preparer->last->next) = &generation->message;
+    preparer->last = &generation->message;
+    preparer->waiting_count++;
+    metric_set(preparer->waiting, (double)preparer->waiting_count);
+    pthread_cond_signal(&preparer->arrived);
+    pthread_mutex_unlock(&preparer->lock);
 }

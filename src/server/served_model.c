@@ -43,8 +43,8 @@ bool served_model_init(struct served_model *model, const struct served_model_opt
         log_event(LOG_WARN, "chat_template_unusable", log_text("model", model->id),
                   log_text("reason", model->chat_template_error.message));
     }
-    chat_traits_probe(model->chat_template, info->chat_template, model->tokenizer,
-                      &model->chat_traits);
+    (void)chat_traits_probe(model->chat_template, info->chat_template, model->tokenizer,
+                            &model->chat_traits);
     return true;
 }
 

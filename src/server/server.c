@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/json_memory.h"
 #include "base/log.h"
+#include "base/processors.h"
 #include "server/routes.h"
 #include "server/server_internal.h"
 
@@ -508,6 +509,13 @@ static bool start_models(struct server *server, struct engine **engine, struct e
     return true;
 }
 
+static bool start_preparer(struct server *server, struct error *error) {
+    const struct server_options *options = server->options;
+    size_t threads = options->preparers != 0 ? options->preparers
+                                             : preparer_default_threads(processors_physical());
+    return preparer_create(threads, &server->prepared, options->metrics, &server->preparer, error);
+}
+
 bool server_run(const struct server_options *options, struct engine *engine, struct error *error) {
     struct server *server = calloc(1, sizeof *server);
     if (server == NULL || !open_mailboxes(server, error)) {
@@ -526,8 +534,7 @@ bool server_run(const struct server_options *options, struct engine *engine, str
     sigaction(SIGPIPE, &ignore, &before); /* a write to a closed socket is an error, not an end */
     server_metrics_init(&server->metrics, options);
     bool ok = open_wake_pipe(server, error) && add_events(server, error) &&
-              start_models(server, &engine, error) &&
-              preparer_create(&server->prepared, &server->preparer, error) &&
+              start_models(server, &engine, error) && start_preparer(server, error) &&
               start_http(server, error);
     if (ok) {
         turn_loop(server);

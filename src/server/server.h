@@ -2,9 +2,9 @@
  * server.h - serves models over HTTP: the OpenAI and the Ollama API, with every client bounded.
  *
  * The calling thread becomes the event loop and owns all sockets. It never waits for an engine: it
- * submits, cancels, and hears of tokens through a mailbox. A second thread of the server turns
- * request bodies into tokens, so that a long prompt delays nobody else's answer; a third loads and
- * unloads models (model_manager.h), a fourth looks into files.
+ * submits, cancels, and hears of tokens through a mailbox. Other threads of the server turn request
+ * bodies into tokens (preparer.h), so that a long prompt delays nobody else's answer; one loads and
+ * unloads models (model_manager.h), one looks into files.
  */
 #ifndef MISTRAL_SERVER_SERVER_H
 #define MISTRAL_SERVER_SERVER_H
@@ -57,6 +57,7 @@ struct server_options {
     size_t max_bodies_bytes; /* of all requests that are not answered yet */
     size_t max_queued_bytes; /* of one stream, not yet taken by its client; then it is dropped */
     size_t max_answer_bytes; /* of one answer that is not streamed */
+    size_t preparers;        /* threads that read requests; 0: as many as suit the machine */
     size_t max_choices;      /* n times prompts, of one request */
     double head_timeout;     /* seconds, each, from its start to its end */
     double body_timeout;

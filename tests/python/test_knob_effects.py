@@ -5,6 +5,7 @@ import contextlib
 import http.client
 import http.server
 import json
+import os
 import platform
 import re
 import shutil
@@ -159,6 +160,13 @@ def max_connections_per_address(world):
 def max_body_size(world):
     body = {"prompt": "x" * 2000}
     assert world.serve("--max-body-size", "1K").request("POST", "/v1/completions", body).status == 413
+
+
+@effect("preparers")
+def preparers(world):
+    def threads(*settings):
+        return len(os.listdir(f"/proc/{world.serve(*settings).process.pid}/task"))
+    assert threads("--preparers", "9") == threads("--preparers", "2") + 7
 
 
 @effect("drain_timeout")

@@ -163,6 +163,26 @@ def test_connections_and_those_that_gave_way_are_counted(build_dir):
         server.stop()
 
 
+def test_the_queue_of_bodies_is_seen(build_dir):
+    slow = {"model": MODEL, "stream": False, "prompt": "x",
+            "template": "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"}
+    server = FakeServer(build_dir, "preparers=1")
+    try:
+        before = MetricsPage(server)
+        assert before.get("mistral_preparer_queue_size") == 0
+        connections = [server.connect() for _ in range(3)]
+        for connection in connections:
+            connection.sendall(make_request("POST", "/api/generate", slow))
+        settled(server, lambda page: page.get("mistral_preparer_queue_size") >= 1)
+        for connection in connections:
+            assert parse_answer(receive_all(connection)).status == 400
+            connection.close()
+        page = settled(server, lambda page: page.get("mistral_preparer_queue_size") == 0)
+        assert page.get("mistral_preparer_wait_seconds" "_count") == 6, "read, then made into tokens"
+    finally:
+        server.stop()
+
+
 def test_a_failure_in_the_middle_of_a_stream_is_an_error_with_status_200(server):
     assert ask(server, "tokens=9 fail=3", stream=True).status == 200
     page = MetricsPage(server)

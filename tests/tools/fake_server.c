@@ -44,6 +44,7 @@ static const struct {
     {"template", TEXT, AT(template_source)},
     {"max_connections", NUMBER, AT(server.max_connections)},
     {"max_per_address", NUMBER, AT(server.max_connections_per_address)},
+    {"preparers", NUMBER, AT(server.preparers)},
     {"max_head_bytes", NUMBER, AT(server.max_head_bytes)},
     {"max_header_count", NUMBER, AT(server.max_header_count)},
     {"max_body_bytes", NUMBER, AT(server.max_body_bytes)},

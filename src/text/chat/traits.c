@@ -3,6 +3,7 @@
 #include "text/chat/traits.h"
 
 #include "base/json_memory.h"
+#include "base/work_limit.h"
 
 #include <jansson.h>
 #include <string.h>
@@ -28,6 +29,9 @@ static json_t *with_tools(void) {
     return json_pack("{s:o}", "tools",
                      json_guarded(json_loadb, tools_text, strlen(tools_text), 0, NULL));
 }
+
+/* All questions together may take this; a hostile template would take 2 s for each. */
+enum { PROBE_NS = 1000000000 };
 
 struct probe {
     const struct chat_template *chat_template;
@@ -420,16 +424,21 @@ struct string_view chat_traits_next_piece(const struct chat_traits *traits, cons
     return piece;
 }
 
-void chat_traits_probe(const struct chat_template *chat_template, const char *source,
+bool chat_traits_probe(const struct chat_template *chat_template, const char *source,
                        const struct tokenizer *tokenizer, struct chat_traits *traits) {
     *traits = (struct chat_traits){.thinking_key = "reasoning_content"};
     if (chat_template == NULL || source == NULL) {
-        return;
+        return true;
     }
+    struct work_limit limit;
+    const struct work_limit *outer = work_limit_within(&limit, PROBE_NS);
     struct probe probe = {.chat_template = chat_template};
     probe_content(&probe, traits);
     probe_tools(&probe, traits);
     probe_thinking(&probe, source, traits);
+    bool is_whole = !work_limit_reached();
+    work_limit_set(outer);
     chat_traits_find_controls(traits, tokenizer);
     string_buffer_deinit(&probe.text);
+    return is_whole;
 }

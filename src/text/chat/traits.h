@@ -58,8 +58,9 @@ struct chat_traits {
 };
 
 /* `source` is the text the template was made from. Without a template (NULL) nothing is supported.
- * `tokenizer` may be NULL: no mark is a control token then. */
-void chat_traits_probe(const struct chat_template *chat_template, const char *source,
+ * `tokenizer` may be NULL: no mark is a control token then.
+ * False when the template took longer than a second: then what had not been found is missing. */
+bool chat_traits_probe(const struct chat_template *chat_template, const char *source,
                        const struct tokenizer *tokenizer, struct chat_traits *traits);
 
 /* Fills `controls` from the forms: for who sets these himself. */

@@ -52,11 +52,12 @@ static bool look_up(struct jinja_render *render) {
     if (render->deadline_ns == 0) {
         render->deadline_ns = now + JINJA_MAX_NS;
     }
-    if (now >= render->deadline_ns) {
-        return jinja_fail(render, "the template takes longer than %d s",
-                          (int)(JINJA_MAX_NS / 1000000000));
+    if (now < render->deadline_ns && !work_limit_reached()) {
+        return true;
     }
-    return !work_limit_reached() || jinja_fail(render, "nobody waits for the template any more");
+    return work_limit_is_wanted() ? jinja_fail(render, "the template takes longer than %d s",
+                                               (int)(JINJA_MAX_NS / 1000000000))
+                                  : jinja_fail(render, "nobody waits for the template any more");
 }
 
 bool jinja_spend(struct jinja_render *render, size_t steps) {
