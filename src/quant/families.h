@@ -59,4 +59,22 @@ void encode_q4_k(const float *values, void *blocks, size_t count);
 void encode_q5_k(const float *values, void *blocks, size_t count);
 void encode_q6_k(const float *values, void *blocks, size_t count);
 
+enum {
+    IQ4_NL_BLOCK_BYTES = 18,
+    IQ4_XS_BLOCK_BYTES = 136,
+    MXFP4_BLOCK_BYTES = 17,
+    NVFP4_BLOCK_VALUES = 64,
+    NVFP4_BLOCK_BYTES = 36,
+    TQ1_0_BLOCK_BYTES = 54,
+    TQ2_0_BLOCK_BYTES = 66,
+};
+
+void decode_iq4_nl(const void *blocks, float *values, size_t count);
+void decode_iq4_xs(const void *blocks, float *values, size_t count);
+void decode_mxfp4(const void *blocks, float *values, size_t count);
+void encode_mxfp4(const float *values, void *blocks, size_t count);
+void decode_nvfp4(const void *blocks, float *values, size_t count);
+void decode_tq1_0(const void *blocks, float *values, size_t count);
+void decode_tq2_0(const void *blocks, float *values, size_t count);
+
 #endif

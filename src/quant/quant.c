@@ -18,6 +18,12 @@ static const struct quant_format formats[] = {
     {TENSOR_Q4_K, "Q4_K", K_BLOCK_VALUES, Q4_K_BLOCK_BYTES, decode_q4_k, encode_q4_k},
     {TENSOR_Q5_K, "Q5_K", K_BLOCK_VALUES, Q5_K_BLOCK_BYTES, decode_q5_k, encode_q5_k},
     {TENSOR_Q6_K, "Q6_K", K_BLOCK_VALUES, Q6_K_BLOCK_BYTES, decode_q6_k, encode_q6_k},
+    {TENSOR_IQ4_NL, "IQ4_NL", LEGACY_BLOCK_VALUES, IQ4_NL_BLOCK_BYTES, decode_iq4_nl, NULL},
+    {TENSOR_IQ4_XS, "IQ4_XS", K_BLOCK_VALUES, IQ4_XS_BLOCK_BYTES, decode_iq4_xs, NULL},
+    {TENSOR_MXFP4, "MXFP4", LEGACY_BLOCK_VALUES, MXFP4_BLOCK_BYTES, decode_mxfp4, encode_mxfp4},
+    {TENSOR_NVFP4, "NVFP4", NVFP4_BLOCK_VALUES, NVFP4_BLOCK_BYTES, decode_nvfp4, NULL},
+    {TENSOR_TQ1_0, "TQ1_0", K_BLOCK_VALUES, TQ1_0_BLOCK_BYTES, decode_tq1_0, NULL},
+    {TENSOR_TQ2_0, "TQ2_0", K_BLOCK_VALUES, TQ2_0_BLOCK_BYTES, decode_tq2_0, NULL},
 };
 
 /* Indexed by GGUF's number. 4, 5, 31 to 33 and 36 to 38 were withdrawn from the format; old files

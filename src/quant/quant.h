@@ -3,7 +3,8 @@
  *
  * A format stores a row of values as blocks of `block_values` values in `block_bytes` bytes; a
  * row's length is a whole number of blocks. Formats of one family live in one file
- * (legacy_quants.c: Q4_0 to Q8_0; k_quants.c: Q2_K to Q6_K; float_formats.c). Everything here is
+ * (legacy_quants.c: Q4_0 to Q8_0; k_quants.c: Q2_K to Q6_K; codebook_quants.c: IQ4, MXFP4, NVFP4;
+ * ternary_quants.c; float_formats.c). Everything here is
  * the plain reference: portable C, no intrinsics, pure functions, any thread. Layouts are those of
  * the GGUF specification (ggml's block structs), read as little-endian bytes, so a block needs no
  * alignment.
@@ -29,7 +30,13 @@ enum tensor_type {
     TENSOR_Q4_K = 12,
     TENSOR_Q5_K = 13,
     TENSOR_Q6_K = 14,
+    TENSOR_IQ4_NL = 20,
+    TENSOR_IQ4_XS = 23,
     TENSOR_BF16 = 30,
+    TENSOR_TQ1_0 = 34,
+    TENSOR_TQ2_0 = 35,
+    TENSOR_MXFP4 = 39,
+    TENSOR_NVFP4 = 40,
 };
 
 struct quant_format {
@@ -39,8 +46,9 @@ struct quant_format {
     size_t block_bytes;  /* bytes of a block */
     /* Decodes `count` values (a multiple of block_values) from blocks to f32. */
     void (*decode)(const void *blocks, float *values, size_t count);
-    /* Encodes `count` values (likewise). They should be finite and of a size whose scale fits f16;
-     * what others become is not defined, but nothing worse happens. */
+    /* Encodes `count` values (likewise); NULL: the format is only read. They should be finite and
+     * of a size whose scale fits f16; what others become is not defined, but nothing worse happens.
+     */
     void (*encode)(const float *values, void *blocks, size_t count);
 };
 

@@ -27,7 +27,8 @@ static const struct format_row formats[] = {
     {TENSOR_Q4_0, {0}, 1, 8},      {TENSOR_Q4_1, {0, 2}, 2, 16},   {TENSOR_Q5_0, {0}, 1, 16},
     {TENSOR_Q5_1, {0, 2}, 2, 32},  {TENSOR_Q8_0, {0}, 1, 128},     {TENSOR_Q2_K, {80, 82}, 2, 60},
     {TENSOR_Q3_K, {108}, 1, 128},  {TENSOR_Q4_K, {0, 2}, 2, 1000}, {TENSOR_Q5_K, {0, 2}, 2, 2000},
-    {TENSOR_Q6_K, {208}, 1, 4000},
+    {TENSOR_Q6_K, {208}, 1, 4000}, {TENSOR_IQ4_NL, {0}, 1, 127},   {TENSOR_IQ4_XS, {0}, 1, 4064},
+    {TENSOR_TQ1_0, {52}, 1, 1},    {TENSOR_TQ2_0, {64}, 1, 1},     {TENSOR_MXFP4, {0}, 0, 12},
 };
 
 enum { FORMAT_COUNT = sizeof formats / sizeof formats[0] };
@@ -55,6 +56,16 @@ static void fill_floats(enum tensor_type type, uint8_t *data, size_t values, dou
     }
 }
 
+/* MXFP4's scale: a power of two, 2^(byte - 128) of the table's values. */
+static void fill_exponents(uint8_t *data, size_t blocks, size_t block_bytes,
+                           enum weight_kind kind) {
+    static const uint8_t least[WEIGHT_KINDS] = {118, 138, 100, 0};
+    for (size_t b = 0; b < blocks; b++) {
+        uint8_t more = kind == WEIGHT_ZERO ? 0 : (uint8_t)(random_next(&rng) % 4);
+        data[b * block_bytes] = (uint8_t)(least[kind] + more);
+    }
+}
+
 static uint8_t *random_weights(const struct format_row *row, size_t rows, size_t columns,
                                enum weight_kind kind) {
     const struct quant_format *format = quant_format_of(row->type);
@@ -62,12 +73,15 @@ static uint8_t *random_weights(const struct format_row *row, size_t rows, size_t
     uint8_t *data = malloc(bytes);
     assert_non_null(data);
     static const double scales[WEIGHT_KINDS] = {0.05, 60000, 3e-7, 0};
-    if (row->half_count == 0) {
+    if (row->half_count == 0 && row->type != TENSOR_MXFP4) {
         fill_floats(row->type, data, rows * columns, scales[kind]);
         return data;
     }
     for (size_t i = 0; i < bytes; i++) {
         data[i] = (uint8_t)random_next(&rng);
+    }
+    if (row->type == TENSOR_MXFP4) {
+        fill_exponents(data, blocks, format->block_bytes, kind);
     }
     for (size_t b = 0; b < blocks; b++) {
         for (size_t h = 0; h < row->half_count; h++) {

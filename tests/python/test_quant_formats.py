@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 import record_ggml_errors
 
-DECODED = "F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K".split()
+READ_ONLY = "IQ4_NL IQ4_XS NVFP4 TQ1_0 TQ2_0".split()
+ENCODED = "F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K MXFP4".split()
+DECODED = ENCODED + READ_ONLY
 ENCODED_EXACTLY = "F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0".split()
 K_QUANTS = "Q2_K Q3_K Q4_K Q5_K Q6_K".split()
 
@@ -22,6 +24,7 @@ K_QUANTS = "Q2_K Q3_K Q4_K Q5_K Q6_K".split()
 SCALE_OFFSETS = {
     "Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q8_0": [0],
     "Q2_K": [80, 82], "Q3_K": [108], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208],
+    "IQ4_NL": [0], "IQ4_XS": [0], "TQ1_0": [52], "TQ2_0": [64],
 }
 
 # Zero, subnormals (least, odd, greatest), least normal, one, greatest, infinity, NaN; both signs.
@@ -153,7 +156,23 @@ def test_encoders_give_the_bits_of_gguf(codec, name):
     assert np.array_equal(got, wanted), f"{(got != wanted).sum()} of {got.size} bytes differ"
 
 
-@pytest.mark.parametrize("name", DECODED)
+def test_mxfp4_gives_the_bits_of_gguf(codec):
+    # gguf leaves open which of two codes a zero gets, and how large a block may be.
+    values = weights_to_encode()
+    values = values[(np.abs(values).max(axis=-1) > 1e-20)]
+    got = codec("decode", "MXFP4", codec("encode", "MXFP4", values))
+    wanted = reference_decode("MXFP4", gguf.quants.quantize(values, gguf.GGMLQuantizationType.MXFP4))
+    assert np.array_equal(got, wanted), f"{(got != wanted).sum()} of {got.size} values differ"
+
+
+@pytest.mark.parametrize("name", READ_ONLY)
+def test_a_format_that_is_only_read_says_so(build_dir, name):
+    program = build_dir / "tests" / "tools" / "quant_codec"
+    result = subprocess.run([program, "encode", name], input=b"\0" * 1024, capture_output=True, check=False)
+    assert result.returncode != 0 and b"only read" in result.stderr
+
+
+@pytest.mark.parametrize("name", ENCODED)
 def test_encoders_survive_what_is_not_a_weight(codec, name):
     # Infinities, NaNs and magnitudes beyond f16 have no good encoding; the sanitizers judge here,
     # and a neighbouring block must not suffer.

@@ -64,6 +64,10 @@ static int convert(const struct quant_format *format, bool decode, const uint8_t
         fprintf(stderr, "%zu bytes are not a whole number of blocks of %zu\n", length, unit);
         return EXIT_FAILURE;
     }
+    if (!decode && format->encode == NULL) {
+        fprintf(stderr, "%s is only read\n", format->name);
+        return EXIT_FAILURE;
+    }
     size_t blocks = length / unit;
     size_t count = blocks * format->block_values;
     size_t output_bytes = decode ? count * sizeof(float) : blocks * format->block_bytes;

@@ -575,5 +575,10 @@ const struct matmul_kernel *THIS_KERNEL(enum tensor_type type) {
         ROW(Q5_K, q5_k, ENCODING_Q8_256),
         ROW(Q6_K, q6_k, ENCODING_Q8_256),
     };
-    return &kernels[type];
+    /* Of a format without a kernel of its own. */
+    static const struct matmul_kernel decoded = {
+        .encoding = ENCODING_F32, .unpack = portable_unpack_rows, .multiply = multiply_float};
+    bool is_known =
+        (size_t)type < sizeof kernels / sizeof kernels[0] && kernels[type].multiply != NULL;
+    return is_known ? &kernels[type] : &decoded;
 }

@@ -352,5 +352,10 @@ const struct matmul_kernel *avx512_matmul_kernel(enum tensor_type type) {
         ROW(Q5_K, q5_k, ENCODING_Q8_256, multiply_q5_k),
         ROW(Q6_K, q6_k, ENCODING_Q8_256, multiply_q6_k),
     };
-    return &kernels[type];
+    /* Of a format without a kernel of its own. */
+    static const struct matmul_kernel decoded = {
+        .encoding = ENCODING_F32, .unpack = portable_unpack_rows, .multiply = multiply_float};
+    bool is_known =
+        (size_t)type < sizeof kernels / sizeof kernels[0] && kernels[type].multiply != NULL;
+    return is_known ? &kernels[type] : &decoded;
 }

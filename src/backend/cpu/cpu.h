@@ -138,6 +138,10 @@ struct cpu_kernels {
 };
 
 extern const struct cpu_kernels cpu_kernels_portable;
+/* A chunk of a panel as f32 [columns][16], decoded from the file's own rows: what formats are
+ * multiplied by that have no kernel of their own. */
+void portable_unpack_rows(const struct cpu_weight *weight, size_t panel, size_t first_column,
+                          size_t columns, void *unpacked);
 /* Any set's, too: */
 void portable_gate_gelu_erf(const struct gate *gate, float *g, const float *u, size_t count);
 void portable_narrow_f16(const float *values, uint16_t *out, size_t count);

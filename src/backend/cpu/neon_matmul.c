@@ -414,5 +414,10 @@ const struct matmul_kernel *neon_matmul_kernel(enum tensor_type type) {
         ROW_INTEGER(Q5_K, q5_k, ENCODING_Q8_256),
         ROW_INTEGER(Q6_K, q6_k, ENCODING_Q8_256),
     };
-    return &kernels[type];
+    /* Of a format without a kernel of its own. */
+    static const struct matmul_kernel decoded = {
+        .encoding = ENCODING_F32, .unpack = portable_unpack_rows, .multiply = multiply_float};
+    bool is_known =
+        (size_t)type < sizeof kernels / sizeof kernels[0] && kernels[type].multiply != NULL;
+    return is_known ? &kernels[type] : &decoded;
 }

@@ -14,8 +14,8 @@
 #include <string.h>
 
 /* Decodes the chunk's 16 rows into [columns][16]. */
-static void unpack_rows(const struct cpu_weight *weight, size_t panel, size_t first_column,
-                        size_t columns, void *unpacked) {
+void portable_unpack_rows(const struct cpu_weight *weight, size_t panel, size_t first_column,
+                          size_t columns, void *unpacked) {
     float *out = unpacked;
     const struct quant_format *format = weight->format;
     size_t offset = first_column / format->block_values * format->block_bytes;
@@ -59,7 +59,7 @@ static void multiply_f32(const void *unpacked, const uint8_t *activations, size_
 static const struct matmul_kernel *matmul_kernel_of(enum tensor_type type) {
     (void)type; /* one kernel decodes them all */
     static const struct matmul_kernel kernel = {
-        .encoding = ENCODING_F32, .unpack = unpack_rows, .multiply = multiply_f32};
+        .encoding = ENCODING_F32, .unpack = portable_unpack_rows, .multiply = multiply_f32};
     return &kernel;
 }
 

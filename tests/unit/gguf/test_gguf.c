@@ -513,7 +513,7 @@ static const struct {
     {unsupported_tensor_type, ERROR_UNSUPPORTED,
      "tensor 'blk.0.ffn_up.weight' has type IQ2_XXS, which is not supported; use a file of the "
      "model with tensors of the types F32 F16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K "
-     "BF16"},
+     "IQ4_NL IQ4_XS BF16 TQ1_0 TQ2_0 MXFP4 NVFP4"},
     {unknown_tensor_type, ERROR_UNSUPPORTED, "tensor 'w' has type number 4242, which is not"},
     {no_dimensions, ERROR_FORMAT, "byte 33: tensor 'w' has 0 dimensions"},
     {five_dimensions, ERROR_FORMAT, "tensor 'w' has 5 dimensions; 1 to 4 are allowed"},
