@@ -9,15 +9,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { MOST_EXPERTS = 128 };
+
 /* The sizes of a 7B model's parts, more than the caches hold; or of hardly anything. */
 struct sizes {
     size_t columns, matrix_bytes, prompt_rows, most_matrix_rows_of_a_prompt;
     size_t context, long_context, attention_rows, vocabulary;
-    size_t experts, most_expert_columns; /* of a layer */
+    size_t most_experts, most_expert_columns; /* of a layer */
 };
 
-static const struct sizes large_sizes = {
-    4096, (size_t)256 << 20, 512, 4096, 8192, 32768, 128, 131072, 128, SIZE_MAX};
+static const struct sizes large_sizes = {4096,   (size_t)256 << 20, 512,     4096, 8192, 32768, 128,
+                                         131072, MOST_EXPERTS,      SIZE_MAX};
 static const struct sizes small_sizes = {1024, (size_t)64 << 10, 64, 64, 256, 1024, 16, 32768, 8,
                                          256};
 
@@ -27,11 +29,11 @@ static const enum tensor_type formats[] = {
     TENSOR_F32,  TENSOR_F16,  TENSOR_BF16, TENSOR_Q4_0, TENSOR_Q4_1, TENSOR_Q5_0, TENSOR_Q5_1,
     TENSOR_Q8_0, TENSOR_Q2_K, TENSOR_Q3_K, TENSOR_Q4_K, TENSOR_Q5_K, TENSOR_Q6_K};
 
-/* A layer of Qwen3-30B-A3B; of fewer and smaller experts when sizes are small. */
+/* Layers of Qwen3-30B-A3B and gpt-oss-20b; of fewer and smaller experts when sizes are small. */
 static const struct {
     enum tensor_type type;
-    size_t used, width, length;
-} expert_layers[] = {{TENSOR_Q4_K, 8, 2048, 768}, {TENSOR_Q8_0, 8, 2048, 768}};
+    size_t count, used, width, length;
+} expert_layers[] = {{TENSOR_Q4_K, 128, 8, 2048, 768}, {TENSOR_Q4_0, 32, 4, 2880, 2880}};
 
 static const enum kv_element elements[] = {KV_ELEMENT_F16, KV_ELEMENT_Q8_0};
 
@@ -53,7 +55,6 @@ enum {
     ELEMENT_COUNT = sizeof elements / sizeof elements[0],
     ATTENTION_CASES = ELEMENT_COUNT * 4, /* two contexts, one row and many */
     EXPERT_CASES = sizeof expert_layers / sizeof expert_layers[0] * ROW_COUNTS,
-    MOST_EXPERTS = 128,
     ROUTERS = 16, /* a layer's calls use other experts each time, from memory and not from caches */
     SAMPLING_CASES = sizeof samplings / sizeof samplings[0],
 };
@@ -247,15 +248,17 @@ static bool prepare_matmul(struct kernel_bench *bench, size_t index, struct kern
 
 struct expert_case {
     const struct quant_format *format;
-    size_t used, width, length, rows;
+    size_t count, used, width, length, rows;
 };
 
 static struct expert_case expert_case_of(const struct kernel_bench *bench, size_t index) {
     const size_t rows[ROW_COUNTS] = {1, DECODE_ROWS, bench->sizes.prompt_rows};
     const struct sizes *sizes = &bench->sizes;
     size_t layer = index / ROW_COUNTS;
+    size_t count = size_min(expert_layers[layer].count, sizes->most_experts);
     return (struct expert_case){quant_format_of(expert_layers[layer].type),
-                                size_min(expert_layers[layer].used, sizes->experts / 2),
+                                count,
+                                size_min(expert_layers[layer].used, count / 2),
                                 size_min(expert_layers[layer].width, sizes->most_expert_columns),
                                 size_min(expert_layers[layer].length, sizes->most_expert_columns),
                                 rows[index % ROW_COUNTS]};
@@ -272,7 +275,7 @@ static void call_experts(struct kernel_bench *bench) {
 /* Logits with which each row chooses any `used` of the experts. Returns how many rows' experts are
  * different ones. */
 static size_t draw_experts(struct kernel_bench *bench, const struct expert_case *c, float *logits) {
-    size_t count = bench->sizes.experts, different = 0;
+    size_t count = c->count, different = 0;
     bool is_used[MOST_EXPERTS] = {false};
     for (size_t row = 0; row < c->rows; row++, logits += count) {
         for (size_t i = 0; i < c->used;) {
@@ -291,7 +294,7 @@ static size_t draw_experts(struct kernel_bench *bench, const struct expert_case 
 /* *experts: how many a call reads, on average. */
 static bool create_routers(struct kernel_bench *bench, const struct expert_case *c, double *experts,
                            struct error *error) {
-    size_t count = bench->sizes.experts;
+    size_t count = c->count;
     *experts = 0;
     for (size_t i = 0; i < ROUTERS; i++) {
         float *logits = calloc(c->rows * count, sizeof *logits);
@@ -310,7 +313,7 @@ static bool create_routers(struct kernel_bench *bench, const struct expert_case 
 static bool prepare_experts(struct kernel_bench *bench, size_t index,
                             struct kernel_bench_work *work, struct error *error) {
     const struct expert_case c = expert_case_of(bench, index);
-    size_t count = bench->sizes.experts;
+    size_t count = c.count;
     const struct weight_source first = {.format = c.format, .rows = c.length, .columns = c.width};
     const struct weight_source second = {.format = c.format, .rows = c.width, .columns = c.length};
     const struct scratch_shape shape = {.max_rows = c.rows,
