@@ -31,9 +31,18 @@ static void resume_accepting(evutil_socket_t socket, short what, void *context) 
     struct http_server *server = context;
     server->accepted = 0;
     for (size_t i = 0; i < server->listener_count; i++) {
-        if (server->listeners[i].listener != NULL) {
-            evconnlistener_enable(server->listeners[i].listener);
+        if (server->listeners[i].listener != NULL &&
+            evconnlistener_enable(server->listeners[i].listener) != 0) {
+            evtimer_add(server->resume_accepting, &accept_pause); /* its place is there */
         }
+    }
+}
+
+/* A listener that nothing would wake again goes on. */
+static void pause_accepting(struct http_server *server, struct evconnlistener *listener,
+                            const struct timeval *pause) {
+    if (evtimer_add(server->resume_accepting, pause) == 0) {
+        evconnlistener_disable(listener);
     }
 }
 
@@ -122,8 +131,7 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t socket,
     server->accepted++;
     if (server->accepted >=
         ACCEPTED_AT_ONCE) { /* a crowd must not displace whom nobody has heard */
-        evconnlistener_disable(listener);
-        evtimer_add(server->resume_accepting, &at_once);
+        pause_accepting(server, listener, &at_once);
     }
     struct http_client *client = http_client_enter(server, address);
     enum http_place place = client == NULL ? HTTP_PLACE_NONE : http_place_find(server, client);
@@ -142,8 +150,7 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t socket,
 static void on_accept_error(struct evconnlistener *listener, void *context) {
     const struct http_listener *from = context;
     log_event(LOG_WARN, "accept_failed", log_text("reason", strerror(errno)));
-    evconnlistener_disable(listener);
-    evtimer_add(from->server->resume_accepting, &accept_pause);
+    pause_accepting(from->server, listener, &accept_pause);
 }
 
 /* --- listening --- */
