@@ -82,24 +82,28 @@ static bool has_middle_marks(const struct gguf *gguf) {
     return found >= 2;
 }
 
-static void read_template(const struct gguf *gguf, struct model_facts *facts) {
+/* False when memory runs out. */
+static bool read_template(const struct gguf *gguf, struct model_facts *facts) {
     struct string_view source = {0};
     struct chat_template *chat_template = NULL;
     struct chat_traits traits = {0};
-    struct error ignored;
-    if (!gguf_read_string(gguf, "tokenizer.chat_template", &source, &ignored) ||
+    struct error reason = {0};
+    if (!gguf_read_string(gguf, "tokenizer.chat_template", &source, &reason) ||
         source.length == 0) {
-        return;
+        return true;
     }
     string_buffer_append(&facts->chat_template, source.data, source.length);
-    if (!facts->chat_template.failed &&
-        chat_template_create(source.data, source.length, &chat_template, &ignored)) {
-        (void)chat_traits_probe(chat_template, string_buffer_text(&facts->chat_template), NULL,
-                                &traits);
-        facts->can_use_tools = traits.supports_tools;
-        facts->can_think = traits.supports_thinking;
-        chat_template_free(chat_template);
+    if (facts->chat_template.failed ||
+        !chat_template_create(source.data, source.length, &chat_template, &reason)) {
+        return !facts->chat_template.failed && reason.code != ERROR_OUT_OF_MEMORY;
     }
+    bool has_memory = chat_traits_probe(chat_template, string_buffer_text(&facts->chat_template),
+                                        NULL, &traits, &reason) ||
+                      reason.code != ERROR_OUT_OF_MEMORY;
+    facts->can_use_tools = traits.supports_tools;
+    facts->can_think = traits.supports_thinking;
+    chat_template_free(chat_template);
+    return has_memory;
 }
 
 bool model_facts_read(const struct config *config, const char *path, struct model_facts *facts,
@@ -122,10 +126,10 @@ bool model_facts_read(const struct config *config, const char *path, struct mode
     read_size(gguf, facts->architecture, "context_length", &facts->context_length);
     read_size(gguf, facts->architecture, "embedding_length", &facts->embedding_length);
     read_format(gguf, facts);
-    read_template(gguf, facts);
+    bool has_memory = read_template(gguf, facts) && !facts->license.failed;
     facts->can_insert = has_middle_marks(gguf);
     outline_close(&outline);
-    return true;
+    return has_memory || error_set(error, ERROR_OUT_OF_MEMORY, "no memory for a model's facts");
 }
 
 void model_facts_deinit(struct model_facts *facts) {

@@ -76,10 +76,9 @@ static bool encode_with_template(const struct ollama_request *request,
         }
         return api_error_from(error, &cause, "template");
     }
-    if (!chat_traits_probe(own, source, model->tokenizer, traits)) {
+    if (!chat_traits_probe(own, source, model->tokenizer, traits, &cause)) {
         chat_template_free(own);
-        return api_error_set(error, 400, NULL, "template",
-                             "template: the template takes longer than it may");
+        return api_error_from(error, &cause, "template");
     }
     traits->thinking = model->chat_traits.thinking;
     chat_traits_find_controls(traits, model->tokenizer);

@@ -88,21 +88,31 @@ struct tags_request {
     bool failed;
 };
 
+/* A file that is no model is listed with what is known. */
+static void read_facts(struct tags_request *wanted, const char *path, struct model_facts *facts) {
+    struct error reason = {0};
+    if (!model_facts_read(wanted->config, path, facts, &reason) &&
+        reason.code == ERROR_OUT_OF_MEMORY) {
+        wanted->error = reason;
+        wanted->failed = true;
+    }
+}
+
 static void read_stores(struct file_request *request) {
     struct tags_request *wanted = (struct tags_request *)request;
-    struct error ignored; /* a file that is no model is listed with what is known */
     if (wanted->adopted_path != NULL) {
-        (void)model_facts_read(wanted->config, wanted->adopted_path, &wanted->adopted_facts,
-                               &ignored);
+        read_facts(wanted, wanted->adopted_path, &wanted->adopted_facts);
     }
-    if (wanted->config == NULL) {
+    if (wanted->config == NULL || wanted->failed) {
         return;
     }
     wanted->failed = !hub_list_all(wanted->config, &wanted->list, &wanted->error);
     wanted->facts = calloc(wanted->list.count + 1, sizeof *wanted->facts);
-    for (size_t i = 0; wanted->facts != NULL && i < wanted->list.count; i++) {
-        (void)model_facts_read(wanted->config, wanted->list.models[i].path, &wanted->facts[i],
-                               &ignored);
+    if (wanted->facts == NULL) {
+        wanted->failed = !error_set(&wanted->error, ERROR_OUT_OF_MEMORY, "no memory for the list");
+    }
+    for (size_t i = 0; !wanted->failed && i < wanted->list.count; i++) {
+        read_facts(wanted, wanted->list.models[i].path, &wanted->facts[i]);
     }
 }
 

@@ -32,6 +32,7 @@ bool served_model_init(struct served_model *model, const struct served_model_opt
                                 info->kernels, info->file_bytes);
     snprintf(model->fingerprint, sizeof model->fingerprint, "fp_%016" PRIx64,
              hash_bytes(string_buffer_text(&identity), identity.length, 0));
+    bool identity_failed = identity.failed;
     string_buffer_deinit(&identity);
     if (info->chat_template == NULL) {
         error_set(&model->chat_template_error, ERROR_UNSUPPORTED,
@@ -43,8 +44,18 @@ bool served_model_init(struct served_model *model, const struct served_model_opt
         log_event(LOG_WARN, "chat_template_unusable", log_text("model", model->id),
                   log_text("reason", model->chat_template_error.message));
     }
+    /* What came of too little memory would be the model's for as long as it is loaded. */
+    struct error reason = {0};
     (void)chat_traits_probe(model->chat_template, info->chat_template, model->tokenizer,
-                            &model->chat_traits);
+                            &model->chat_traits, &reason);
+    bool has_memory = reason.code != ERROR_OUT_OF_MEMORY &&
+                      model->chat_template_error.code != ERROR_OUT_OF_MEMORY && !identity_failed;
+    if (!has_memory) {
+        chat_template_free(model->chat_template);
+        free(model->id);
+        *model = (struct served_model){0};
+        return error_set(error, ERROR_OUT_OF_MEMORY, "no memory for the model");
+    }
     return true;
 }
 

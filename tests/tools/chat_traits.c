@@ -16,7 +16,7 @@ static json_t *describe(const char *source, size_t length) {
     if (!chat_template_create(source, length, &chat_template, &error)) {
         return json_pack("{s:s}", "error", error.message);
     }
-    chat_traits_probe(chat_template, source, NULL, &traits);
+    chat_traits_probe(chat_template, source, NULL, &traits, NULL);
     chat_template_free(chat_template);
     return json_pack(
         "{s:b, s:b, s:b, s:s, s:s, s:s, s:s, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b}", "tools",

@@ -22,7 +22,7 @@ static json_t *encode(const struct tokenizer *tokenizer, const json_t *request) 
     json_t *answer = NULL;
     if (chat_template_create(json_string_value(source), json_string_length(source), &chat_template,
                              &error)) {
-        chat_traits_probe(chat_template, json_string_value(source), tokenizer, &traits);
+        chat_traits_probe(chat_template, json_string_value(source), tokenizer, &traits, NULL);
         const struct chat_prompt prompt = {
             .chat_template = chat_template,
             .tokenizer = tokenizer,

@@ -36,6 +36,7 @@ enum { PROBE_NS = 1000000000 };
 struct probe {
     const struct chat_template *chat_template;
     struct string_buffer text; /* of the last rendering */
+    bool ran_short;            /* of memory, in any of them */
 };
 
 /* Takes both references. False when the template fails or refuses. */
@@ -43,8 +44,11 @@ static bool render(struct probe *probe, json_t *messages, json_t *more) {
     json_t *context = json_pack("{s:o, s:b, s:s, s:s}", "messages", messages,
                                 "add_generation_prompt", 1, "bos_token", "", "eos_token", "");
     string_buffer_clear(&probe->text);
-    bool done = context != NULL && (more == NULL || json_object_update(context, more) == 0) &&
-                chat_template_render(probe->chat_template, context, &probe->text, NULL);
+    struct error error = {0};
+    bool made = context != NULL && (more == NULL || json_object_update(context, more) == 0);
+    bool done = made && chat_template_render(probe->chat_template, context, &probe->text, &error);
+    probe->ran_short =
+        probe->ran_short || !made || probe->text.failed || error.code == ERROR_OUT_OF_MEMORY;
     json_decref(context);
     json_decref(more);
     return done && !probe->text.failed;
@@ -167,12 +171,13 @@ static bool has_sign(const char *text, const char *sign, bool loose) {
 }
 
 /* The form that a text shows: to the letter, else but for white space. */
-static const struct tool_call_form *form_of(const char *text) {
+static const struct tool_call_form *form_of(struct probe *probe, const char *text) {
     const struct tool_call_form *found = NULL;
     struct string_buffer sign = {0};
     for (unsigned loose = 0; loose < 2 && found == NULL; loose++) {
         for (size_t i = 0; i < tool_call_form_count && found == NULL; i++) {
             write_sign(&tool_call_forms[i], &sign);
+            probe->ran_short = probe->ran_short || sign.failed;
             if (has_sign(text, string_buffer_text(&sign), loose != 0)) {
                 found = &tool_call_forms[i];
             }
@@ -192,6 +197,7 @@ static const struct tool_call_form *form_told(struct probe *probe) {
     const struct tool_call_form *hermes = tool_call_form_named("hermes");
     struct string_buffer sign = {0};
     write_sign(hermes, &sign);
+    probe->ran_short = probe->ran_short || sign.failed;
     bool is_told = has_sign(text, string_buffer_text(&sign), true);
     string_buffer_deinit(&sign);
     return is_told ? hermes : NULL;
@@ -205,7 +211,7 @@ static bool shows_system_tools(struct probe *probe) {
 }
 
 static void probe_calls(struct probe *probe, struct chat_traits *traits) {
-    traits->calls = form_of(string_buffer_text(&probe->text));
+    traits->calls = form_of(probe, string_buffer_text(&probe->text));
     traits->short_call_ids = !render(probe, call_messages(traits, LONG_ID), with_tools());
     traits->single_calls =
         !render(probe, two_call_messages(traits), with_tools()) || !shows(probe, OTHER_NAME);
@@ -258,6 +264,7 @@ static bool renders_apart(struct probe *probe, json_t *one, json_t *other) {
     bool rendered = render(probe, user_message(), one);
     string_buffer_append_buffer(&first, &probe->text);
     rendered = render(probe, user_message(), other) && rendered;
+    probe->ran_short = probe->ran_short || first.failed;
     bool apart =
         rendered && strcmp(string_buffer_text(&first), string_buffer_text(&probe->text)) != 0;
     string_buffer_deinit(&first);
@@ -309,10 +316,11 @@ static void probe_thinking_key(struct probe *probe, struct chat_traits *traits) 
     }
 }
 
-static const struct thinking_form *thinking_form_of(const char *source) {
+static const struct thinking_form *thinking_form_of(struct probe *probe, const char *source) {
     for (size_t i = 0; i < thinking_form_count; i++) {
         struct string_buffer open = {0}; /* without the white space at its end */
         string_buffer_append(&open, thinking_forms[i].open, strcspn(thinking_forms[i].open, "\n"));
+        probe->ran_short = probe->ran_short || open.failed;
         bool is_there = strstr(source, string_buffer_text(&open)) != NULL;
         string_buffer_deinit(&open);
         if (is_there) {
@@ -323,7 +331,7 @@ static const struct thinking_form *thinking_form_of(const char *source) {
 }
 
 static void probe_thinking(struct probe *probe, const char *source, struct chat_traits *traits) {
-    traits->thinking = thinking_form_of(source);
+    traits->thinking = thinking_form_of(probe, source);
     traits->supports_thinking = traits->thinking != NULL;
     traits->thinking_parts = traits->thinking != NULL && shows_thinking_part(probe);
     probe_thinking_key(probe, traits);
@@ -425,7 +433,8 @@ struct string_view chat_traits_next_piece(const struct chat_traits *traits, cons
 }
 
 bool chat_traits_probe(const struct chat_template *chat_template, const char *source,
-                       const struct tokenizer *tokenizer, struct chat_traits *traits) {
+                       const struct tokenizer *tokenizer, struct chat_traits *traits,
+                       struct error *error) {
     *traits = (struct chat_traits){.thinking_key = "reasoning_content"};
     if (chat_template == NULL || source == NULL) {
         return true;
@@ -440,5 +449,9 @@ bool chat_traits_probe(const struct chat_template *chat_template, const char *so
     work_limit_set(outer);
     chat_traits_find_controls(traits, tokenizer);
     string_buffer_deinit(&probe.text);
-    return is_whole;
+    if (probe.ran_short) {
+        return error_set(error, ERROR_OUT_OF_MEMORY, "no memory to try the chat template");
+    }
+    return is_whole || error_set(error, ERROR_INVALID_ARGUMENT,
+                                 "template: the template takes longer than it may");
 }

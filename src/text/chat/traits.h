@@ -58,10 +58,11 @@ struct chat_traits {
 };
 
 /* `source` is the text the template was made from. Without a template (NULL) nothing is supported.
- * `tokenizer` may be NULL: no mark is a control token then.
- * False when the template took longer than a second: then what had not been found is missing. */
+ * False, with what had not been found missing: ERROR_INVALID_ARGUMENT, the template took longer
+ * than a second; ERROR_OUT_OF_MEMORY, what was found may be wrong. */
 bool chat_traits_probe(const struct chat_template *chat_template, const char *source,
-                       const struct tokenizer *tokenizer, struct chat_traits *traits);
+                       const struct tokenizer *tokenizer, struct chat_traits *traits,
+                       struct error *error);
 
 /* Fills `controls` from the forms: for who sets these himself. */
 void chat_traits_find_controls(struct chat_traits *traits, const struct tokenizer *tokenizer);
