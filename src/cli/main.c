@@ -222,6 +222,7 @@ static int fail(const struct error *error) {
 int main(int argc, char **argv, char **environment) {
     setlocale(LC_CTYPE, "");
     json_memory_fill();
+    hub_set_memory();
     json_set_alloc_funcs(json_memory_allocate, json_memory_free);
     signal(SIGXFSZ, SIG_IGN); /* a file-size limit is a failed write */
     const char *name = argc < 2 ? NULL : argv[1];

@@ -38,8 +38,12 @@ static bool choose(const struct config *config, const char *path, struct source 
     if (!is_folder && !config->dynamic_quantization) {
         return true;
     }
-    if (!source_open(path, source, error)) {
-        return !is_folder; /* the engine says what is wrong with a GGUF file */
+    struct error reason = {0};
+    if (!source_open(path, source, &reason)) {
+        *error =
+            reason; /* the engine says what is wrong with a GGUF file; what is wrong here may */
+        bool is_ours = reason.code == ERROR_OUT_OF_MEMORY || reason.code == ERROR_IO;
+        return !is_folder && !is_ours; /* have passed by then, and other weights been loaded */
     }
     const struct quant_format *now = source_main_format(source);
     const struct mix *wanted = mix_of(config->default_quantization);

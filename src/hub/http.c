@@ -2,10 +2,13 @@
 #include "hub/http.h"
 
 #include "base/bytes.h"
+#include "base/json_memory.h"
+#include "hub/hub.h"
 
 #include <ctype.h>
 #include <curl/curl.h>
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,8 +31,42 @@ struct transfer {
     size_t message_length;
 };
 
-static void initialise_curl(void) {
-    curl_global_init(CURL_GLOBAL_DEFAULT);
+/* OpenSSL's start reads what it had no memory for. */
+static void *allocate_crypto(size_t bytes, const char *file, int line) {
+    (void)file;
+    (void)line;
+    return bytes == 0 ? NULL : json_memory_allocate(bytes);
+}
+
+static void *reallocate_crypto(void *memory, size_t bytes, const char *file, int line) {
+    (void)file;
+    (void)line;
+    if (bytes == 0) {
+        free(memory);
+        return NULL;
+    }
+    return realloc(memory, bytes);
+}
+
+static void free_crypto(void *memory, const char *file, int line) {
+    (void)file;
+    (void)line;
+    free(memory);
+}
+
+void hub_set_memory(void) {
+    (void)CRYPTO_set_mem_functions(allocate_crypto, reallocate_crypto, free_crypto);
+}
+
+/* Tried again by the next one when it fails. */
+static bool initialise_curl(void) {
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static bool is_ready; /* guarded by lock */
+    pthread_mutex_lock(&lock);
+    is_ready = is_ready || curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK;
+    bool ready = is_ready;
+    pthread_mutex_unlock(&lock);
+    return ready;
 }
 
 struct hub_connection {
@@ -37,9 +74,7 @@ struct hub_connection {
 };
 
 struct hub_connection *hub_connection_create(void) {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, initialise_curl);
-    struct hub_connection *client = calloc(1, sizeof *client);
+    struct hub_connection *client = initialise_curl() ? calloc(1, sizeof *client) : NULL;
     if (client != NULL) {
         client->curl = curl_easy_init();
     }

@@ -26,6 +26,11 @@ struct hub_alias {
     const char *format; /* NULL: the setting default_quantization */
 };
 
+/* Gives OpenSSL memory out of the reserve of base/json_memory.h when there is no other: its start
+ * crashes without. Before anything else of OpenSSL is used; without it, that is the caller's risk.
+ */
+void hub_set_memory(void);
+
 /* The table; a row whose name is NULL ends it. */
 const struct hub_alias *hub_aliases(void);
 
