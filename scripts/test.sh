@@ -180,7 +180,8 @@ stage_fuzz() {
 # Files of tests wait for nothing but each other's server: one process does.
 stage_faults() {
     build_release
-    FAULTS_STRIDE=1 run_python_tests "$RELEASE_FOLDER" faults "$PROJECT_ROOT/tests/python/test_faults.py" --timeout 3600 -rA
+    FAULTS_STRIDE=1 run_python_tests "$RELEASE_FOLDER" faults "$PROJECT_ROOT/tests/python/test_faults.py" \
+        "$PROJECT_ROOT/tests/python/test_faults_commands.py" --timeout 3600 -rA
 }
 
 stage_macos() {

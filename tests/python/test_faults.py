@@ -256,8 +256,9 @@ class Sweep:
                 ask(self.port, prepare)
             expected, calls, _ = self.one(data, 0)
             counted.append(calls)
-        assert expected.whole, expected
+        assert expected is not None and expected.whole, expected
         most = max(counted)
+        held = self.settled()
         for fail_at in range(first, most + 1, stride):
             self.ensure()
             if prepare:
@@ -273,12 +274,27 @@ class Sweep:
             if wrong is not None:
                 self.findings.append(f"{name}, call {fail_at} of {most} ({failed}): {wrong}: {answer}{self.trace()}")
         if self.server is not None:
+            if self.settled() > held:
+                self.find_leaks(name, data, prepare, range(first, most + 1, stride))
             if prepare:
                 ask(self.port, prepare)
             again, _, _ = self.one(data, 0)
             if plain(again.body) != plain(expected.body) and not is_allowed(again, expected, None, False):
                 self.findings.append(f"{name}, afterwards: {again} instead of {expected}")
         return most
+
+    def find_leaks(self, name, data, prepare, calls):
+        """More memory is held than before. What only grew once (a cache, a buffer that is kept) does so no more."""
+        for fail_at in calls[::1 + len(calls) // 100]:
+            lost = []
+            for _ in range(3):
+                if prepare:
+                    ask(self.port, prepare)
+                before = self.settled()
+                _, _, failed = self.one(data, fail_at)
+                lost.append(self.settled() - before)
+            if min(lost) > 0:
+                self.findings.append(f"{name}, call {fail_at} ({failed}): {min(lost)} blocks leak{self.trace()}")
 
     def trace(self):
         """Where the call that failed was made, if $FAULTS_TRACE asks for it."""
