@@ -1,11 +1,14 @@
 /*
- * fuzz_server.c - any bytes as what a client sends to the whole server: every route, with a tiny model.
+ * fuzz_server.c - any bytes as what a client sends to the whole server: every route, with a tiny
+ * model.
  *
- * The first two bytes say which allocation of the program's own code fails (0: none), the rest goes to a socket; what
- * comes back must begin as an HTTP answer does, or be nothing. One server, started with the first input, serves all;
- * what an input leaves behind (a model that was made, cached beginnings) the next one meets.
+ * The first two bytes say which allocation of the program's own code fails (0: none), the rest goes
+ * to a socket; what comes back must begin as an HTTP answer does, or be nothing. One server,
+ * started with the first input, serves all; what an input leaves behind (a model that was made,
+ * cached beginnings) the next one meets.
  *
- * The linker leads malloc and its kin through here (--wrap), also what jansson and libevent ask for.
+ * The linker leads malloc and its kin through here (--wrap), also what jansson and libevent ask
+ * for.
  */
 /* NOLINTBEGIN(bugprone-reserved-identifier,readability-identifier-naming): the linker's names. */
 #include "fuzz.h"
