@@ -278,8 +278,20 @@ CALL(pwrite, EIO, -1, ssize_t, (int file, const void *from, size_t size, off_t a
 CALL(pwrite64, EIO, -1, ssize_t, (int file, const void *from, size_t size, off_t at),
      (file, from, size, at))
 CALL(writev, EIO, -1, ssize_t, (int file, const struct iovec *from, int count), (file, from, count))
-CALL(fwrite, EIO, 0, size_t, (const void *from, size_t size, size_t count, FILE *file),
-     (from, size, count, file))
+
+size_t fwrite(const void *from, size_t size, size_t members, FILE *file) {
+    static size_t (*real)(const void *, size_t, size_t, FILE *);
+    if (real == NULL) {
+        *(void **)&real = dlsym(RTLD_NEXT, "fwrite");
+    }
+    if (is_due("fwrite", __builtin_return_address(0))) {
+        file->_flags |= 0x20; /* what ferror looks at */
+        errno = EIO;
+        return 0;
+    }
+    return real(from, size, members, file);
+}
+
 CALL(fsync, EIO, -1, int, (int file), (file))
 CALL(fdatasync, EIO, -1, int, (int file), (file))
 CALL(ftruncate, EIO, -1, int, (int file, off_t size), (file, size))
