@@ -77,4 +77,22 @@ void decode_nvfp4(const void *blocks, float *values, size_t count);
 void decode_tq1_0(const void *blocks, float *values, size_t count);
 void decode_tq2_0(const void *blocks, float *values, size_t count);
 
+enum {
+    IQ2_XXS_BLOCK_BYTES = 66,
+    IQ2_XS_BLOCK_BYTES = 74,
+    IQ2_S_BLOCK_BYTES = 82,
+    IQ3_XXS_BLOCK_BYTES = 98,
+    IQ3_S_BLOCK_BYTES = 110,
+    IQ1_S_BLOCK_BYTES = 50,
+    IQ1_M_BLOCK_BYTES = 56,
+};
+
+void decode_iq2_xxs(const void *blocks, float *values, size_t count);
+void decode_iq2_xs(const void *blocks, float *values, size_t count);
+void decode_iq2_s(const void *blocks, float *values, size_t count);
+void decode_iq3_xxs(const void *blocks, float *values, size_t count);
+void decode_iq3_s(const void *blocks, float *values, size_t count);
+void decode_iq1_s(const void *blocks, float *values, size_t count);
+void decode_iq1_m(const void *blocks, float *values, size_t count);
+
 #endif

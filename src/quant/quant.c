@@ -24,6 +24,13 @@ static const struct quant_format formats[] = {
     {TENSOR_NVFP4, "NVFP4", NVFP4_BLOCK_VALUES, NVFP4_BLOCK_BYTES, decode_nvfp4, NULL},
     {TENSOR_TQ1_0, "TQ1_0", K_BLOCK_VALUES, TQ1_0_BLOCK_BYTES, decode_tq1_0, NULL},
     {TENSOR_TQ2_0, "TQ2_0", K_BLOCK_VALUES, TQ2_0_BLOCK_BYTES, decode_tq2_0, NULL},
+    {TENSOR_IQ2_XXS, "IQ2_XXS", K_BLOCK_VALUES, IQ2_XXS_BLOCK_BYTES, decode_iq2_xxs, NULL},
+    {TENSOR_IQ2_XS, "IQ2_XS", K_BLOCK_VALUES, IQ2_XS_BLOCK_BYTES, decode_iq2_xs, NULL},
+    {TENSOR_IQ2_S, "IQ2_S", K_BLOCK_VALUES, IQ2_S_BLOCK_BYTES, decode_iq2_s, NULL},
+    {TENSOR_IQ3_XXS, "IQ3_XXS", K_BLOCK_VALUES, IQ3_XXS_BLOCK_BYTES, decode_iq3_xxs, NULL},
+    {TENSOR_IQ3_S, "IQ3_S", K_BLOCK_VALUES, IQ3_S_BLOCK_BYTES, decode_iq3_s, NULL},
+    {TENSOR_IQ1_S, "IQ1_S", K_BLOCK_VALUES, IQ1_S_BLOCK_BYTES, decode_iq1_s, NULL},
+    {TENSOR_IQ1_M, "IQ1_M", K_BLOCK_VALUES, IQ1_M_BLOCK_BYTES, decode_iq1_m, NULL},
 };
 
 /* Indexed by GGUF's number. 4, 5, 31 to 33 and 36 to 38 were withdrawn from the format; old files

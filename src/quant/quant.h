@@ -4,7 +4,7 @@
  * A format stores a row of values as blocks of `block_values` values in `block_bytes` bytes; a
  * row's length is a whole number of blocks. Formats of one family live in one file
  * (legacy_quants.c: Q4_0 to Q8_0; k_quants.c: Q2_K to Q6_K; codebook_quants.c: IQ4, MXFP4, NVFP4;
- * ternary_quants.c; float_formats.c). Everything here is
+ * grid_quants.c: IQ1 to IQ3; ternary_quants.c; float_formats.c). Everything here is
  * the plain reference: portable C, no intrinsics, pure functions, any thread. Layouts are those of
  * the GGUF specification (ggml's block structs), read as little-endian bytes, so a block needs no
  * alignment.
@@ -30,8 +30,15 @@ enum tensor_type {
     TENSOR_Q4_K = 12,
     TENSOR_Q5_K = 13,
     TENSOR_Q6_K = 14,
+    TENSOR_IQ2_XXS = 16,
+    TENSOR_IQ2_XS = 17,
+    TENSOR_IQ3_XXS = 18,
+    TENSOR_IQ1_S = 19,
     TENSOR_IQ4_NL = 20,
+    TENSOR_IQ3_S = 21,
+    TENSOR_IQ2_S = 22,
     TENSOR_IQ4_XS = 23,
+    TENSOR_IQ1_M = 29,
     TENSOR_BF16 = 30,
     TENSOR_TQ1_0 = 34,
     TENSOR_TQ2_0 = 35,

@@ -29,6 +29,8 @@ static const struct format_row formats[] = {
     {TENSOR_Q3_K, {108}, 1, 128},  {TENSOR_Q4_K, {0, 2}, 2, 1000}, {TENSOR_Q5_K, {0, 2}, 2, 2000},
     {TENSOR_Q6_K, {208}, 1, 4000}, {TENSOR_IQ4_NL, {0}, 1, 127},   {TENSOR_IQ4_XS, {0}, 1, 4064},
     {TENSOR_TQ1_0, {52}, 1, 1},    {TENSOR_TQ2_0, {64}, 1, 1},     {TENSOR_MXFP4, {0}, 0, 12},
+    {TENSOR_IQ2_XXS, {0}, 1, 167}, {TENSOR_IQ2_XS, {0}, 1, 167},   {TENSOR_IQ2_S, {0}, 1, 167},
+    {TENSOR_IQ3_XXS, {0}, 1, 481}, {TENSOR_IQ3_S, {0}, 1, 465},    {TENSOR_IQ1_S, {0}, 1, 17},
 };
 
 enum { FORMAT_COUNT = sizeof formats / sizeof formats[0] };

@@ -10,11 +10,13 @@ import warnings
 from pathlib import Path
 
 import gguf
+import make_grids
 import numpy as np
 import pytest
 import record_ggml_errors
 
-READ_ONLY = "IQ4_NL IQ4_XS NVFP4 TQ1_0 TQ2_0".split()
+READ_ONLY = ("IQ4_NL IQ4_XS NVFP4 TQ1_0 TQ2_0 "
+             "IQ1_S IQ1_M IQ2_XXS IQ2_XS IQ2_S IQ3_XXS IQ3_S").split()
 ENCODED = "F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K MXFP4".split()
 DECODED = ENCODED + READ_ONLY
 ENCODED_EXACTLY = "F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0".split()
@@ -25,6 +27,7 @@ SCALE_OFFSETS = {
     "Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q8_0": [0],
     "Q2_K": [80, 82], "Q3_K": [108], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208],
     "IQ4_NL": [0], "IQ4_XS": [0], "TQ1_0": [52], "TQ2_0": [64],
+    "IQ1_S": [0], "IQ2_XXS": [0], "IQ2_XS": [0], "IQ2_S": [0], "IQ3_XXS": [0], "IQ3_S": [0],
 }
 
 # Zero, subnormals (least, odd, greatest), least normal, one, greatest, infinity, NaN; both signs.
@@ -87,6 +90,21 @@ def test_extreme_scales_decode_to_the_same_bits(codec, name):
     for offset, halves in zip(offsets, choices):
         blocks[:, offset : offset + 2] = np.tile(halves, 4).astype("<u2").view(np.uint8).reshape(-1, 2)
     assert_same_bits(codec("decode", name, blocks), reference_decode(name, blocks))
+
+
+def test_extreme_scales_of_iq1_m_decode_to_the_same_bits(codec):
+    # Its scale lies in the upper four bits of four words.
+    blocks = np.random.default_rng(6).integers(0, 256, (4 * len(EXTREME_HALVES), 56), dtype=np.uint8)
+    halves = np.tile(EXTREME_HALVES, 4)
+    for word in range(4):
+        top = blocks[:, 49 + 2 * word]
+        top[:] = (top & 15) | ((halves >> (4 * word)) & 15).astype(np.uint8) << 4
+    assert_same_bits(codec("decode", "IQ1_M", blocks), reference_decode("IQ1_M", blocks))
+
+
+def test_the_codebooks_are_those_of_gguf():
+    path = Path(__file__).parents[2] / "src" / "quant" / "grids.c"
+    assert path.read_text() == make_grids.source(), "run tests/tools/make_grids.py > src/quant/grids.c"
 
 
 def test_every_half_widens_as_in_numpy(codec):

@@ -412,7 +412,7 @@ static void one_tensor(struct string_buffer *file, const char *name, size_t dime
 }
 
 static void unsupported_tensor_type(struct string_buffer *file) {
-    one_tensor(file, "blk.0.ffn_up.weight", 1, (uint64_t[]){256}, 16, 0);
+    one_tensor(file, "blk.0.ffn_up.weight", 1, (uint64_t[]){256}, 15, 0);
 }
 
 static void unknown_tensor_type(struct string_buffer *file) {
@@ -511,9 +511,9 @@ static const struct {
     {alignment_text, ERROR_FORMAT, "key 'general.alignment' is of type string; an integer"},
     {alignment_past_the_end, ERROR_FORMAT, "tensor 'w' has 4 bytes at the data offset 0, past"},
     {unsupported_tensor_type, ERROR_UNSUPPORTED,
-     "tensor 'blk.0.ffn_up.weight' has type IQ2_XXS, which is not supported; use a file of the "
+     "tensor 'blk.0.ffn_up.weight' has type Q8_K, which is not supported; use a file of the "
      "model with tensors of the types F32 F16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K "
-     "IQ4_NL IQ4_XS BF16 TQ1_0 TQ2_0 MXFP4 NVFP4"},
+     "IQ2_XXS IQ2_XS IQ3_XXS IQ1_S IQ4_NL IQ3_S IQ2_S IQ4_XS IQ1_M BF16 TQ1_0 TQ2_0 MXFP4 NVFP4"},
     {unknown_tensor_type, ERROR_UNSUPPORTED, "tensor 'w' has type number 4242, which is not"},
     {no_dimensions, ERROR_FORMAT, "byte 33: tensor 'w' has 0 dimensions"},
     {five_dimensions, ERROR_FORMAT, "tensor 'w' has 5 dimensions; 1 to 4 are allowed"},
