@@ -133,6 +133,7 @@ bool chat_turn_encode(struct generation *generation, const struct served_model *
     bool done = build(&wanted, is_clients, prompt, &turn->options.thinking_open, error);
     json_decref(variables);
     if (!done) {
+        token_list_deinit(prompt); /* what was encoded before memory ran out */
         return false;
     }
     generation->turn = turn;
