@@ -76,6 +76,14 @@ bool engine_bench_run(struct engine_bench *bench, const struct engine_bench_test
 
 /* --- limits --- */
 
+/* The part of a tensor that a row is multiplied with: of experts those that are chosen. */
+static double part_used(const struct model_description *d, const struct gguf_tensor *tensor) {
+    const struct expert_choice *choice = &d->experts.choice;
+    bool is_stack = choice->expert_count > 0 && tensor->dimension_count == 3 &&
+                    tensor->dimensions[2] == choice->expert_count;
+    return is_stack ? (double)choice->used_count / (double)choice->expert_count : 1;
+}
+
 /* Matrices that every step multiplies with: all but an embedding that is not the output as well. */
 static void add_up_weights(struct engine_bench *bench) {
     bool tied = gguf_find_tensor(bench->gguf, "output.weight") == NULL;
@@ -86,8 +94,9 @@ static void add_up_weights(struct engine_bench *bench) {
         if (tensor->dimension_count < 2 || (is_embedding && !tied)) {
             continue;
         }
-        double values = (double)tensor->row_count * (double)tensor->dimensions[0];
-        bench->weight_bytes += (double)tensor->bytes;
+        double used = part_used(model_description(bench->model), tensor);
+        double values = used * (double)tensor->row_count * (double)tensor->dimensions[0];
+        bench->weight_bytes += used * (double)tensor->bytes;
         bench->weight_values += values;
         quantised += tensor->format->block_values > 1 ? values : 0;
     }
