@@ -40,7 +40,7 @@ INLINE __m256i quants_at(const uint8_t *quants, const bool packed,
     return HAS_VNNI && is_signed(layout) ? _mm256_xor_si256(q, _mm256_set1_epi8((char)0x80)) : q;
 }
 
-/* ---- blocks of 32: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 ---- */
+/* ---- blocks of 32: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, IQ4_NL, MXFP4 ---- */
 
 struct unpacked_32 {
     _Alignas(32) uint8_t q[BLOCKS_PER_CHUNK][GROUPS_32 * GROUP_BYTES];
@@ -89,7 +89,8 @@ INLINE void dot_block_32(const uint8_t *quants, const bool packed,
                          const size_t batch, __m256i sums[][HALVES]) {
     const __m256i ones = _mm256_set1_epi16(1);
     /* Groups whose 16-bit pair sums cannot overflow: 254 * largest quant * groups ≤ 32767. */
-    const size_t groups_per_widening = is_signed(layout) ? 1 : layout.high_bits == 1 ? 4 : 8;
+    const bool is_wide = is_signed(layout) && layout.codes != CODES_E2M1; /* quants up to 127 */
+    const size_t groups_per_widening = is_wide ? 1 : layout.high_bits == 1 ? 4 : 8;
     __m256i pairs[4][HALVES];
 #pragma GCC unroll 8
     for (size_t g = 0; g < GROUPS_32; g++) {
@@ -478,6 +479,10 @@ DEFINE_PACKED_32(q5_1, LAYOUT_Q5_1)
 DEFINE_UNPACKED_32(q8_0, LAYOUT_Q8_0)
 #endif
 DEFINE_PACKED_32(q8_0, LAYOUT_Q8_0)
+DEFINE_UNPACKED_32(iq4_nl, LAYOUT_IQ4_NL)
+DEFINE_PACKED_32(iq4_nl, LAYOUT_IQ4_NL)
+DEFINE_UNPACKED_32(mxfp4, LAYOUT_MXFP4)
+DEFINE_PACKED_32(mxfp4, LAYOUT_MXFP4)
 DEFINE_KERNEL_256(q2_k, LAYOUT_Q2_K)
 DEFINE_KERNEL_256(q3_k, LAYOUT_Q3_K)
 DEFINE_KERNEL_256(q4_k, LAYOUT_Q4_K)
@@ -569,6 +574,8 @@ const struct matmul_kernel *THIS_KERNEL(enum tensor_type type) {
         [TENSOR_Q8_0] = {ENCODING_Q8_32, LAYOUT_Q8_0, avx2_unpack_wide_q8_0, avx2_multiply_wide,
                          multiply_packed_q8_0, .multiplies_wide = true},
 #endif
+        ROW(IQ4_NL, iq4_nl, ENCODING_Q8_32),
+        ROW(MXFP4, mxfp4, ENCODING_Q8_32),
         ROW(Q2_K, q2_k, ENCODING_Q8_256),
         ROW(Q3_K, q3_k, ENCODING_Q8_256),
         ROW(Q4_K, q4_k, ENCODING_Q8_256),

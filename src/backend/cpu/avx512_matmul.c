@@ -9,6 +9,7 @@
  * of the largest quants. The f32 part runs once a block, in block order, with the same instructions
  * for one row and for many.
  */
+#include "backend/cpu/avx2.h"
 #include "backend/cpu/avx512_blocks.h"
 
 enum {
@@ -352,10 +353,7 @@ const struct matmul_kernel *avx512_matmul_kernel(enum tensor_type type) {
         ROW(Q5_K, q5_k, ENCODING_Q8_256, multiply_q5_k),
         ROW(Q6_K, q6_k, ENCODING_Q8_256, multiply_q6_k),
     };
-    /* Of a format without a kernel of its own. */
-    static const struct matmul_kernel decoded = {
-        .encoding = ENCODING_F32, .unpack = portable_unpack_rows, .multiply = multiply_float};
     bool is_known =
         (size_t)type < sizeof kernels / sizeof kernels[0] && kernels[type].multiply != NULL;
-    return is_known ? &kernels[type] : &decoded;
+    return is_known ? &kernels[type] : avx2_matmul_kernel(type); /* which decodes what it has not */
 }

@@ -69,6 +69,14 @@ _Static_assert(sizeof(struct q8_block256) == 320, "320 bytes for 256 values");
 
 struct cpu_weight;
 
+/* What a quant of 4 bits stands for. */
+enum packed_codes {
+    CODES_PLAIN,  /* itself */
+    CODES_UNEVEN, /* a signed byte of IQ4_NL's table */
+    CODES_E2M1,   /* a signed byte of MXFP4's; the block's scale is kept as bf16, which holds every
+                   * power of two that its exponent byte can mean */
+};
+
 /* How a format's blocks are interleaved for the integer kernels: see packed.h. */
 struct packed_layout {
     enum tensor_type type;
@@ -77,6 +85,7 @@ struct packed_layout {
     size_t sub_blocks;          /* with a scale of their own; 0: one scale a block */
     bool has_minimum;           /* a minimum a block, or one a sub-block */
     int offset;                 /* subtracted from each quant when there is no minimum */
+    enum packed_codes codes;
 };
 
 /* How matrices of one format are multiplied. */

@@ -208,6 +208,20 @@ INLINE void block_q4_0(const struct job *job) {
     move_nibbles(job, 2, 16, 0, 2);
 }
 
+/* MXFP4's exponent byte → the bf16 of half its power of two: as quant/codebook_quants.c has it. */
+static void put_exponents(const struct job *job, size_t place, size_t from) {
+    for (size_t i = 0; i < ROWS; i++) {
+        uint8_t exponent = job->rows[i * job->stride + from];
+        uint16_t bits = (uint16_t)(exponent < 2 ? 0x20 << exponent : (exponent - 1) << 7);
+        memcpy(job->packed + place + (job->first_row + i) * 2, &bits, sizeof bits);
+    }
+}
+
+INLINE void block_mxfp4(const struct job *job) {
+    put_exponents(job, job->at.scale, 0);
+    move_nibbles(job, 1, 16, 0, 2);
+}
+
 INLINE void block_q4_1(const struct job *job) {
     put_halves(job, job->at.scale, 0);
     put_halves(job, job->at.minimum, 2);
@@ -347,6 +361,7 @@ INLINE void prefetch_rows(const struct job *job, size_t bytes) {
     }
 
 DEFINE_PACK(q4_0, LAYOUT_Q4_0)
+DEFINE_PACK(mxfp4, LAYOUT_MXFP4)
 DEFINE_PACK(q4_1, LAYOUT_Q4_1)
 DEFINE_PACK(q5_0, LAYOUT_Q5_0)
 DEFINE_PACK(q5_1, LAYOUT_Q5_1)
@@ -383,11 +398,11 @@ static void pack_floats(struct job job, size_t columns, size_t bytes) {
 /* Consecutive blocks of 16 rows. */
 static void pack_rows(enum tensor_type type, struct job job, size_t blocks, size_t block_bytes) {
     static void (*const pack[])(struct job, size_t, size_t) = {
-        [TENSOR_Q4_0] = pack_q4_0,   [TENSOR_Q4_1] = pack_q4_1,  [TENSOR_Q5_0] = pack_q5_0,
-        [TENSOR_Q5_1] = pack_q5_1,   [TENSOR_Q8_0] = pack_q8_0,  [TENSOR_Q2_K] = pack_q2_k,
-        [TENSOR_Q3_K] = pack_q3_k,   [TENSOR_Q4_K] = pack_q4_k,  [TENSOR_Q5_K] = pack_q5_k,
-        [TENSOR_Q6_K] = pack_q6_k,   [TENSOR_F32] = pack_floats, [TENSOR_F16] = pack_floats,
-        [TENSOR_BF16] = pack_floats,
+        [TENSOR_Q4_0] = pack_q4_0,   [TENSOR_Q4_1] = pack_q4_1,   [TENSOR_Q5_0] = pack_q5_0,
+        [TENSOR_Q5_1] = pack_q5_1,   [TENSOR_Q8_0] = pack_q8_0,   [TENSOR_Q2_K] = pack_q2_k,
+        [TENSOR_Q3_K] = pack_q3_k,   [TENSOR_Q4_K] = pack_q4_k,   [TENSOR_Q5_K] = pack_q5_k,
+        [TENSOR_Q6_K] = pack_q6_k,   [TENSOR_F32] = pack_floats,  [TENSOR_F16] = pack_floats,
+        [TENSOR_BF16] = pack_floats, [TENSOR_IQ4_NL] = pack_q4_0, [TENSOR_MXFP4] = pack_mxfp4,
     };
     for (; job.first_row < PANEL_ROWS; job.first_row += ROWS) {
         pack[type](job, blocks, block_bytes);

@@ -55,9 +55,9 @@ static inline struct packed_offsets packed_offsets(const struct packed_layout la
     return at;
 }
 
-/* Whether quants are stored with their sign: Q8_0's. */
+/* Whether quants have their sign, stored with it (Q8_0) or by a table. */
 static inline bool is_signed(const struct packed_layout layout) {
-    return layout.low_bits == 8;
+    return layout.low_bits == 8 || layout.codes != CODES_PLAIN;
 }
 
 /* The block that begins at that column of a panel. */
@@ -69,18 +69,20 @@ static inline const uint8_t *packed_at(const struct cpu_weight *weight, size_t p
 
 /* Each format's layout, an initialiser; cast it where a value is wanted. Kernels pass it as a
  * constant, so that the compiler folds the offsets. */
-#define LAYOUT_F32  {TENSOR_F32, 1, 32, 0, 0, false, 0}
-#define LAYOUT_F16  {TENSOR_F16, 1, 16, 0, 0, false, 0}
-#define LAYOUT_BF16 {TENSOR_BF16, 1, 16, 0, 0, false, 0}
-#define LAYOUT_Q4_0 {TENSOR_Q4_0, 32, 4, 0, 0, false, 8}
-#define LAYOUT_Q4_1 {TENSOR_Q4_1, 32, 4, 0, 0, true, 0}
-#define LAYOUT_Q5_0 {TENSOR_Q5_0, 32, 4, 1, 0, false, 16}
-#define LAYOUT_Q5_1 {TENSOR_Q5_1, 32, 4, 1, 0, true, 0}
-#define LAYOUT_Q8_0 {TENSOR_Q8_0, 32, 8, 0, 0, false, 0}
-#define LAYOUT_Q2_K {TENSOR_Q2_K, 256, 2, 0, 16, true, 0}
-#define LAYOUT_Q3_K {TENSOR_Q3_K, 256, 2, 1, 16, false, 4}
-#define LAYOUT_Q4_K {TENSOR_Q4_K, 256, 4, 0, 8, true, 0}
-#define LAYOUT_Q5_K {TENSOR_Q5_K, 256, 4, 1, 8, true, 0}
-#define LAYOUT_Q6_K {TENSOR_Q6_K, 256, 4, 2, 16, false, 32}
+#define LAYOUT_F32    {TENSOR_F32, 1, 32, 0, 0, false, 0}
+#define LAYOUT_F16    {TENSOR_F16, 1, 16, 0, 0, false, 0}
+#define LAYOUT_BF16   {TENSOR_BF16, 1, 16, 0, 0, false, 0}
+#define LAYOUT_Q4_0   {TENSOR_Q4_0, 32, 4, 0, 0, false, 8}
+#define LAYOUT_Q4_1   {TENSOR_Q4_1, 32, 4, 0, 0, true, 0}
+#define LAYOUT_Q5_0   {TENSOR_Q5_0, 32, 4, 1, 0, false, 16}
+#define LAYOUT_Q5_1   {TENSOR_Q5_1, 32, 4, 1, 0, true, 0}
+#define LAYOUT_Q8_0   {TENSOR_Q8_0, 32, 8, 0, 0, false, 0}
+#define LAYOUT_IQ4_NL {TENSOR_IQ4_NL, 32, 4, 0, 0, false, 0, CODES_UNEVEN}
+#define LAYOUT_MXFP4  {TENSOR_MXFP4, 32, 4, 0, 0, false, 0, CODES_E2M1}
+#define LAYOUT_Q2_K   {TENSOR_Q2_K, 256, 2, 0, 16, true, 0}
+#define LAYOUT_Q3_K   {TENSOR_Q3_K, 256, 2, 1, 16, false, 4}
+#define LAYOUT_Q4_K   {TENSOR_Q4_K, 256, 4, 0, 8, true, 0}
+#define LAYOUT_Q5_K   {TENSOR_Q5_K, 256, 4, 1, 8, true, 0}
+#define LAYOUT_Q6_K   {TENSOR_Q6_K, 256, 4, 2, 16, false, 32}
 
 #endif
