@@ -40,7 +40,7 @@ INLINE __m256i codebook(const enum packed_codes codes) {
     const __m128i uneven =
         _mm_setr_epi8(-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113);
     const __m128i e2m1 = _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
-    return _mm256_broadcastsi128_si256(codes == CODES_UNEVEN ? uneven : e2m1);
+    return _mm256_broadcastsi128_si256(codes == CODES_E2M1 ? e2m1 : uneven);
 }
 
 /* 8 rows × 4 columns of quants, one byte each. `group` counts from the planes' start and is below
@@ -102,14 +102,17 @@ INLINE __m256i broadcast_group(const int8_t *q) {
     return _mm256_set1_epi32(four);
 }
 
-/* ---- blocks of 32: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, IQ4_NL, MXFP4 ---- */
+/* ---- blocks of 32: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, IQ4, MXFP4 ---- */
 
-/* Eight rows' scales. */
-INLINE __m256 load_scales(const uint8_t *at, const struct packed_layout layout) {
-    if (layout.codes != CODES_E2M1) {
-        return load_halves(at);
+/* Eight rows' scales, of 16 at `at`. */
+INLINE __m256 load_scales(const uint8_t *at, size_t half, const struct packed_layout layout) {
+    if (layout.codes == CODES_UNEVEN_PARTS) {
+        return _mm256_loadu_ps((const float *)(const void *)at + half * 8);
     }
-    __m256i bits = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)at));
+    if (layout.codes != CODES_E2M1) {
+        return load_halves(at + half * 16);
+    }
+    __m256i bits = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(at + half * 16)));
     return _mm256_castsi256_ps(_mm256_slli_epi32(bits, 16));
 }
 
@@ -124,7 +127,7 @@ INLINE void unpack_scales_32(const uint8_t *packed, size_t block_count, struct s
     for (size_t b = 0; b < block_count; b++, packed += at.total) {
 #pragma GCC unroll 2
         for (size_t half = 0; half < HALVES; half++) {
-            __m256 scale = load_scales(packed + at.scale + half * 16, layout);
+            __m256 scale = load_scales(packed + at.scale, half, layout);
             _mm256_store_ps(out->scale[b] + half * 8, scale);
             if (!is_signed(layout)) {
                 __m256 minimum = layout.has_minimum

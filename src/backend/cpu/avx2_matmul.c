@@ -40,7 +40,7 @@ INLINE __m256i quants_at(const uint8_t *quants, const bool packed,
     return HAS_VNNI && is_signed(layout) ? _mm256_xor_si256(q, _mm256_set1_epi8((char)0x80)) : q;
 }
 
-/* ---- blocks of 32: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, IQ4_NL, MXFP4 ---- */
+/* ---- blocks of 32: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, IQ4, MXFP4 ---- */
 
 struct unpacked_32 {
     _Alignas(32) uint8_t q[BLOCKS_PER_CHUNK][GROUPS_32 * GROUP_BYTES];
@@ -481,6 +481,8 @@ DEFINE_UNPACKED_32(q8_0, LAYOUT_Q8_0)
 DEFINE_PACKED_32(q8_0, LAYOUT_Q8_0)
 DEFINE_UNPACKED_32(iq4_nl, LAYOUT_IQ4_NL)
 DEFINE_PACKED_32(iq4_nl, LAYOUT_IQ4_NL)
+DEFINE_UNPACKED_32(iq4_xs, LAYOUT_IQ4_XS_PART)
+DEFINE_PACKED_32(iq4_xs, LAYOUT_IQ4_XS_PART)
 DEFINE_UNPACKED_32(mxfp4, LAYOUT_MXFP4)
 DEFINE_PACKED_32(mxfp4, LAYOUT_MXFP4)
 DEFINE_KERNEL_256(q2_k, LAYOUT_Q2_K)
@@ -575,6 +577,7 @@ const struct matmul_kernel *THIS_KERNEL(enum tensor_type type) {
                          multiply_packed_q8_0, .multiplies_wide = true},
 #endif
         ROW(IQ4_NL, iq4_nl, ENCODING_Q8_32),
+        ROW(IQ4_XS, iq4_xs, ENCODING_Q8_32),
         ROW(MXFP4, mxfp4, ENCODING_Q8_32),
         ROW(Q2_K, q2_k, ENCODING_Q8_256),
         ROW(Q3_K, q3_k, ENCODING_Q8_256),

@@ -71,10 +71,12 @@ struct cpu_weight;
 
 /* What a quant of 4 bits stands for. */
 enum packed_codes {
-    CODES_PLAIN,  /* itself */
-    CODES_UNEVEN, /* a signed byte of IQ4_NL's table */
-    CODES_E2M1,   /* a signed byte of MXFP4's; the block's scale is kept as bf16, which holds every
-                   * power of two that its exponent byte can mean */
+    CODES_PLAIN,        /* itself */
+    CODES_UNEVEN,       /* a signed byte of IQ4_NL's table */
+    CODES_UNEVEN_PARTS, /* the same of IQ4_XS: each 32 values are a block by themselves, whose scale
+                         * is kept as f32, which holds the product that it is */
+    CODES_E2M1, /* a signed byte of MXFP4's; the block's scale is kept as bf16, which holds every
+                 * power of two that its exponent byte can mean */
 };
 
 /* How a format's blocks are interleaved for the integer kernels: see packed.h. */

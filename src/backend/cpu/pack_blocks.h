@@ -334,6 +334,23 @@ INLINE void block_q6_k(const struct job *job) {
     put_halves(job, job->at.scale, 208);
 }
 
+/* Eight blocks of 32, one after the other, each with its own scale: the block's times a part's. */
+INLINE void block_iq4_xs(const struct job *job) {
+    struct job piece = *job;
+    piece.at = packed_offsets((struct packed_layout)LAYOUT_IQ4_XS_PART);
+    for (unsigned s = 0; s < 8; s++, piece.packed += piece.at.total) {
+        for (size_t i = 0; i < ROWS; i++) {
+            const uint8_t *block = job->rows + i * job->stride;
+            unsigned low = block[4 + s / 2] >> (4 * (s % 2)) & 15;
+            unsigned high = load_u16_le(block + 2) >> (2 * s) & 3;
+            float scale = f16_to_f32(load_u16_le(block)) * (float)((int)(low | high << 4) - 32);
+            memcpy(piece.packed + piece.at.scale + (job->first_row + i) * sizeof scale, &scale,
+                   sizeof scale);
+        }
+        move_nibbles(&piece, 8 + 16 * s, 16, 0, 2);
+    }
+}
+
 /* ---- panels ---- */
 
 /* Rows lie too far apart for the processor to see that each is read in order. Smaller blocks than a
@@ -362,6 +379,7 @@ INLINE void prefetch_rows(const struct job *job, size_t bytes) {
 
 DEFINE_PACK(q4_0, LAYOUT_Q4_0)
 DEFINE_PACK(mxfp4, LAYOUT_MXFP4)
+DEFINE_PACK(iq4_xs, LAYOUT_IQ4_XS)
 DEFINE_PACK(q4_1, LAYOUT_Q4_1)
 DEFINE_PACK(q5_0, LAYOUT_Q5_0)
 DEFINE_PACK(q5_1, LAYOUT_Q5_1)
@@ -398,11 +416,12 @@ static void pack_floats(struct job job, size_t columns, size_t bytes) {
 /* Consecutive blocks of 16 rows. */
 static void pack_rows(enum tensor_type type, struct job job, size_t blocks, size_t block_bytes) {
     static void (*const pack[])(struct job, size_t, size_t) = {
-        [TENSOR_Q4_0] = pack_q4_0,   [TENSOR_Q4_1] = pack_q4_1,   [TENSOR_Q5_0] = pack_q5_0,
-        [TENSOR_Q5_1] = pack_q5_1,   [TENSOR_Q8_0] = pack_q8_0,   [TENSOR_Q2_K] = pack_q2_k,
-        [TENSOR_Q3_K] = pack_q3_k,   [TENSOR_Q4_K] = pack_q4_k,   [TENSOR_Q5_K] = pack_q5_k,
-        [TENSOR_Q6_K] = pack_q6_k,   [TENSOR_F32] = pack_floats,  [TENSOR_F16] = pack_floats,
-        [TENSOR_BF16] = pack_floats, [TENSOR_IQ4_NL] = pack_q4_0, [TENSOR_MXFP4] = pack_mxfp4,
+        [TENSOR_Q4_0] = pack_q4_0,     [TENSOR_Q4_1] = pack_q4_1,   [TENSOR_Q5_0] = pack_q5_0,
+        [TENSOR_Q5_1] = pack_q5_1,     [TENSOR_Q8_0] = pack_q8_0,   [TENSOR_Q2_K] = pack_q2_k,
+        [TENSOR_Q3_K] = pack_q3_k,     [TENSOR_Q4_K] = pack_q4_k,   [TENSOR_Q5_K] = pack_q5_k,
+        [TENSOR_Q6_K] = pack_q6_k,     [TENSOR_F32] = pack_floats,  [TENSOR_F16] = pack_floats,
+        [TENSOR_BF16] = pack_floats,   [TENSOR_IQ4_NL] = pack_q4_0, [TENSOR_MXFP4] = pack_mxfp4,
+        [TENSOR_IQ4_XS] = pack_iq4_xs,
     };
     for (; job.first_row < PANEL_ROWS; job.first_row += ROWS) {
         pack[type](job, blocks, block_bytes);

@@ -30,7 +30,7 @@ enum {
 
 /* Byte offsets inside a packed block. */
 struct packed_offsets {
-    size_t scale;       /* uint16_t f16 [16] */
+    size_t scale;       /* uint16_t f16 [16]; see enum packed_codes for others */
     size_t minimum;     /* uint16_t f16 [16], when has_minimum */
     size_t sub_scale;   /* int8_t or uint8_t [sub_blocks / 2][16][2] */
     size_t sub_minimum; /* uint8_t [sub_blocks / 2][16][2], when has_minimum */
@@ -45,8 +45,11 @@ static inline struct packed_offsets packed_offsets(const struct packed_layout la
     }
     size_t groups = layout.block_values / 4;
     size_t halves = PANEL_ROWS * sizeof(uint16_t), pairs = layout.sub_blocks * PANEL_ROWS;
+    size_t scales = layout.codes == CODES_UNEVEN_PARTS
+                        ? layout.block_values / 32 * PANEL_ROWS * sizeof(float)
+                        : halves;
     struct packed_offsets at = {0};
-    at.minimum = at.scale + halves;
+    at.minimum = at.scale + scales;
     at.sub_scale = at.minimum + (layout.has_minimum ? halves : 0);
     at.sub_minimum = at.sub_scale + pairs;
     at.low = at.sub_minimum + (layout.has_minimum ? pairs : 0);
@@ -69,20 +72,22 @@ static inline const uint8_t *packed_at(const struct cpu_weight *weight, size_t p
 
 /* Each format's layout, an initialiser; cast it where a value is wanted. Kernels pass it as a
  * constant, so that the compiler folds the offsets. */
-#define LAYOUT_F32    {TENSOR_F32, 1, 32, 0, 0, false, 0}
-#define LAYOUT_F16    {TENSOR_F16, 1, 16, 0, 0, false, 0}
-#define LAYOUT_BF16   {TENSOR_BF16, 1, 16, 0, 0, false, 0}
-#define LAYOUT_Q4_0   {TENSOR_Q4_0, 32, 4, 0, 0, false, 8}
-#define LAYOUT_Q4_1   {TENSOR_Q4_1, 32, 4, 0, 0, true, 0}
-#define LAYOUT_Q5_0   {TENSOR_Q5_0, 32, 4, 1, 0, false, 16}
-#define LAYOUT_Q5_1   {TENSOR_Q5_1, 32, 4, 1, 0, true, 0}
-#define LAYOUT_Q8_0   {TENSOR_Q8_0, 32, 8, 0, 0, false, 0}
-#define LAYOUT_IQ4_NL {TENSOR_IQ4_NL, 32, 4, 0, 0, false, 0, CODES_UNEVEN}
-#define LAYOUT_MXFP4  {TENSOR_MXFP4, 32, 4, 0, 0, false, 0, CODES_E2M1}
-#define LAYOUT_Q2_K   {TENSOR_Q2_K, 256, 2, 0, 16, true, 0}
-#define LAYOUT_Q3_K   {TENSOR_Q3_K, 256, 2, 1, 16, false, 4}
-#define LAYOUT_Q4_K   {TENSOR_Q4_K, 256, 4, 0, 8, true, 0}
-#define LAYOUT_Q5_K   {TENSOR_Q5_K, 256, 4, 1, 8, true, 0}
-#define LAYOUT_Q6_K   {TENSOR_Q6_K, 256, 4, 2, 16, false, 32}
+#define LAYOUT_F32         {TENSOR_F32, 1, 32, 0, 0, false, 0}
+#define LAYOUT_F16         {TENSOR_F16, 1, 16, 0, 0, false, 0}
+#define LAYOUT_BF16        {TENSOR_BF16, 1, 16, 0, 0, false, 0}
+#define LAYOUT_Q4_0        {TENSOR_Q4_0, 32, 4, 0, 0, false, 8}
+#define LAYOUT_Q4_1        {TENSOR_Q4_1, 32, 4, 0, 0, true, 0}
+#define LAYOUT_Q5_0        {TENSOR_Q5_0, 32, 4, 1, 0, false, 16}
+#define LAYOUT_Q5_1        {TENSOR_Q5_1, 32, 4, 1, 0, true, 0}
+#define LAYOUT_Q8_0        {TENSOR_Q8_0, 32, 8, 0, 0, false, 0}
+#define LAYOUT_IQ4_NL      {TENSOR_IQ4_NL, 32, 4, 0, 0, false, 0, CODES_UNEVEN}
+#define LAYOUT_IQ4_XS      {TENSOR_IQ4_XS, 256, 4, 0, 0, false, 0, CODES_UNEVEN_PARTS}
+#define LAYOUT_IQ4_XS_PART {TENSOR_IQ4_XS, 32, 4, 0, 0, false, 0, CODES_UNEVEN_PARTS}
+#define LAYOUT_MXFP4       {TENSOR_MXFP4, 32, 4, 0, 0, false, 0, CODES_E2M1}
+#define LAYOUT_Q2_K        {TENSOR_Q2_K, 256, 2, 0, 16, true, 0}
+#define LAYOUT_Q3_K        {TENSOR_Q3_K, 256, 2, 1, 16, false, 4}
+#define LAYOUT_Q4_K        {TENSOR_Q4_K, 256, 4, 0, 8, true, 0}
+#define LAYOUT_Q5_K        {TENSOR_Q5_K, 256, 4, 1, 8, true, 0}
+#define LAYOUT_Q6_K        {TENSOR_Q6_K, 256, 4, 2, 16, false, 32}
 
 #endif
