@@ -328,19 +328,26 @@ static bool is_empty(const uint64_t *words, size_t count) {
     return true;
 }
 
-/* A place for a mask: a new one, or that of the one used longest ago. */
-static struct kept_mask *take_slot(struct grammar_cache *cache, struct shared_automaton *shared) {
-    if (shared->mask_count < cache->most_masks) {
-        uint64_t *words = calloc(cache->mask_words, sizeof *words);
-        if (words != NULL) {
-            shared->masks[shared->mask_count].words = words;
-            return &shared->masks[shared->mask_count++];
-        }
-    }
+static struct kept_mask *oldest_mask(const struct shared_automaton *shared) {
     struct kept_mask *oldest = NULL;
     for (size_t i = 0; i < shared->mask_count; i++) {
         if (oldest == NULL || shared->masks[i].used < oldest->used) {
             oldest = &shared->masks[i];
+        }
+    }
+    return oldest;
+}
+
+/* A place for a mask: one that holds none that was kept, a new one, or that of the one used longest
+ * ago. */
+static struct kept_mask *take_slot(struct grammar_cache *cache, struct shared_automaton *shared) {
+    struct kept_mask *oldest = oldest_mask(shared);
+    bool is_free = oldest != NULL && oldest->used == 0;
+    if (!is_free && shared->mask_count < cache->most_masks) {
+        uint64_t *words = calloc(cache->mask_words, sizeof *words);
+        if (words != NULL) {
+            shared->masks[shared->mask_count].words = words;
+            return &shared->masks[shared->mask_count++];
         }
     }
     if (oldest != NULL) {

@@ -274,9 +274,14 @@ bool model_create(const struct gguf *gguf, struct backend *backend,
 }
 
 /* Structs of nothing but weights. */
-static void free_weights(struct model *model, void *weights, size_t bytes) {
+enum {
+    MODEL_WEIGHTS = sizeof(struct model_weights) / sizeof(struct weight *),
+    LAYER_WEIGHTS = sizeof(struct layer_weights) / sizeof(struct weight *),
+};
+
+static void free_weights(struct model *model, void *weights, size_t count) {
     struct weight **slots = weights;
-    for (size_t i = 0; i < bytes / sizeof *slots; i++) {
+    for (size_t i = 0; i < count; i++) {
         if (slots[i] != NULL) {
             model->backend->ops->weight_free(model->backend, slots[i]);
         }
@@ -288,9 +293,9 @@ void model_free(struct model *model) {
         return;
     }
     for (size_t i = 0; model->layers != NULL && i < model->description.layer_count; i++) {
-        free_weights(model, &model->layers[i], sizeof model->layers[i]);
+        free_weights(model, &model->layers[i], LAYER_WEIGHTS);
     }
-    free_weights(model, &model->weights, sizeof model->weights);
+    free_weights(model, &model->weights, MODEL_WEIGHTS);
     struct activation **buffers = (struct activation **)(void *)&model->buffers;
     for (size_t i = 0; i < BUFFER_COUNT; i++) {
         if (buffers[i] != NULL) {

@@ -286,7 +286,10 @@ static bool visit_apart(const struct layer_visit *at, const struct tensor_row *r
         at->visit->stack[i] = tensor->data;
         bytes += tensor->bytes;
     }
-    *found = true;
+    *found = first != NULL;
+    if (first == NULL) {
+        return true; /* no expert at all */
+    }
     struct weight_source source = {
         .rows = row_count, .columns = columns, .stack_count = count, .stack = at->visit->stack};
     return deliver(at->visit, name, first, source, use_of_stack(row), bytes, slot_of(at, row));
@@ -306,9 +309,12 @@ static bool visit_row(const struct layer_visit *at, const struct tensor_row *row
         tensor = find(at, row->fused, name);
     }
     if (tensor == NULL && row->apart != NULL) {
-        bool found;
-        if (!visit_apart(at, row, &found) || found) {
-            return found;
+        bool found = false;
+        if (!visit_apart(at, row, &found)) {
+            return false;
+        }
+        if (found) {
+            return true;
         }
     }
     if (tensor == NULL) {

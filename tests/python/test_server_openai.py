@@ -400,8 +400,6 @@ REFUSED = [
     (chat("x", response_format={"type": "json_schema", "json_schema": {}}),
      "response_format.json_schema.schema", "invalid_type"),
     (chat("x", response_format={}), "response_format.type", None),
-    (chat("x", tools=[{"type": "function", "function": {"name": "f"}}]), "tools",
-     "unsupported_value"),
     (chat("x", grammar="root ::= \"a"), "grammar", "invalid_value"),
     ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
      "messages[0].content", "unsupported_value"),

@@ -13,7 +13,8 @@ enum { GEMMA2_27B_LAYERS = 46, GEMMA3_27B_LAYERS = 62 };
 static void scale_by_width(struct model_description *d) {
     for (size_t i = 0; i < d->layer_count; i++) {
         struct layer_description *layer = &d->layers[i];
-        layer->attention_scale = 1.0f / sqrtf((float)(d->embedding_length / layer->head_count));
+        size_t width = d->embedding_length / layer->head_count;
+        layer->attention_scale = 1.0f / sqrtf((float)width);
     }
 }
 

@@ -151,6 +151,7 @@ static bool encode(const struct tokenizer *tokenizer, const struct string_buffer
     if (!tokenizer_encode_marked(tokenizer, string_buffer_text(text),
                                  (const uint8_t *)string_buffer_text(own), text->length, &tokens,
                                  error)) {
+        token_list_deinit(&tokens); /* what was encoded before memory ran out */
         return false;
     }
     bool has_bos = tokens.count > 0 && tokens.ids[0] == bos;
