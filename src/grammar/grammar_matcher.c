@@ -328,11 +328,12 @@ static bool is_empty(const uint64_t *words, size_t count) {
     return true;
 }
 
-static struct kept_mask *oldest_mask(const struct shared_automaton *shared) {
-    struct kept_mask *oldest = NULL;
+/* The number of the one used longest ago; mask_count: there is none. */
+static size_t oldest_mask(const struct shared_automaton *shared) {
+    size_t oldest = shared->mask_count;
     for (size_t i = 0; i < shared->mask_count; i++) {
-        if (oldest == NULL || shared->masks[i].used < oldest->used) {
-            oldest = &shared->masks[i];
+        if (oldest == shared->mask_count || shared->masks[i].used < shared->masks[oldest].used) {
+            oldest = i;
         }
     }
     return oldest;
@@ -341,8 +342,8 @@ static struct kept_mask *oldest_mask(const struct shared_automaton *shared) {
 /* A place for a mask: one that holds none that was kept, a new one, or that of the one used longest
  * ago. */
 static struct kept_mask *take_slot(struct grammar_cache *cache, struct shared_automaton *shared) {
-    struct kept_mask *oldest = oldest_mask(shared);
-    bool is_free = oldest != NULL && oldest->used == 0;
+    size_t oldest = oldest_mask(shared);
+    bool is_free = oldest < shared->mask_count && shared->masks[oldest].used == 0;
     if (!is_free && shared->mask_count < cache->most_masks) {
         uint64_t *words = calloc(cache->mask_words, sizeof *words);
         if (words != NULL) {
@@ -350,13 +351,15 @@ static struct kept_mask *take_slot(struct grammar_cache *cache, struct shared_au
             return &shared->masks[shared->mask_count++];
         }
     }
-    if (oldest != NULL) {
-        if (oldest->state != AUTOMATON_DEAD) {
-            shared->automaton.states.items[oldest->state].mask = 0;
-        }
-        memset(oldest->words, 0, cache->mask_words * sizeof *oldest->words);
+    if (oldest == shared->mask_count) {
+        return NULL;
     }
-    return oldest;
+    struct kept_mask *slot = &shared->masks[oldest];
+    if (slot->state != AUTOMATON_DEAD) {
+        shared->automaton.states.items[slot->state].mask = 0;
+    }
+    memset(slot->words, 0, cache->mask_words * sizeof *slot->words);
+    return slot;
 }
 
 /* Forgets all states but those the matchers are in. */
