@@ -338,35 +338,49 @@ static enum step step_message_end(struct answer_parser *parser) {
 
 /* --- control tokens --- */
 
-static bool opens_calls(const struct answer_parser *parser, enum answer_mark mark) {
-    return answer_match(parser, mark) == MATCH_YES;
+/* What opens calls and is at hand, though nothing here waits for it. PERHAPS: more text will tell.
+ */
+static enum match find_opening(const struct answer_parser *parser, enum answer_mark *out) {
+    static const enum answer_mark marks[] = {MARK_SECTION_OPEN, MARK_OPEN};
+    enum match best = MATCH_NO;
+    for (size_t i = 0; i < sizeof marks / sizeof marks[0]; i++) {
+        enum match match = answer_match(parser, marks[i]);
+        if (match == MATCH_YES) {
+            *out = marks[i];
+            return match;
+        }
+        best = match == MATCH_PERHAPS ? match : best;
+    }
+    return best;
 }
 
 /* A control token that means nothing where we are. */
-static void step_control(struct answer_parser *parser) {
-    enum answer_mark open = opens_calls(parser, MARK_SECTION_OPEN) ? MARK_SECTION_OPEN
-                            : opens_calls(parser, MARK_OPEN)       ? MARK_OPEN
-                                                                   : MARK_COUNT;
-    if (open != MARK_COUNT) {
+static enum step step_control(struct answer_parser *parser) {
+    enum answer_mark mark = MARK_OPEN;
+    enum match opens = find_opening(parser, &mark);
+    enum match closes = answer_in_call(parser) ? answer_match(parser, MARK_CLOSE) : MATCH_NO;
+    bool starts_header = parser->in_channels && string_view_is(parser->control, "<|channel|>");
+    if (opens == MATCH_PERHAPS || (closes == MATCH_PERHAPS && opens == MATCH_NO)) {
+        return STEP_WAITS;
+    }
+    if (opens == MATCH_YES || starts_header) {
         if (answer_in_call(parser) && parser->place != CALL_NEXT) {
             answer_call_is_none(parser);
         }
-        answer_open_call(parser, open);
-        return;
-    }
-    if (parser->in_channels && string_view_is(parser->control, "<|channel|>")) {
-        if (answer_in_call(parser) && parser->place != CALL_NEXT) {
-            answer_call_is_none(parser);
+        if (opens == MATCH_YES) {
+            answer_open_call(parser, mark);
+        } else {
+            go_to(parser, IN_HEADER, 0); /* a header whose beginning was left out */
         }
-        go_to(parser, IN_HEADER, 0); /* a header whose beginning was left out */
-        return;
+        return STEP_TAKEN;
     }
-    if (answer_in_call(parser) && answer_match(parser, MARK_CLOSE) == MATCH_YES) {
+    if (closes == MATCH_YES) {
         answer_take_mark(parser, MARK_CLOSE);
         answer_call_is_none(parser);
-        return;
+        return STEP_TAKEN;
     }
     parser->at += parser->control_bytes;
+    return STEP_TAKEN;
 }
 
 /* One byte, or one mark; false: more text is needed to decide. */
@@ -386,7 +400,7 @@ static bool step(struct answer_parser *parser) {
                                                : answer_step_call(parser, byte);
     }
     if (taken == STEP_UNTAKEN) {
-        step_control(parser);
+        taken = step_control(parser);
     }
     return taken != STEP_WAITS;
 }
